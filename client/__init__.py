@@ -1,0 +1,1 @@
+"""What runs beside a shop's data: private training and local recommending."""

@@ -1,0 +1,1 @@
+"""The coordinator: checks, aggregates and keeps what shops send."""

@@ -1,0 +1,1 @@
+"""What client, server and simulation agree on."""

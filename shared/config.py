@@ -1,0 +1,168 @@
+"""Settings of a federated run: frozen, checked, every field with its unit and bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DataSettings(Settings):
+    """Which data, which owners and which windows of time."""
+
+    source: str = "complete-journey"
+    """`complete-journey` (embedded) or the path of a file or folder."""
+    shops: str = "r19"
+    """Complete Journey's owners: `r19`, `r10` or `store`; or `virtual:N`, N random shops."""
+    shop_column: str | None = None
+    """Column that names the data owner in one table; None for a folder of shops."""
+    order_column: str | None = None
+    """Column that stands for time where there are no dates, such as `position`."""
+    split: Literal["time", "leave-last-out"] = "time"
+    """How the validation and test windows are cut."""
+    validation_start: str | None = None
+    """First week number or ISO date of the validation window; None for the data set's default."""
+    test_start: str | None = None
+    """First week number or ISO date of the test window; None for the data set's default."""
+    test_end: str | None = None
+    """First week number or ISO date after the test window; None for the data set's default."""
+    min_user_items: Annotated[int, Field(ge=1)] | None = None
+    """Distinct items that a user needs before the validation window; None for the default."""
+    min_shop_users: Annotated[int, Field(ge=1)] | None = None
+    """Users that a shop needs to take part; None for the data set's default."""
+
+
+class ModelSettings(Settings):
+    """The text encoder and the profile projection."""
+
+    encoder: str = "all-MiniLM-L6-v2"
+    """Hugging Face name or folder of a text encoder; the default is embedded."""
+    revision: str | None = None
+    """Revision of the encoder on the hub; None for its newest or for a folder."""
+    max_tokens: Annotated[int, Field(ge=8, le=8192)] = 64
+    """Item texts are cut after this many tokens."""
+    dim: Annotated[int, Field(ge=2, le=4096)] = 128
+    """Width of item and profile vectors after whitening of the text vectors."""
+    rank: Annotated[int, Field(ge=1, le=512)] = 32
+    """Rank of the LoRA adapters."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """LoRA scale: the update is (alpha / rank) B A."""
+    target_modules: tuple[str, ...] = ("profile_projection",)
+    """Modules that get LoRA: `profile_projection`, or names inside `encoder.`."""
+    half_life: Annotated[float, Field(gt=0)] = 120.0
+    """Days (or ranks in order data) after which an event counts half in a profile."""
+    scale: Annotated[float, Field(gt=0)] = 3.0
+    """Factor on the similarity of profile and item inside the training softmax."""
+
+
+class TrainingSettings(Settings):
+    """Private local training; one record is one user's whole bounded history."""
+
+    rounds: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Federated rounds."""
+    local_steps: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """DP-SGD steps in each shop and round."""
+    sample_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Public probability that a user takes part in a step (Poisson); 1 is the full batch."""
+    divisor: Annotated[float, Field(gt=0)] = 100.0
+    """Public divisor of the summed gradients, in users; never the shop's real number."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 0.01
+    """Bound of one user's gradient (L2); small values normalise the gradients."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Step size per unit of clipped gradient; None derives it from the noise."""
+    examples_per_user: Annotated[int, Field(ge=1, le=1000)] = 30
+    """Context and target pairs drawn from one user's history (bounds the history)."""
+    max_context: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Items in one context at most."""
+    max_targets: Annotated[int, Field(ge=1, le=256)] = 8
+    """Items to predict in one example at most."""
+    candidates: Annotated[int, Field(ge=1)] = 2048
+    """Items in the training softmax, drawn uniformly from the public catalogue each round."""
+    physical_batch: Annotated[int, Field(ge=1)] = 64
+    """Users in memory at once; does not change the result beyond rounding."""
+
+
+class FederationSettings(Settings):
+    """Aggregation of the shops' updates."""
+
+    aggregation: Literal["frozen-a", "average", "fedsvd"] = "frozen-a"
+    """`frozen-a` trains B alone; `average` both; `fedsvd` re-orthonormalises A each round."""
+    robust: Literal["none", "median", "trimmed-mean", "krum"] = "none"
+    """Flower's robust aggregation in place of the mean."""
+    server_optimizer: Literal["none", "momentum", "adam"] = "momentum"
+    """What the server does with the aggregated update."""
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    """Momentum of the server (first moment for Adam)."""
+    server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
+    """Factor on the aggregated update."""
+    max_update_norm: Annotated[float, Field(gt=0)] | None = None
+    """Updates are clipped to this L2 norm on the server; None for no clipping."""
+    min_replies: Annotated[int, Field(ge=1)] = 2
+    """Good updates that a round needs."""
+    average_last: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the last rounds whose mean is the final adapter (free post-processing)."""
+    round_timeout: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds to wait for the replies of a round."""
+
+
+class PrivacySettings(Settings):
+    """The guarantee that every shop gives its users."""
+
+    epsilon: Annotated[float, Field(gt=0)] | None = 8.0
+    """Total epsilon a shop and run; None trains without privacy (for comparison only)."""
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """Total delta; must be below 1 / number of users of each shop."""
+    counts_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the budget (of mu^2) for the noisy item counts; 0 releases none."""
+
+
+class EvaluationSettings(Settings):
+    """What is measured, and how often the bootstrap draws."""
+
+    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    """Bootstrap draws over users for the 95% intervals."""
+    save_rankings: bool = False
+    """Also write the top 20 of every method to `rankings.parquet`."""
+    controls: bool = True
+    """Also train without privacy, for the row `fused-non-private`."""
+
+
+class RunSettings(Settings):
+    """A whole federated simulation."""
+
+    name: str | None = None
+    """Name of the run folder; None derives one from data, epsilon and seed."""
+    seed: Annotated[int, Field(ge=0)] = 1
+    """Seed of everything random in a simulation; a run that repeats is not a release."""
+    engine: Literal["in-process", "ray"] = "in-process"
+    """Flower engine that runs the two apps."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where tensors live."""
+    data: DataSettings = DataSettings()
+    """Data."""
+    model: ModelSettings = ModelSettings()
+    """Profile model."""
+    training: TrainingSettings = TrainingSettings()
+    """Local training."""
+    federation: FederationSettings = FederationSettings()
+    """Aggregation."""
+    privacy: PrivacySettings = PrivacySettings()
+    """Guarantee."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """Evaluation."""
+
+    @model_validator(mode="after")
+    def _frozen_encoder_for_private_layers(self) -> RunSettings:
+        if self.model.rank > self.model.dim + 1 and self.model.target_modules == (
+            "profile_projection",
+        ):
+            raise ValueError(
+                f"rank={self.model.rank} is above dim + 1 = {self.model.dim + 1}; lower it"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""One door into the data: columns, readers, cleaning, shops, splits."""

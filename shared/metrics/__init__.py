@@ -1,0 +1,1 @@
+"""Ranking metrics with full ranking, and their intervals."""

@@ -1,0 +1,1 @@
+"""Differential privacy: the guarantee, its accounting, its noise."""

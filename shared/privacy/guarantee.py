@@ -1,0 +1,58 @@
+"""The value objects that carry an epsilon: an epsilon never travels alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """`steps` runs of a Poisson-sampled (or, at `sample_rate` 1, full-batch) Gaussian mechanism.
+
+    Attributes:
+        name: `dp-sgd` or `item-counts`.
+        noise_multiplier: Standard deviation of the noise in units of the L2 sensitivity.
+        sample_rate: Probability that a user takes part in a step.
+        steps: Number of noisy releases.
+        max_norm: L2 bound of one user's contribution to one step (the sensitivity).
+    """
+
+    name: Literal["dp-sgd", "item-counts"]
+    noise_multiplier: float
+    sample_rate: float
+    steps: int
+    max_norm: float
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What one shop's users get for all that leaves the shop in a run.
+
+    Attributes:
+        epsilon: By `accountant`.
+        delta: Total.
+        unit: What is protected: one user's whole contribution.
+        adjacency: Neighbouring data sets differ by adding or removing one unit.
+        sampling: `poisson` or `full-batch`.
+        accountant: Library and method behind `epsilon`.
+        epsilon_check: The same by `accountant_check`, an independent implementation.
+        accountant_check: Library and method behind `epsilon_check`.
+        trust: Against whom the guarantee holds.
+        mechanisms: Everything that the shop releases.
+    """
+
+    epsilon: float
+    delta: float
+    unit: str
+    adjacency: str
+    sampling: str
+    accountant: str
+    epsilon_check: float
+    accountant_check: str
+    trust: str
+    mechanisms: tuple[Mechanism, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values for `report.json`."""
+        return asdict(self)

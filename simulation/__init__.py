@@ -1,0 +1,1 @@
+"""Federated simulations: many shops on one machine, measured."""
