@@ -26,7 +26,7 @@ class Events:
         event_type: Indices into `EVENT_TYPES`, uint8.
         weight: The owner's weight of the event, 1 where not given; float32.
         quantity: Number of pieces, 1 where not given; float32.
-        price: Price paid for the event in the data's currency, NaN where not given; float32.
+        price: Price of one piece in the data's currency, NaN where not given; float32.
         session: Code of the visit or basket, -1 where not given; int64.
     """
 

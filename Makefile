@@ -1,0 +1,46 @@
+# `make help` lists the targets. Options: PYTHON (3.11 or later), ARGS (for the command), JOBS (tests).
+PYTHON ?= python3
+ARGS ?=
+JOBS ?= 2
+BIN := .venv/bin
+# One thread a worker: two test processes with many BLAS threads each are slower than with one.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install simulate test check bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z.]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+install: .venv/installed ## make .venv with all that is pinned in constraints.txt
+
+simulate: .venv/installed ## run a private federated simulation; ARGS="--epsilon 3 --seed 2"
+	$(BIN)/fedprofile simulate $(ARGS)
+
+test: .venv/installed ## run all tests
+	$(PYTEST) $(ARGS)
+
+check: .venv/installed ## lint, types, import rules and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) -m "not slow" -q $(ARGS)
+
+bench: .venv/installed ## measure time and memory, write docs/benchmarks.md
+	$(BIN)/fedprofile bench $(ARGS)
+
+clean: ## remove the environment and all caches; runs/ stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Runs again only when what is required or pinned changes; a failed install leaves no stamp.
+.venv/installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "PYTHON=$(PYTHON) must be Python 3.11 or later; try: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; \
+		exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@touch $@

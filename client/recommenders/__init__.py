@@ -1,0 +1,1 @@
+"""Local recommenders: one algorithm a file behind one interface."""

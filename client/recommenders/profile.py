@@ -1,0 +1,80 @@
+"""Recommendation by profile vectors: zero-shot text and the federated model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from client.recommenders.history import Floats, History
+from client.recommenders.interface import Scores
+from client.surfaces import Queries
+from shared.model.history import profile_weights
+
+Project = Callable[[Floats], Floats]
+
+
+class ProfileRecommender:
+    """Scores an item by the similarity of its vector to the user's projected history.
+
+    `score = project(mean of the history's item vectors) . z_item + prior_weight * prior_item`, the
+    mean weighted by event type, recency and quantity.
+
+    Attributes:
+        item_vectors: Vectors of the whole catalogue, `(n_items, d)`.
+        project: Maps mean history vectors `(q, d)` to profile vectors `(q, d)`; None leaves them:
+            zero-shot text.
+        prior: What is added to an item's score, `(n_items,)`; None for nothing.
+        half_life: Of an event in the profile, in the unit of `Events.time`.
+        prior_weight: Factor on `prior`.
+    """
+
+    def __init__(
+        self,
+        item_vectors: Floats,
+        project: Project | None = None,
+        prior: Floats | None = None,
+        *,
+        half_life: float = 120.0,
+        prior_weight: float = 1.0,
+    ) -> None:
+        self.item_vectors = item_vectors
+        self.project = project
+        self.prior = prior
+        self.half_life = half_life
+        self.prior_weight = prior_weight
+
+    def fit(self, history: History) -> Self:
+        """Has nothing to learn: the vectors are given."""
+        del history
+        return self
+
+    def score(self, queries: Queries) -> Scores:
+        """Compares profiles and candidates, `(q, c)`."""
+        profiles = history_vectors(queries.history, self.item_vectors, half_life=self.half_life)
+        if self.project is not None:
+            profiles = self.project(profiles)
+        scores: Scores = profiles @ self.item_vectors[queries.history.candidates].T
+        if self.prior is not None:
+            scores += np.float32(self.prior_weight) * self.prior[queries.history.candidates]
+        return scores
+
+
+def history_vectors(history: History, item_vectors: Floats, *, half_life: float) -> Floats:
+    """Averages the item vectors of each user's events.
+
+    Returns:
+        Weighted means `(n, d)`, all items of the catalogue counted, candidates or not; 0 for a user
+        without events.
+    """
+    events = history.events
+    now = history.now[events.user]
+    weights = profile_weights(events, now=now, half_life=half_life)
+    shape = (len(history.now), len(item_vectors))
+    summed = sp.coo_array((weights, (events.user, events.item)), shape=shape).tocsr()
+    total = np.bincount(events.user, weights, minlength=shape[0])[:, None]
+    sums: Floats = summed @ item_vectors  # type: ignore[assignment]
+    vectors: Floats = sums / np.maximum(total, 1e-12).astype(np.float32)
+    return vectors

@@ -1,0 +1,1 @@
+"""Private local training of a shop."""

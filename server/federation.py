@@ -1,0 +1,209 @@
+"""What a federated run is given, and what it gives back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from server.aggregation import lora_pairs
+from shared.config import FederationSettings
+from shared.errors import ConfigError
+from shared.messages import Arrays, CodesArray, FloatArray
+from shared.plan import Plan
+
+CandidateDraw: TypeAlias = Callable[[int, FloatArray | None], CodesArray]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A reply that did not count.
+
+    Attributes:
+        round: Round of the request, 0 for the item counts.
+        shop: The name that the shop gave itself, or `node-<id>` where it gave none.
+        code: A `RefusalCode` of the server, or the shop's own code.
+        remedy: What to do, one line.
+    """
+
+    round: int
+    shop: str
+    code: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class RoundInfo:
+    """What one round did; nothing in it comes from a single shop's data.
+
+    Attributes:
+        round: From 1; 0 is the request for item counts.
+        asked: Shops asked.
+        good: Replies that counted.
+        refused: Replies that did not.
+        update_norm: L2 norm of the aggregated update (of the sum, for item counts).
+        bytes_down: Bytes of arrays sent to shops.
+        bytes_up: Bytes of arrays received.
+        seconds: Wall time.
+    """
+
+    round: int
+    asked: int
+    good: int
+    refused: int
+    update_norm: float
+    bytes_down: int
+    bytes_up: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class FederationResult:
+    """The end of a federated run.
+
+    Attributes:
+        adapter: Mean of the last iterates, by matrix name; float32.
+        counts: Sum of the shops' noisy item counts `(n_items,)`, None where none were released.
+        rounds: One entry a round, also those before a resumption.
+        refusals: All replies that did not count, in order of round and shop.
+        seconds: Wall time of this call.
+    """
+
+    adapter: Arrays
+    counts: FloatArray | None
+    rounds: tuple[RoundInfo, ...]
+    refusals: tuple[Refusal, ...]
+    seconds: float
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes of arrays sent to all shops."""
+        return sum(info.bytes_down for info in self.rounds)
+
+    @property
+    def bytes_up(self) -> int:
+        """Bytes of arrays received from all shops."""
+        return sum(info.bytes_up for info in self.rounds)
+
+
+@dataclass(eq=False)
+class Federation:
+    """A federated run to be made: everything but the shops.
+
+    Attributes:
+        plan: Public parameters, sent with each request.
+        settings: Aggregation and the server's optimizer.
+        adapter: The first global LoRA matrices by their PEFT names, float32.
+        n_items: Length of the item counts; needed where the plan releases them.
+        weights: Public weight in (0, 1] by shop; None weighs all shops the same.
+        nodes: Nodes to wait for before a round starts; None waits for `settings.min_replies`.
+        candidates: Draws the public items of a round's training softmax from its number and the
+            noisy item counts; must depend on nothing else. None sends none.
+        checkpoints: Folder for one file a round; None keeps none.
+        resume: Go on from the newest checkpoint; False refuses a folder that has one.
+        on_round: Called after each round with what it did and the adapter after it.
+        on_reply: Called after each reply with round, replies so far and replies expected.
+        stop: Set it from another thread to end the run at the next reply.
+        result: Filled in when the run has ended.
+    """
+
+    plan: Plan
+    settings: FederationSettings
+    adapter: Arrays
+    n_items: int = 0
+    weights: Mapping[str, float] | None = None
+    nodes: int | None = None
+    candidates: CandidateDraw | None = None
+    checkpoints: Path | None = None
+    resume: bool = False
+    on_round: Callable[[RoundInfo, Arrays], None] | None = None
+    on_reply: Callable[[int, int, int], None] | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    result: FederationResult | None = None
+
+    def __post_init__(self) -> None:
+        """Checks what the types cannot say.
+
+        Raises:
+            ConfigError: Settings that do not fit each other.
+            ModelError: The adapter is not made of LoRA pairs.
+        """
+        pairs = lora_pairs(self.adapter)
+        _check_adapter(self.adapter)
+        if self.plan.aggregation != self.settings.aggregation:
+            raise ConfigError(
+                f"plan.aggregation={self.plan.aggregation} must be federation.aggregation="
+                f"{self.settings.aggregation}; build the plan from the same settings"
+            )
+        if self.plan.counts_release and self.n_items < 1:
+            raise ConfigError(
+                f"n_items={self.n_items} must be at least 1 where the plan releases item counts; "
+                "pass the size of the catalogue"
+            )
+        if self.settings.aggregation == "fedsvd":
+            _check_fedsvd(self.settings, ranks=[self.adapter[a].shape for a, _ in pairs])
+        _check_weights(self.weights, self.settings)
+        if self.nodes is not None and self.nodes < self.settings.min_replies:
+            raise ConfigError(
+                f"min_replies={self.settings.min_replies} must be at most the number of shops="
+                f"{self.nodes}; lower it or add shops"
+            )
+
+    def draw_candidates(self, server_round: int, counts: FloatArray | None) -> CodesArray:
+        """Returns the public items of a round's training softmax, none where none are drawn."""
+        if self.candidates is None:
+            return np.zeros(0, dtype=np.int64)
+        return self.candidates(server_round, counts)
+
+    def digest(self) -> str:
+        """SHA-256 of all that decides the result: what a checkpoint must have in common."""
+        state = hashlib.sha256(self.plan.digest().encode())
+        settings = self.settings.model_dump(exclude={"round_timeout"})
+        public = [settings, dict(self.weights or {}), self.n_items]
+        state.update(json.dumps(public, sort_keys=True).encode())
+        for name in sorted(self.adapter):
+            state.update(name.encode())
+            state.update(np.ascontiguousarray(self.adapter[name]).tobytes())
+        return state.hexdigest()
+
+
+def _check_adapter(adapter: Arrays) -> None:
+    for name, array in adapter.items():
+        if array.dtype != np.float32 or array.ndim != 2 or not np.isfinite(array).all():
+            raise ConfigError(
+                f"adapter matrix {name}: dtype={array.dtype}, ndim={array.ndim} must be float32, "
+                "2 and finite; convert it first"
+            )
+
+
+def _check_fedsvd(settings: FederationSettings, *, ranks: list[tuple[int, ...]]) -> None:
+    if settings.server_optimizer == "adam":
+        raise ConfigError(
+            "server_optimizer=adam keeps a scale for each number, which fedsvd's rotations undo; "
+            "use momentum or none"
+        )
+    for rank, width in ranks:
+        if rank > width:
+            raise ConfigError(
+                f"rank={rank} must be at most the module's input width={width} for fedsvd; lower it"
+            )
+
+
+def _check_weights(weights: Mapping[str, float] | None, settings: FederationSettings) -> None:
+    if weights is None:
+        return
+    if settings.robust != "none":
+        raise ConfigError(
+            f"robust={settings.robust} counts shops alike; remove the weights or use robust=none"
+        )
+    for shop, weight in weights.items():
+        if not 0 < weight <= 1:
+            raise ConfigError(
+                f"weight={weight} of shop={shop} must be in (0, 1]; scale the weights"
+            )

@@ -1,0 +1,200 @@
+"""The federation's strategy for Flower: public weights, checked updates, no evaluation phase."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg
+
+from server.aggregation import ExactSum, robust_mean
+from server.checks import RefusalCode, clip_norm, l2_norm
+from server.exchange import connected_nodes
+from server.federation import Federation, Refusal
+from server.replies import accepted_replies
+from server.state import ServerState, advance
+from shared import messages
+from shared.errors import RunError
+from shared.messages import Arrays, FloatArray
+
+LOG = logging.getLogger("fedprofile.server")
+
+
+class ProfileStrategy(FedAvg):
+    """Averages what the plan trains, with equal or public weights.
+
+    FedAvg (https://arxiv.org/abs/1602.05629) weighs by the number of examples that a client
+    reports; here no shop reports any number.
+
+    Args:
+        federation: Plan, settings and public weights.
+        state: Where the run stands; `aggregate_train` moves it on.
+    """
+
+    def __init__(self, federation: Federation, *, state: ServerState) -> None:
+        super().__init__(arrayrecord_key=messages.ADAPTER, configrecord_key=messages.PLAN)
+        self.federation = federation
+        self.state = state
+
+    def summary(self) -> None:
+        """Logs aggregation, optimizer and bounds."""
+        settings = self.federation.settings
+        LOG.info(
+            "aggregation=%s robust=%s server_optimizer=%s min_replies=%d max_update_norm=%s",
+            settings.aggregation,
+            settings.robust,
+            settings.server_optimizer,
+            settings.min_replies,
+            settings.max_update_norm,
+        )
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> list[Message]:
+        """Addresses the adapter, the plan and the round's candidates to every connected node.
+
+        Raises:
+            RunError: Fewer than `min_replies` nodes are connected after `round_timeout` seconds.
+        """
+        plan = ConfigRecord({**config, messages.ROUND: server_round})
+        candidates = self.federation.draw_candidates(server_round, self.state.counts)
+        content = RecordDict(
+            {
+                messages.ADAPTER: arrays,
+                messages.PLAN: plan,
+                messages.CANDIDATES: messages.codes_record(candidates),
+            }
+        )
+        return self._address(content, MessageType.TRAIN, server_round, grid)
+
+    def configure_counts(self, grid: Grid) -> list[Message]:
+        """Addresses the request for noisy item counts to every connected node."""
+        content = RecordDict({messages.PLAN: ConfigRecord(self.federation.plan.to_record())})
+        return self._address(content, f"{MessageType.QUERY}.{messages.COUNTS_QUERY}", 0, grid)
+
+    def configure_evaluate(
+        self,
+        server_round: int,  # noqa: ARG002
+        arrays: ArrayRecord,  # noqa: ARG002
+        config: ConfigRecord,  # noqa: ARG002
+        grid: Grid,  # noqa: ARG002
+    ) -> list[Message]:
+        """Asks nothing: a shop's metrics on the global model stay in the shop."""
+        return []
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord, MetricRecord]:
+        """Checks the updates, aggregates the good ones and moves the adapter.
+
+        Args:
+            server_round: From 1.
+            replies: Consumed one at a time; only robust aggregation keeps them.
+
+        Returns:
+            The adapter after the round; numbers of good and refused replies and the L2 norm of the
+            aggregated update.
+
+        Raises:
+            RunError: Fewer than `min_replies` good updates.
+        """
+        plan, settings = self.federation.plan, self.federation.settings
+        names = messages.trainable_names(self.state.adapter, aggregation=plan.aggregation)
+        shapes = {name: self.state.adapter[name].shape for name in names}
+        refusals: list[Refusal] = []
+        good = accepted_replies(
+            replies, key=messages.UPDATE, shapes=shapes, round=server_round, refusals=refusals
+        )
+        clipped = ((shop, clip_norm(u, max_norm=settings.max_update_norm)) for shop, u in good)
+        update, count = self._combine(self._weighted(clipped, server_round, refusals))
+        self._note(server_round, count, refusals)
+        self.state = advance(self.state, update, settings=settings, rounds=plan.rounds)
+        return messages.to_record(self.state.adapter), _metrics(count, refusals, update)
+
+    def aggregate_counts(self, replies: Iterable[Message]) -> tuple[FloatArray, MetricRecord]:
+        """Checks and sums the shops' noisy item counts `(n_items,)`.
+
+        Raises:
+            RunError: Fewer than `min_replies` good replies.
+        """
+        shapes = {messages.COUNTS: (self.federation.n_items,)}
+        refusals: list[Refusal] = []
+        total = ExactSum()
+        for _, arrays in accepted_replies(
+            replies, key=messages.COUNTS, shapes=shapes, round=0, refusals=refusals
+        ):
+            total.add(arrays)
+        self._note(0, total.count, refusals)
+        summed = total.total()
+        self.state = replace(self.state, counts=summed[messages.COUNTS])
+        return summed[messages.COUNTS], _metrics(total.count, refusals, summed)
+
+    def _address(
+        self, content: RecordDict, kind: str, server_round: int, grid: Grid
+    ) -> list[Message]:
+        settings = self.federation.settings
+        nodes = connected_nodes(
+            grid,
+            wanted=self.federation.nodes or settings.min_replies,
+            minimum=settings.min_replies,
+            timeout=settings.round_timeout,
+            stop=self.federation.stop,
+        )
+        return [
+            Message(
+                content,
+                dst_node_id=node,
+                message_type=kind,
+                group_id=str(server_round),
+                ttl=settings.round_timeout,
+            )
+            for node in nodes
+        ]
+
+    def _weighted(
+        self, updates: Iterable[tuple[str, Arrays]], server_round: int, refusals: list[Refusal]
+    ) -> Iterator[tuple[str, float, Arrays]]:
+        weights = self.federation.weights
+        for shop, update in updates:
+            if weights is not None and shop not in weights:
+                remedy = "give this shop a public weight"
+                refusals.append(Refusal(server_round, shop, str(RefusalCode.UNKNOWN_SHOP), remedy))
+            else:
+                yield shop, 1.0 if weights is None else weights[shop], update
+
+    def _combine(self, updates: Iterable[tuple[str, float, Arrays]]) -> tuple[Arrays, int]:
+        """Returns the aggregated update and the number of updates in it."""
+        method = self.federation.settings.robust
+        if method != "none":
+            kept = [update for _, _, update in sorted(updates, key=lambda entry: entry[0])]
+            return (robust_mean(kept, method=method) if kept else {}), len(kept)
+        total = ExactSum()
+        for _, weight, update in updates:
+            total.add(update, weight=weight)
+        return (total.mean() if total.count else {}), total.count
+
+    def _note(self, server_round: int, good: int, refusals: list[Refusal]) -> None:
+        refusals.sort(key=lambda r: r.shop)
+        for refusal in refusals:
+            LOG.warning(
+                "round=%d shop=%s refused: %s; %s",
+                server_round,
+                refusal.shop,
+                refusal.code,
+                refusal.remedy,
+            )
+        minimum = self.federation.settings.min_replies
+        if good < minimum:
+            first = f"; first refusal: {refusals[0].shop}: {refusals[0].code}" if refusals else ""
+            raise RunError(
+                f"round={server_round}: good replies={good} must be at least min_replies={minimum}"
+                f"{first}; mend the shops or lower min_replies, then continue with --resume"
+            )
+        self.state = replace(self.state, refusals=(*self.state.refusals, *refusals))
+
+
+def _metrics(good: int, refusals: list[Refusal], total: Arrays) -> MetricRecord:
+    return MetricRecord({"good": good, "refused": len(refusals), "update-norm": l2_norm(total)})

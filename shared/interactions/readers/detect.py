@@ -1,0 +1,113 @@
+"""Finds out how a source is laid out, and reads it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from shared.config import DataSettings
+from shared.errors import DataError
+from shared.interactions.readers.amazon import is_amazon, read_amazon
+from shared.interactions.readers.delimited import TABLE_SUFFIXES, read_table
+from shared.interactions.readers.movielens import RATING_FILES, read_movielens
+from shared.interactions.readers.own import OWN_LAYOUT, SIDE_TABLES, find_table, read_own, read_side
+from shared.interactions.readers.recbole import read_recbole
+from shared.interactions.readers.tables import Tables, events_tables, merge
+
+EXPECTED = (
+    "interactions.csv or .parquet with items.csv or .parquet, a folder or file for each shop, "
+    "RecBole .inter, MovieLens u.data, ratings.dat or ratings.csv, or Amazon .jsonl(.gz)"
+)
+"""The layouts, in words."""
+
+
+def read_tables(source: Path, settings: DataSettings) -> Tables:
+    """Reads a file or folder of any known layout; nothing is half loaded.
+
+    Raises:
+        DataError: Nothing readable is there, or a file cannot be used.
+    """
+    if not source.exists():
+        raise DataError(f"source={source} does not exist; give a file or folder with --data")
+    tables = (_read_file if source.is_file() else _read_folder)(source, settings)
+    if tables is None:
+        found = ", ".join(sorted(path.name for path in source.iterdir())[:10]) or "nothing"
+        raise DataError(f"{source}: found {found}; expected {EXPECTED}; add or rename the files")
+    if tables.items is None and OWN_LAYOUT in tables.layout:
+        raise DataError(
+            f"{source}: found no items.csv or items.parquet, expected one with item_id and texts: "
+            "the catalogue is public and must not come from purchases; add it"
+        )
+    return tables
+
+
+def _read_file(path: Path, settings: DataSettings) -> Tables:
+    if path.suffix == ".inter":
+        return read_recbole(path, settings)
+    if _is_movielens(path):
+        return read_movielens(path, settings)
+    if is_amazon(path):
+        meta = [path.with_name(f"meta_{path.name}"), path.with_name(f"meta_{path.name}.gz")]
+        meta.append(path.with_name(f"meta_{path.name.removesuffix('.gz')}"))
+        beside = sorted({file for file in meta if file.is_file()})
+        return read_amazon([path, *beside[:1]], settings)
+    if path.suffix in TABLE_SUFFIXES:
+        return read_own(path, settings)
+    raise DataError(f"{path}: ending {path.suffix!r} is not known; expected {EXPECTED}")
+
+
+def _read_folder(folder: Path, settings: DataSettings) -> Tables | None:
+    events = find_table(folder, "interactions")
+    if events:
+        return read_own(events, settings)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    atomic = [path for path in files if path.suffix == ".inter"]
+    if len(atomic) > 1:
+        names = ", ".join(path.name for path in atomic)
+        raise DataError(f"{folder}: found {names}, expected one .inter file; give one with --data")
+    for path in (*atomic, *filter(_is_movielens, files)):
+        return _read_file(path, settings)
+    amazon = [path for path in files if is_amazon(path)]
+    if amazon:
+        return read_amazon(amazon, settings)
+    return _read_shops(folder, settings)
+
+
+def _is_movielens(path: Path) -> bool:
+    if path.name != "ratings.csv":
+        return path.name in RATING_FILES
+    with path.open("rb") as stream:
+        return b"movieId" in stream.readline(4096)
+
+
+def _read_shops(folder: Path, settings: DataSettings) -> Tables | None:
+    """Reads one folder or one file a shop; items of the whole at the top, or the shops' own."""
+    parts, unread = [], []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        tables = None
+        if path.is_dir():
+            tables = _read_folder(path, settings)
+            if tables is None:
+                unread.append(path.name)
+        elif path.suffix in TABLE_SUFFIXES and path.stem not in SIDE_TABLES:
+            raw = read_table(path)
+            tables = events_tables(raw, settings, layout=OWN_LAYOUT)
+        if tables is not None:
+            shop_id = path.name if path.is_dir() else path.stem
+            parts.append(tables if settings.shop_column else _one_shop(tables, shop_id, path))
+    if not parts:
+        return None
+    if unread:
+        raise DataError(f"{folder / unread[0]}: no events; expected {EXPECTED}; add or remove it")
+    items, users = (read_side(folder, name) for name in SIDE_TABLES)
+    return merge(parts, layout=f"shops of {parts[0].layout}", items=items, users=users)
+
+
+def _one_shop(tables: Tables, shop_id: str, path: Path) -> Tables:
+    if tables.events.empty:
+        raise DataError(
+            f"{path}: shop {shop_id} has 0 events, expected at least 1; add events or remove it"
+        )
+    return replace(tables, events=tables.events.assign(shop_id=shop_id))

@@ -1,0 +1,89 @@
+"""MovieLens: `u.data` (100K), `ratings.dat` (1M, 10M) and `ratings.csv` (20M and later).
+
+Layouts: https://files.grouplens.org/datasets/movielens/
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from shared.config import DataSettings
+from shared.interactions.readers.delimited import read_delimited
+from shared.interactions.readers.tables import COLUMNS, Tables, events_tables, text_table
+
+RATING_FILES = ("u.data", "ratings.dat", "ratings.csv")
+"""Names by which MovieLens data is known."""
+
+GENRES = [
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime",
+    "Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical",
+    "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+]  # fmt: skip
+"""Genre flags of `u.item`, in order."""
+
+_RATINGS = ("user_id", "item_id", "rating", "datetime")
+_CSV_COLUMNS = COLUMNS | {"user_id": "userId", "item_id": "movieId", "datetime": "timestamp"}
+
+
+def read_movielens(ratings: Path, settings: DataSettings) -> Tables:
+    """Reads a ratings file and the movies (and users) beside it.
+
+    A rating counts as one event of type `rating` with weight 1, whatever the stars.
+
+    Raises:
+        DataError: A file is unreadable or lacks a column.
+    """
+    folder = ratings.parent
+    if ratings.name == "u.data":
+        raw = read_delimited(ratings, delimiter="\t", names=_RATINGS, quoted=False)
+    elif ratings.name == "ratings.dat":
+        raw = read_delimited(ratings, delimiter="::", names=_RATINGS, quoted=False)
+    else:
+        raw = read_delimited(ratings)
+    columns = _CSV_COLUMNS if ratings.name == "ratings.csv" else COLUMNS
+    tables = events_tables(raw, settings, layout="movielens", columns=columns, event_type="rating")
+    sides = {
+        "u.data": ("u.item", "u.user"),
+        "ratings.dat": ("movies.dat", "users.dat"),
+        "ratings.csv": ("movies.csv", "users.csv"),
+    }[ratings.name]
+    movies, users = (folder / name for name in sides)
+    return replace(
+        tables,
+        items=_movies(movies) if movies.is_file() else None,
+        users=_users(users) if users.is_file() else None,
+        files=(*tables.files, *(path for path in (movies, users) if path.is_file())),
+    )
+
+
+def _movies(path: Path) -> pd.DataFrame:
+    if path.name == "movies.csv":
+        items = text_table(read_delimited(path), "item_id", {"item_id": "movieId"})
+    elif path.name == "movies.dat":
+        names = ["item_id", "title", "genres"]
+        raw = read_delimited(path, delimiter="::", names=names, encoding="latin-1", quoted=False)
+        items = text_table(raw, "item_id")
+    else:
+        names = ["item_id", "title", "release_date", "video_date", "url", *GENRES]
+        raw = read_delimited(path, delimiter="|", names=names, encoding="latin-1", quoted=False)
+        items = text_table(raw, "item_id")
+        flags = items[GENRES].to_numpy() == "1"
+        items["genres"] = [
+            "|".join(name for name, flag in zip(GENRES, row, strict=True) if flag) for row in flags
+        ]
+    category = items["genres"].str.replace("|", ", ", regex=False)
+    return items[["item_id", "title"]].assign(category=category)
+
+
+def _users(path: Path) -> pd.DataFrame:
+    if path.suffix == ".csv":
+        return text_table(read_delimited(path), "user_id", {"user_id": "userId"})
+    if path.name == "users.dat":
+        delimiter, names = "::", ["user_id", "gender", "age", "occupation", "zip_code"]
+    else:
+        delimiter, names = "|", ["user_id", "age", "gender", "occupation", "zip_code"]
+    raw = read_delimited(path, delimiter=delimiter, names=names, quoted=False)
+    return text_table(raw, "user_id")

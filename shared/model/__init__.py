@@ -1,0 +1,1 @@
+"""The profile model: text encoder, item vectors, profile vectors, LoRA adapters."""

@@ -1,0 +1,200 @@
+"""LoRA on the profile model through PEFT: attach it, choose what trains, move its arrays.
+
+LoRA: https://arxiv.org/abs/2106.09685. Frozen A (FFA-LoRA): https://arxiv.org/abs/2403.12313.
+Arrays carry the names that PEFT saves, `base_model.model.<module>.lora_A.weight`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from shared.config import ModelSettings
+from shared.errors import ModelError
+from shared.model.adapter_folder import check_finite
+from shared.model.profile_model import ProfileModel
+from shared.model.projection import PROJECTION
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+
+Array = npt.NDArray[np.float32]
+Init = Literal["catalogue-pca", "random"]
+
+_NAME = ".default."
+"""PEFT puts the adapter's name into parameter names and leaves it out of saved ones."""
+
+
+def attach(
+    base: ProfileModel,
+    settings: ModelSettings,
+    *,
+    init: Init = "catalogue-pca",
+    seed: int,
+    device: torch.device | str | None = None,
+) -> PeftModel:
+    """Adds LoRA layers to the base, in place, with public A and zero B.
+
+    Args:
+        base: Frozen base; it is moved to `device` before LoRA is added, so that adapter and
+            optimizer refer to the same tensors.
+        settings: `target_modules`, `rank`, `alpha`.
+        init: A of the profile projection. `catalogue-pca`: the unit rows that select the
+            `rank - 1` largest principal coordinates of the catalogue and the constant, so that
+            a frozen A spends its rank where items differ most. `random`: orthonormal rows, as
+            all other modules get.
+        seed: Public seed of the random rows.
+        device: None to stay where the base is.
+
+    Returns:
+        The PEFT model; `base_model.model` in it is `base`.
+
+    Raises:
+        ModelError: A target names no linear layer, or the rank is above a layer's width.
+    """
+    from peft import get_peft_model
+
+    if device is not None:
+        base.to(device)
+    _check_targets(base, settings)
+    with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator
+        model = get_peft_model(base, lora_config(settings))
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in _lora_parameters(model):
+        if ".lora_A." not in name:
+            continue
+        projection = f".{PROJECTION}." in name
+        rank, width = parameter.shape
+        if projection and init == "catalogue-pca":
+            rows = _principal_rows(rank, width)
+        else:
+            rows = _orthonormal_rows(rank, width, generator)
+        with torch.no_grad():
+            parameter.copy_(rows)
+    return model
+
+
+def lora_config(settings: ModelSettings) -> LoraConfig:
+    """Returns PEFT's configuration of the adapter."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=list(settings.target_modules),
+        lora_dropout=0.0,
+        bias="none",
+    )
+
+
+def set_trainable(model: nn.Module, aggregation: str) -> list[str]:
+    """Chooses which LoRA matrices train, and returns their array names.
+
+    Args:
+        model: From `attach`.
+        aggregation: `average` trains A and B; `frozen-a` and `fedsvd` train B alone.
+    """
+    trained = []
+    for name, parameter in _lora_parameters(model):
+        parameter.requires_grad_(aggregation == "average" or ".lora_B." in name)
+        if parameter.requires_grad:
+            trained.append(array_name(name))
+    return trained
+
+
+def array_name(parameter_name: str) -> str:
+    """Turns a name of `named_parameters` into the name that PEFT saves."""
+    return parameter_name.replace(_NAME, ".")
+
+
+def adapter_arrays(model: nn.Module) -> dict[str, Array]:
+    """Copies the adapter's matrices to float32 arrays under the names that PEFT saves."""
+    return {
+        array_name(name): parameter.detach().to("cpu", torch.float32, copy=True).numpy()
+        for name, parameter in _lora_parameters(model)
+    }
+
+
+def load_adapter_arrays(model: nn.Module, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Writes arrays into the adapter's parameters, all or none.
+
+    Raises:
+        ModelError: Keys or shapes differ from the adapter's, or a value is not finite.
+    """
+    parameters = {array_name(name): parameter for name, parameter in _lora_parameters(model)}
+    check_arrays(arrays, {name: tuple(p.shape) for name, p in parameters.items()})
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.from_numpy(np.array(arrays[name], dtype=np.float32)))
+
+
+def check_arrays(
+    arrays: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Refuses arrays that do not fit.
+
+    Raises:
+        ModelError: Keys or shapes differ from `shapes`, or a value is not finite.
+    """
+    strange = sorted(set(arrays) ^ set(shapes))
+    if strange:
+        kind = "is missing" if strange[0] in shapes else "is unknown"
+        raise ModelError(
+            f"adapter: {strange[0]} {kind} ({len(strange)} such names); take an adapter for the "
+            "same target_modules"
+        )
+    for name, array in arrays.items():
+        if array.shape != shapes[name]:
+            raise ModelError(
+                f"adapter: {name} has shape {array.shape}, expected {shapes[name]}; take an "
+                "adapter of the same dim and rank"
+            )
+    check_finite(arrays)
+
+
+def _lora_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, p) for name, p in model.named_parameters() if ".lora_" in name)
+
+
+def _check_targets(base: ProfileModel, settings: ModelSettings) -> None:
+    """Refuses targets that name no linear layer, and ranks that a layer cannot hold."""
+    layers = {
+        name: module
+        for name, module in base.named_modules()
+        if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+    }
+    for target in settings.target_modules:
+        hits = [name for name in layers if name == target or name.endswith(f".{target}")]
+        if not hits:
+            known = sorted({name.rpartition(".")[2] for name in layers})
+            raise ModelError(
+                f"target_modules={target} names no linear layer; the layers' names end in "
+                f"{', '.join(known)}"
+            )
+        if target == PROJECTION and settings.rank > base.dim + 1:
+            raise ModelError(
+                f"rank={settings.rank} is above dim + 1 = {base.dim + 1} of the profile "
+                "projection; lower it with --rank"
+            )
+
+
+def _principal_rows(rank: int, width: int) -> torch.Tensor:
+    """Unit rows that select the first `rank - 1` coordinates and the last: `(rank, width)`."""
+    return torch.eye(width)[[*range(rank - 1), width - 1]]
+
+
+def _orthonormal_rows(rank: int, width: int, generator: torch.Generator) -> torch.Tensor:
+    """Random rows of unit length, orthogonal to each other: `(rank, width)`.
+
+    Raises:
+        ModelError: More rows than dimensions.
+    """
+    if rank > width:
+        raise ModelError(f"rank={rank} is above a layer's input width {width}; lower it")
+    axes: torch.Tensor = torch.linalg.qr(torch.randn(width, rank, generator=generator)).Q
+    return axes.T.contiguous()

@@ -1,0 +1,173 @@
+"""The noise that keeps a whole plan within (epsilon, delta), found before the first step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+from dp_accounting.gaussian_mechanism import get_sigma_gaussian
+from scipy.optimize import brentq
+
+from shared.errors import PrivacyError
+from shared.privacy.accounting import (
+    MIN_DELTA,
+    MIN_NOISE,
+    epsilon_gaussian,
+    epsilon_pair,
+    epsilon_pld,
+)
+from shared.privacy.guarantee import Mechanism
+
+MIN_EPSILON = 0.05
+"""The accountants' numerical errors are a few thousandths: below this they would dominate."""
+MAX_EPSILON = 50.0
+"""Far beyond any protection; the accountants overflow somewhere above."""
+SLACK = 1e-3
+"""Share of epsilon that calibration may leave unused."""
+
+Build = Callable[[float], tuple[Mechanism, ...]]
+"""From the noise multiplier of DP-SGD to the plan's mechanisms."""
+
+
+@lru_cache(maxsize=256)
+def calibrate(
+    *,
+    epsilon: float,
+    delta: float,
+    steps: int,
+    sample_rate: float,
+    max_grad_norm: float,
+    counts_share: float,
+    counts_max_norm: float,
+) -> tuple[Mechanism, ...]:
+    """Finds the least noise that both accountants accept for the whole plan.
+
+    Args:
+        epsilon: Total epsilon of one shop.
+        delta: Total delta of one shop.
+        steps: DP-SGD steps over all rounds.
+        sample_rate: Poisson rate of a user a step; 1 is the full batch.
+        max_grad_norm: L2 bound of a user's gradient in a step.
+        counts_share: Share of mu^2 for one release of item counts, where mu is that of a Gaussian
+            mechanism at (epsilon, delta); 0 releases none.
+        counts_max_norm: L2 bound of a user's row in the item counts.
+
+    Returns:
+        The `dp-sgd` mechanism and, unless `counts_share` is 0, `item-counts`. The noise multiplier
+        of DP-SGD is rounded up to five digits and leaves at most a thousandth of epsilon unused,
+        unless it is at its least, 0.1.
+
+    Guarantee:
+        Both accountants of `epsilon_pair` stay at or below `epsilon` for the composition.
+
+    Assumes:
+        The plan is fixed before the first step and no result changes it.
+
+    Raises:
+        PrivacyError: Epsilon, delta or a parameter is out of bounds, or epsilon is out of reach.
+    """
+    check_epsilon(epsilon)
+    check_delta(delta)
+    if not 0 <= counts_share < 1:
+        raise PrivacyError(f"counts_share={counts_share} must be in [0, 1); change it")
+    if steps < 1:
+        raise PrivacyError(f"steps={steps} must be at least 1; change it")
+    single = get_sigma_gaussian(epsilon, delta)
+    counts: tuple[Mechanism, ...] = ()
+    if counts_share > 0:
+        noise = round_up(single / math.sqrt(counts_share))
+        counts = (Mechanism("item-counts", noise, 1.0, 1, counts_max_norm),)
+
+    def build(noise_multiplier: float) -> tuple[Mechanism, ...]:
+        return (
+            Mechanism("dp-sgd", noise_multiplier, sample_rate, steps, max_grad_norm),
+            *counts,
+        )
+
+    unsampled = single * math.sqrt(steps / (1 - counts_share))
+    return build(_least_noise(build, epsilon=epsilon, delta=delta, start=unsampled))
+
+
+def check_epsilon(epsilon: float) -> None:
+    """Refuses an epsilon that cannot be accounted for.
+
+    Raises:
+        PrivacyError: `epsilon` is not in [0.05, 50].
+    """
+    if not MIN_EPSILON <= epsilon <= MAX_EPSILON:
+        raise PrivacyError(
+            f"epsilon={epsilon} must be between {MIN_EPSILON} and {MAX_EPSILON:g}; change it with "
+            "--epsilon, or compare without privacy with --no-privacy"
+        )
+
+
+def check_delta(delta: float, n_users: int = 0) -> None:
+    """Refuses a delta that would allow to publish a user outright.
+
+    The message holds the shop's number of users: it stays on the shop's machine.
+
+    Args:
+        delta: Total delta of the shop.
+        n_users: Users of the shop; 0 checks the general bounds alone.
+
+    Raises:
+        PrivacyError: `delta` is not in [1e-10, 1), or not below 1 / n_users.
+    """
+    if not MIN_DELTA <= delta < 1:
+        raise PrivacyError(
+            f"delta={delta} must be at least {MIN_DELTA} and below 1; change it with --delta"
+        )
+    if n_users > 0 and delta >= 1 / n_users:
+        raise PrivacyError(
+            f"delta={delta} must be below 1/n_users={1 / n_users:.3g}; lower it with --delta"
+        )
+
+
+def round_up(value: float) -> float:
+    """Rounds a positive number up to five significant digits."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 4)
+    return float(f"{math.ceil(value / unit - 1e-9) * unit:.5g}")
+
+
+def _least_noise(build: Build, *, epsilon: float, delta: float, start: float) -> float:
+    """Solves a fast accountant for epsilon and corrects by what the slow ones add to it."""
+    full_batch = build(start)[0].sample_rate == 1
+
+    def fast(noise_multiplier: float) -> float:
+        mechanisms = build(noise_multiplier)
+        if full_batch:
+            return epsilon_gaussian(mechanisms, delta)
+        return epsilon_pld(mechanisms, delta, grid=1e-3)
+
+    target, noise = epsilon * (1 - SLACK / 4), start
+    for _ in range(6):
+        noise = round_up(_solve(fast, target=target, start=noise))
+        actual = max(epsilon_pair(build(noise), delta))
+        used = actual >= epsilon * (1 - SLACK) or noise == MIN_NOISE
+        if used and actual <= epsilon:
+            return noise
+        target = fast(noise) + epsilon - actual - epsilon * SLACK / 4
+        if target <= 0:
+            break
+    raise PrivacyError(
+        f"epsilon={epsilon} at delta={delta} is out of reach for {build(noise)[0].steps} steps; "
+        "raise --epsilon or take fewer steps"
+    )
+
+
+def _solve(function: Callable[[float], float], *, target: float, start: float) -> float:
+    """Finds where a falling function of the noise equals `target`, to 1e-5, from `MIN_NOISE` up."""
+    low = high = start
+    while function(high) > target:
+        low, high = high, high * 1.5
+    while function(low) < target:
+        if low == MIN_NOISE:
+            return low
+        low, high = max(low / 1.5, MIN_NOISE), low
+    if low == high:
+        return start
+    root = brentq(
+        lambda x: function(math.exp(x)) - target, math.log(low), math.log(high), xtol=1e-5
+    )
+    return math.exp(root)

@@ -1,0 +1,263 @@
+"""The form of `report.json`, version 1: every key, its unit and when it is null.
+
+`docs/report.md` is written from the docstrings in this file (`simulation.report.describe`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.config import RunSettings
+from shared.environment import Environment
+from shared.privacy.guarantee import Guarantee
+
+SURFACES = ("for-you", "discover", "tail", "basket")
+"""Surfaces in the order in which reports show them."""
+METHODS = (
+    "popularity",
+    "frequency",
+    "item-knn",
+    "ease",
+    "text",
+    "ease-text",
+    "best-local",
+    "global",
+    "fused",
+    "fused-non-private",
+    "pooled",
+)
+"""Methods in the order in which reports show them."""
+NON_PRIVATE = ("fused-non-private", "pooled")
+"""References that no shop can have under the guarantee."""
+
+
+class Record(BaseModel):
+    """Base of all parts: immutable, unknown keys and non-finite numbers refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Interval(Record):
+    """A mean over users with its 95% bootstrap interval."""
+
+    mean: float
+    """Mean over users."""
+    low: float
+    """Lower end of the 95% interval."""
+    high: float
+    """Upper end of the 95% interval."""
+
+
+class MechanismRecord(Record):
+    """One noisy mechanism: everything that a shop releases is in one of these."""
+
+    name: str
+    """`dp-sgd` or `item-counts`."""
+    noise_multiplier: Annotated[float, Field(ge=0)]
+    """Standard deviation of the noise in units of the L2 sensitivity."""
+    sample_rate: Annotated[float, Field(gt=0, le=1)]
+    """Probability that a user takes part in a step; 1 is the full batch."""
+    steps: Annotated[int, Field(ge=1)]
+    """Noisy releases."""
+    max_norm: Annotated[float, Field(gt=0)]
+    """L2 bound of one user's contribution to a step."""
+
+
+class ShopPrivacy(Record):
+    """The guarantee of one shop; in a run without privacy `epsilon` is null."""
+
+    epsilon: float | None
+    """Total epsilon by `accountant`; null in a run without privacy."""
+    delta: float | None
+    """Total delta; null in a run without privacy."""
+    unit: str | None
+    """What is protected: one user's whole contribution."""
+    adjacency: str | None
+    """How neighbouring data sets differ."""
+    sampling: str | None
+    """`poisson` or `full-batch`."""
+    accountant: str | None
+    """Library and method behind `epsilon`."""
+    epsilon_check: float | None
+    """Epsilon by `accountant_check`, an independent implementation."""
+    accountant_check: str | None
+    """Library and method behind `epsilon_check`."""
+    trust: str | None
+    """Against whom the guarantee holds."""
+    mechanisms: tuple[MechanismRecord, ...]
+    """Everything that the shop releases; empty in a run without privacy."""
+    noise_multiplier: Annotated[float, Field(ge=0)]
+    """Noise of a training step in units of the clip norm; 0 in a run without privacy."""
+    sample_rate: Annotated[float, Field(gt=0, le=1)]
+    """Probability that a user takes part in a training step."""
+    steps: Annotated[int, Field(ge=1)]
+    """Training steps in all."""
+
+    @classmethod
+    def paid(cls, guarantee: Guarantee) -> ShopPrivacy:
+        """Builds the record of a private shop; the training mechanism is the one named `dp-sgd`."""
+        training = next(m for m in guarantee.mechanisms if m.name == "dp-sgd")
+        return cls(
+            **guarantee.to_json(),
+            noise_multiplier=training.noise_multiplier,
+            sample_rate=training.sample_rate,
+            steps=training.steps,
+        )
+
+    @classmethod
+    def none(cls, *, sample_rate: float, steps: int) -> ShopPrivacy:
+        """Builds the record of a shop that trained without privacy."""
+        absent = dict.fromkeys(name for name in cls.model_fields if name != "mechanisms")
+        plan = {"noise_multiplier": 0.0, "sample_rate": sample_rate, "steps": steps}
+        return cls.model_validate({**absent, "mechanisms": (), **plan})
+
+
+RunLabel = Literal["private", "non-private"]
+Methods = dict[str, dict[str, Interval]]
+
+
+def _known_surfaces(names: Mapping[str, Any]) -> None:
+    for name in names:
+        if name not in SURFACES:
+            raise ValueError(f"surface={name} is not one of {', '.join(SURFACES)}")
+
+
+class Metrics(BaseModel):
+    """Surface -> method -> metric -> interval over all users; the same for each shop.
+
+    Metrics are `ndcg@10`, `hr@10`, `recall@20`, `coverage@20`, `diversity@10`, `novelty@10`, all
+    under full ranking. A surface that cannot be measured is absent; `surfaces` says why.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    __pydantic_extra__: dict[str, Methods] = Field(init=False)
+
+    shops: dict[str, dict[str, Methods]]
+    """Shop -> surface -> method -> metric -> interval over the shop's users."""
+
+    @model_validator(mode="after")
+    def _surfaces_are_known(self) -> Metrics:
+        _known_surfaces(self.surfaces)
+        for shop in self.shops.values():
+            _known_surfaces(shop)
+        return self
+
+    @property
+    def surfaces(self) -> dict[str, Methods]:
+        """Surface -> method -> metric -> interval over all users, in the order of `SURFACES`."""
+        found = self.__pydantic_extra__
+        order = (*SURFACES, *(name for name in found if name not in SURFACES))
+        return {name: found[name] for name in order if name in found}
+
+
+class SurfaceRecord(Record):
+    """Whether a surface could be measured."""
+
+    available: bool
+    """Whether there are metrics for it."""
+    reason: str | None = None
+    """Why not; null where it is available."""
+    users: Annotated[int, Field(ge=0)] = 0
+    """Users with something to predict, over all shops."""
+
+
+class RefusedReply(Record):
+    """One update that did not count."""
+
+    shop: str
+    """The shop's name."""
+    code: str
+    """Reason code of the server's or the shop's check."""
+
+
+class Round(Record):
+    """One federated round."""
+
+    round: Annotated[int, Field(ge=1)]
+    """Number of the round, from 1."""
+    update_norm: Annotated[float, Field(ge=0)]
+    """L2 norm of the aggregated update."""
+    replies: Annotated[int, Field(ge=0)]
+    """Updates that counted."""
+    refused: tuple[RefusedReply, ...] = ()
+    """Updates that did not count, and why."""
+    seconds: Annotated[float, Field(ge=0)]
+    """Wall time of the round."""
+    bytes_down: Annotated[int, Field(ge=0)]
+    """Bytes sent to all shops."""
+    bytes_up: Annotated[int, Field(ge=0)]
+    """Bytes received from all shops."""
+
+
+class Comparison(Record):
+    """NDCG@10 of `fused` minus `best-local` for the same users: what federation earned."""
+
+    difference: Interval
+    """Over all users, with the paired bootstrap interval."""
+    shops: dict[str, Interval] = {}
+    """The same over each shop's users."""
+
+
+class Report(Record):
+    """A finished run."""
+
+    schema_version: Literal[1] = 1
+    """Version of this form; a key never changes its meaning within a version."""
+    name: str
+    """Name of the run."""
+    created: datetime
+    """When the run ended, UTC."""
+    fedprofile_version: str
+    """Version of the package."""
+    settings: RunSettings
+    """All settings as resolved; they repeat the run."""
+    environment: Environment
+    """The machine and the packages."""
+    data: dict[str, Any]
+    """What was read, dropped and changed. It counts users: it is for the holder of all the data."""
+    privacy: dict[str, ShopPrivacy]
+    """Shop -> guarantee."""
+    guarantee_text: str
+    """The guarantee in words, what it does not cover included; paragraphs split by empty lines."""
+    surfaces: dict[str, SurfaceRecord]
+    """Surface -> whether it could be measured."""
+    metrics: Metrics
+    """How good the recommendations are."""
+    comparison: dict[str, Comparison]
+    """Surface -> what federation earned."""
+    fusion: dict[str, dict[str, dict[str, dict[str, float]]]]
+    """Shop -> surface -> method -> signal -> weight, chosen on the validation window."""
+    training: dict[RunLabel, tuple[Round, ...]]
+    """Rounds of the model (`private`; `non-private` is the control, or a run without privacy)."""
+    seconds: dict[str, float]
+    """Phase -> wall time."""
+    peak_rss_mb: Annotated[float, Field(ge=0)]
+    """Largest resident memory of the run, MB (10^6 bytes)."""
+    files: dict[str, str]
+    """What was written -> path relative to the run folder."""
+
+    @model_validator(mode="after")
+    def _compared_methods_are_measured(self) -> Report:
+        for surface in self.comparison:
+            methods = self.metrics.surfaces.get(surface, {})
+            if any("ndcg@10" not in methods.get(m, {}) for m in ("best-local", "fused")):
+                raise ValueError(
+                    f"comparison={surface} needs ndcg@10 of best-local and fused in metrics"
+                )
+        return self
+
+    @property
+    def epsilon_set(self) -> float | None:
+        """The epsilon that was asked for; None for a run without privacy."""
+        return self.settings.privacy.epsilon
+
+    def to_json(self) -> str:
+        """Returns the text of `report.json`, which is also what `--json` prints."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from sample_reports import sample_report
+
+from shared.errors import RunError
+from simulation.report.html import write_html, write_sweep_html
+from simulation.report.schema import Report
+
+LOADING = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+QUIET = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+class Page(HTMLParser):
+    """What a page refers to, its ids, table rows and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.ids: Counter[str] = Counter()
+        self.tags: Counter[str] = Counter()
+        self.surfaces: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        for name, value in attrs:
+            if name in LOADING:
+                self.references.append(value or "")
+            if name in ("style", "clip-path"):
+                self.references += re.findall(r"url\(([^)]*)\)", value or "")
+            if name == "id":
+                self.ids[value or ""] += 1
+            if name == "data-surface":
+                self.surfaces.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_html(sample_report(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "sweep.html"
+    runs = [sample_report(epsilon=e, seed=s, shops=3) for e in (1.0, 8.0) for s in (1, 2)]
+    write_sweep_html([*runs, json.loads(sample_report(epsilon=None, shops=3).to_json())], path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["page", "sweep"])
+def test_a_page_refers_to_nothing_but_itself(name: str, request: pytest.FixtureRequest) -> None:
+    text = request.getfixturevalue(name).read_text(encoding="utf-8")
+    parsed = Page(text)
+    assert {"script", "link", "img", "iframe", "object", "embed"} & set(parsed.tags) == set()
+    assert len(parsed.references) > 20
+    assert [r for r in parsed.references if not r.startswith("#")] == []
+    assert {r[1:] for r in parsed.references} <= set(parsed.ids)
+    assert "@import" not in text
+    assert not re.search(r"https?://", text)
+
+
+@pytest.mark.parametrize("name", ["page", "sweep"])
+def test_ids_are_unique_across_plots(name: str, request: pytest.FixtureRequest) -> None:
+    ids = Page(request.getfixturevalue(name).read_text(encoding="utf-8")).ids
+    assert [i for i, count in ids.items() if count > 1] == []
+
+
+def test_the_page_holds_tables_plots_and_words(page: Path) -> None:
+    parsed = Page(page.read_text(encoding="utf-8"))
+    assert parsed.surfaces == ["for-you", "discover", "tail", "basket"]
+    assert parsed.tags["svg"] == 4 + 4 + 1
+    for part in (
+        "Federation paid on 2 of 4 surfaces: Discover and Basket, but did harm on Tail.",
+        "Epsilon 8.00".replace("E", "e"),
+        "A simulation is not a release",
+        "r19-19",
+        "max_grad_norm",
+        "impossible quantities",
+        "not-finite",
+    ):
+        assert part in parsed.text
+    assert "#0a0b0" not in page.read_text(encoding="utf-8")
+
+
+def test_names_from_data_and_settings_are_escaped(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    found = json.loads(sample_report(shops=2).to_json())
+    found["name"] = found["guarantee_text"] = found["data"]["name"] = evil
+    found["data"][evil] = {evil: 1}
+    found["settings"]["model"]["encoder"] = evil
+    found["surfaces"]["tail"] = {"available": False, "reason": evil}
+    for part in (found["privacy"], found["metrics"]["shops"], found["fusion"]):
+        part[evil] = part.pop("r19-01")
+    found["comparison"]["basket"]["shops"][evil] = found["comparison"]["basket"]["difference"]
+    write_html(found, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") >= 8
+
+
+def test_a_surface_that_could_not_be_measured_is_named_with_its_reason(tmp_path: Path) -> None:
+    found = json.loads(sample_report(shops=2).to_json())
+    for part in (found["metrics"], found["comparison"]):
+        del part["basket"]
+    found["surfaces"]["basket"] = {"available": False, "reason": "the data has no sessions"}
+    write_html(found, tmp_path / "report.html")
+    parsed = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert parsed.surfaces == ["for-you", "discover", "tail"]
+    assert "the data has no sessions" in parsed.text
+    assert "2 of 4" not in parsed.text
+
+
+def test_a_run_with_nothing_to_compare_and_no_rounds_still_has_a_page(tmp_path: Path) -> None:
+    found = json.loads(sample_report(epsilon=None, shops=1).to_json())
+    found |= {"comparison": {}, "training": {}, "fusion": {}, "metrics": {"shops": {}}, "data": {}}
+    found["surfaces"] = {"tail": {"available": False, "reason": "no users"}}
+    write_html(found, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Nothing could be compared" in text
+    assert "no privacy" in text
+
+
+def test_the_same_report_makes_the_same_page(page: Path, tmp_path: Path) -> None:
+    write_html(Report.model_validate_json(sample_report().to_json()), tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(RunError, match=r"report\.html cannot be written"):
+        write_html(sample_report(shops=1), tmp_path / "report.html")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def in_browser(page: Path, folder: Path) -> tuple[Page, int, int]:
+    """Shows a page 390 pixels wide; returns its DOM, the width it takes, and what it loaded.
+
+    It stands in a frame without its content policy, so that a script outside can look at it and
+    nothing that it refers to is held back.
+    """
+    text = re.sub(r"<meta http-equiv=[^>]*>", "", page.read_text(encoding="utf-8"))
+    (folder / "probe.html").write_text(
+        "<title>-</title><iframe id=f width=390 height=800 style=border:0></iframe><script>"
+        "f.onload=()=>{const w=f.contentWindow,d=w.document.documentElement;"
+        "document.title=d.scrollWidth+' '+w.performance.getEntriesByType('resource').length;"
+        "document.body.innerHTML=d.innerHTML};"
+        f"f.srcdoc={json.dumps(text).replace('</', '<' + chr(92) + '/')}</script>",
+        encoding="utf-8",
+    )
+    options = (f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000", "--dump-dom")
+    command = [str(CHROMIUM), *QUIET, *options, (folder / "probe.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = re.search(r"<title>(\d+) (\d+)</title>", done.stdout)
+    assert found is not None, done.stdout[:500]
+    return Page(done.stdout), int(found.group(1)), int(found.group(2))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome")
+@pytest.mark.parametrize(("name", "plots"), [("page", 9), ("sweep", 8)])
+def test_a_browser_shows_the_page_on_a_phone_and_loads_nothing(
+    name: str, plots: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    parsed, width, loaded = in_browser(request.getfixturevalue(name), tmp_path)
+    assert parsed.surfaces == ["for-you", "discover", "tail", "basket"]
+    assert parsed.tags["svg"] == plots
+    assert width <= 390
+    assert loaded == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome")
+def test_the_browser_test_would_see_an_image_from_elsewhere(page: Path, tmp_path: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("<main>", '<main><img src="http://[::1]:9/x">')
+    (tmp_path / "report.html").write_text(text, encoding="utf-8")
+    assert in_browser(tmp_path / "report.html", tmp_path)[2] == 1
