@@ -76,14 +76,14 @@ class TrainingSettings(Settings):
     """Bound of one user's gradient (L2); small values normalise the gradients."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Step size per unit of clipped gradient; None derives it from the noise."""
-    examples_per_user: Annotated[int, Field(ge=1, le=1000)] = 30
+    examples_per_user: Annotated[int, Field(ge=1, le=1000)] = 16
     """Context and target pairs drawn from one user's history (bounds the history)."""
     max_context: Annotated[int, Field(ge=1, le=4096)] = 64
     """Items in one context at most."""
     max_targets: Annotated[int, Field(ge=1, le=256)] = 8
     """Items to predict in one example at most."""
-    candidates: Annotated[int, Field(ge=1)] = 2048
-    """Items in the training softmax, drawn uniformly from the public catalogue each round."""
+    candidates: Annotated[int, Field(ge=1)] = 1024
+    """Public items in the training softmax, drawn each round by the estimate of popularity."""
     physical_batch: Annotated[int, Field(ge=1)] = 64
     """Users in memory at once; does not change the result beyond rounding."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from client.recommenders.history import Form, History
 from client.recommenders.interface import Scores
@@ -46,3 +48,10 @@ class EASE:
         x = queries.history.rows(self.form, self.half_life)
         scores: Scores = x - (x - (x @ self._x.T) @ self._mx) / self._rest
         return scores
+
+    def restrict(self, columns: npt.NDArray[np.int64]) -> Self:
+        """Returns the fitted model for some of its candidates only; weights do not change."""
+        part = copy.copy(self)
+        part._x, part._mx = self._x[:, columns], self._mx[:, columns]
+        part._rest = self._rest[columns]
+        return part

@@ -6,6 +6,7 @@ Arrays carry the names that PEFT saves, `base_model.model.<module>.lora_A.weight
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,7 +63,9 @@ def attach(
     if device is not None:
         base.to(device)
     _check_targets(base, settings)
-    with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # PEFT draws from the global generator, and remarks on GPT-2's transposed layers
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
         model = get_peft_model(base, lora_config(settings))
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in _lora_parameters(model):

@@ -61,9 +61,9 @@ def save_adapter(
         repeatable=repeatable,
     )
     files = {
-        "adapter_model.safetensors": save(tensors, metadata=metadata),
+        "adapter_model.safetensors": _pack(tensors, metadata),
         "adapter_config.json": _peft_config(settings).encode(),
-        "base.safetensors": save(_base_tensors(base.whitening), metadata=metadata),
+        "base.safetensors": _pack(_base_tensors(base.whitening), metadata),
         "profile_model.json": _profile_json(base, settings).encode(),
         "README.md": card.encode(),
     }
@@ -79,6 +79,14 @@ def save_adapter(
 def _base_tensors(whitening: Whitening) -> dict[str, Array]:
     tensors = {"mean": whitening.mean, "components": whitening.components}
     return {f"whitening_{name}": np.ascontiguousarray(t, "<f4") for name, t in tensors.items()}
+
+
+def _pack(tensors: dict[str, Array], metadata: dict[str, str]) -> bytes:
+    """Serialises tensors with a sorted header, so that equal content gives equal files."""
+    packed = save(tensors, metadata=metadata)
+    end = 8 + int.from_bytes(packed[:8], "little")
+    header = json.dumps(json.loads(packed[8:end]), sort_keys=True, separators=(",", ":"))
+    return packed[:8] + header.encode().ljust(end - 8) + packed[end:]
 
 
 def _peft_config(settings: ModelSettings) -> str:

@@ -49,9 +49,9 @@ class ProfileModel(nn.Module):
         self.whitening = whitening
         self.text_space = text_space
         self.base_hash = whitening.base_hash(text_space)
-        self.profile_projection = nn.Linear(self.dim + 1, self.dim, bias=False)
-        with torch.no_grad():
-            self.profile_projection.weight.copy_(torch.eye(self.dim, self.dim + 1))
+        # on "meta", PyTorch's own random start takes nothing from the global generator
+        self.profile_projection = nn.Linear(self.dim + 1, self.dim, bias=False, device="meta")
+        self.profile_projection.weight = nn.Parameter(torch.eye(self.dim, self.dim + 1))
         self.register_buffer("whitening_mean", torch.from_numpy(whitening.mean))
         self.register_buffer("whitening_components", torch.from_numpy(whitening.components))
         self.text_encoder = text_encoder

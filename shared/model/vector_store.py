@@ -53,7 +53,9 @@ class VectorStore:
             cuts = range(0, len(packed), KEY_BYTES)
             wanted = np.array([rows.get(packed[i : i + KEY_BYTES], -1) for i in cuts])
             hits = wanted >= 0
-            if hits.any() and not vectors.shape[1]:
+            if not hits.any():
+                continue
+            if not vectors.shape[1]:
                 vectors = np.zeros((len(keys), segment["vector"].shape[1]), dtype=np.float32)
             vectors[wanted[hits]] = segment["vector"][hits]
             found[wanted[hits]] = True

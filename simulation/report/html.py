@@ -87,7 +87,7 @@ def _plots(report: Report) -> dict[str, Any]:
         },
         "shops": {s: plots.shop_plot(c, name=f"shops-{s}") for s, c in compared.items()},
         "training": plots.training_plot(report.training, name="training")
-        if any(report.training.values())
+        if any(r.round > 0 for rounds in report.training.values() for r in rounds)
         else "",
     }
 

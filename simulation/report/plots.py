@@ -94,10 +94,11 @@ def shop_plot(comparison: Comparison, *, name: str) -> str:
 
 def training_plot(runs: Mapping[RunLabel, Sequence[Round]], *, name: str) -> str:
     """Draws the norm of the aggregated update by round, one line a model."""
-    longest = max(len(rounds) for rounds in runs.values())
+    trained = {label: [r for r in rounds if r.round > 0] for label, rounds in runs.items()}
+    longest = max(len(rounds) for rounds in trained.values())
     ends: dict[str, tuple[float, str]] = {}
     with _figure(height=2.1) as (figure, axes):
-        for label, rounds in runs.items():
+        for label, rounds in trained.items():
             colour = ACCENT if label == "private" else SECOND
             norms = [r.update_norm for r in rounds]
             axes.plot([r.round for r in rounds], norms, color=colour, linewidth=1.6)

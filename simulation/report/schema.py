@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.config import RunSettings
 from shared.environment import Environment
 from shared.privacy.guarantee import Guarantee
+
+if TYPE_CHECKING:
+    from server.federation import Refusal, RoundInfo
 
 SURFACES = ("for-you", "discover", "tail", "basket")
 """Surfaces in the order in which reports show them."""
@@ -180,10 +183,10 @@ class RefusedReply(Record):
 class Round(Record):
     """One federated round."""
 
-    round: Annotated[int, Field(ge=1)]
-    """Number of the round, from 1."""
+    round: Annotated[int, Field(ge=0)]
+    """Number of the round, from 1; 0 is the request for the noisy item counts."""
     update_norm: Annotated[float, Field(ge=0)]
-    """L2 norm of the aggregated update."""
+    """L2 norm of the aggregated update (in round 0, of the summed counts)."""
     replies: Annotated[int, Field(ge=0)]
     """Updates that counted."""
     refused: tuple[RefusedReply, ...] = ()
@@ -194,6 +197,22 @@ class Round(Record):
     """Bytes sent to all shops."""
     bytes_up: Annotated[int, Field(ge=0)]
     """Bytes received from all shops."""
+
+    @classmethod
+    def of(cls, info: RoundInfo, refusals: Iterable[Refusal]) -> Round:
+        """Builds the record of a round from what the server says of it and of refused replies."""
+        refused = [{"shop": r.shop, "code": r.code} for r in refusals if r.round == info.round]
+        return cls.model_validate(
+            {
+                "round": info.round,
+                "update_norm": info.update_norm,
+                "replies": info.good,
+                "refused": refused,
+                "seconds": info.seconds,
+                "bytes_down": info.bytes_down,
+                "bytes_up": info.bytes_up,
+            }
+        )
 
 
 class Comparison(Record):

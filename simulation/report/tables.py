@@ -105,7 +105,7 @@ def privacy_table(report: Report) -> Grid:
 def round_table(rounds: Sequence[Round]) -> Grid:
     """Norm, replies, refusals, time and traffic of each round."""
     return {
-        str(r.round): {
+        str(r.round) if r.round else "0 (item counts)": {
             "update norm": f"{r.update_norm:.4g}",
             "replies": str(r.replies),
             "refused": ", ".join(f"{x.shop}: {x.code}" for x in r.refused),
@@ -142,13 +142,14 @@ def key_figures(report: Report) -> list[tuple[str, str, str]]:
     epsilon = max((p.epsilon or 0.0 for p in paid), default=0.0)
     rounds = report.training.get("private") or report.training.get("non-private") or ()
     traffic = sum(r.bytes_down + r.bytes_up for r in rounds) / 1e6
-    pace = f"{fmean(r.seconds for r in rounds):.2g} s each, " if rounds else ""
+    trained = [r for r in rounds if r.round > 0]
+    pace = f"{fmean(r.seconds for r in trained):.2g} s each, " if trained else ""
     privacy = (f"{epsilon:.2f}", f"delta {small(paid[0].delta or 0.0)}") if paid else ("none", "")
     memory = f"{report.peak_rss_mb / 1e3:.1f} GB memory"
     return [
         ("Epsilon", *privacy),
         ("Shops", str(len(report.privacy)), "each adds its own noise" if paid else ""),
-        ("Rounds", str(len(rounds)), f"{pace}{traffic:,.1f} MB in all"),
+        ("Rounds", str(len(trained)), f"{pace}{traffic:,.1f} MB in all"),
         ("Time", duration(sum(report.seconds.values())), memory),
     ]
 

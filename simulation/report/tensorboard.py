@@ -54,7 +54,9 @@ def _scalars(report: Report, created: float) -> Iterator[Scalar]:
     for label, rounds in report.training.items():
         clock = created - sum(r.seconds for r in rounds)
         for r in rounds:
-            pass
+            clock += r.seconds
+            if r.round == 0:  # the item counts: another thing with another norm
+                continue
             yield f"train/update_norm/{label}", r.round, r.update_norm, clock
             yield f"train/replies/{label}", r.round, float(r.replies), clock
             yield f"train/refused/{label}", r.round, float(len(r.refused)), clock

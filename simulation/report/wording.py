@@ -83,9 +83,9 @@ def privacy_line(privacy: dict[str, ShopPrivacy]) -> str:
         return "no privacy: this run is for comparison only and nothing of it may be released"
     first = paid[0]
     text = (
-        f"epsilon {_range(s.epsilon for s in paid)} "
-        f"({first.accountant}; {first.accountant_check} {_range(s.epsilon_check for s in paid)}), "
-        f"delta {_deltas(paid)}, unit: {first.unit}, {first.adjacency}, noise in each shop"
+        f"epsilon {_range(s.epsilon for s in paid)} by {first.accountant}, "
+        f"{_range(s.epsilon_check for s in paid)} by {first.accountant_check}; "
+        f"delta {_deltas(paid)}; unit: {_unit(first)}, {first.adjacency}; noise in each shop"
     )
     absent = len(shops) - len(paid)
     return text + (f"; {absent} of {len(shops)} shops WITHOUT privacy" if absent else "")
@@ -105,7 +105,7 @@ def guarantee_text(privacy: dict[str, ShopPrivacy], *, seed: int) -> str:
         (
             f"For each of the {len(paid)} shops, everything that leaves the shop during the run is "
             f"({_range(s.epsilon for s in paid)}, {_deltas(paid)})-differentially private. "
-            f"Protected is {first.unit}; neighbouring data sets differ as follows: "
+            f"Protected is {_unit(first)}; neighbouring data sets differ as follows: "
             f"{first.adjacency}. What leaves: {_releases(first)}. Each shop adds the full noise "
             "itself.",
             f"It holds against: {first.trust}. A user of several shops is covered by the "
@@ -172,6 +172,11 @@ def _surface_sentence(report: Report, surface: str, comparison: Comparison, judg
         earned = d.mean / (pooled.mean - local)
         text += f"; that is {earned:.0%} of what pooling all data would add"
     return text
+
+
+def _unit(shop: ShopPrivacy) -> str:
+    """The unit inside a sentence: `user: the whole history of one user` without its short name."""
+    return (shop.unit or "").removeprefix("user: ")
 
 
 def _releases(shop: ShopPrivacy) -> str:

@@ -162,7 +162,7 @@ def test_damaged_and_partial_weights_are_refused_in_one_line(tmp_path: Path) -> 
 
 def test_a_name_that_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match="neither a folder nor reachable.*name its folder"):
+    with pytest.raises(ModelError, match=r"neither a folder nor reachable.*name its folder"):
         find_encoder("nobody/nothing-at-all", revision="main")
     with pytest.raises(ModelError, match="no such folder"):
         find_encoder("./models/absent")

@@ -164,7 +164,8 @@ def test_a_warm_cache_imports_neither_torch_nor_transformers(
         "from shared.config import ModelSettings\n"
         "from shared.model.text_cache import encode_texts\n"
         f"s = ModelSettings(encoder={settings.encoder!r}, max_tokens=8)\n"
-        f"encode_texts(['soap', 'apple'], settings=s, cache_dir=Path({str(tmp_path / 'cache')!r}))\n"
+        f"cache = Path({str(tmp_path / 'cache')!r})\n"
+        "encode_texts(['soap', 'apple'], settings=s, cache_dir=cache)\n"
         "print({'torch', 'transformers', 'peft'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,11 +18,11 @@ def texts(n: int, width: int, *, rank: int | None = None, seed: int = 0) -> np.n
 
 
 def test_two_points_by_hand() -> None:
-    # mean (1, 0), one axis (1, 0) with variance 1, mean eigenvalue over two axes 1/2
-    whitening = fit_whitening(np.array([[0, 0.0], [2, 0]], dtype=np.float32)[[1, 0]], dim=2)
+    # mean (1, 3); one axis, (1, 0), of variance 1; the mean of both axes' variances is 1/2
+    whitening = fit_whitening(np.array([[0, 3], [2, 3]], dtype=np.float32), dim=2)
+    np.testing.assert_allclose(whitening.mean, [1, 3])
+    np.testing.assert_allclose(whitening.components, [[1.0005**-0.5], [0]], atol=1e-7)
     vectors = np.array([[2.0, 0.5], [4.0, 9.0], [0.5, 0.0], [0.0, 0.0]], dtype=np.float32)
-    assert whitening.dim == 1
-    # (0, 0) is an item without text, so that a single text is left and nothing varies
     np.testing.assert_allclose(whitening.apply(vectors), [[1], [1], [-1], [0]])
 
 
@@ -94,3 +94,9 @@ def test_base_hash_covers_arrays_and_text_space() -> None:
         assert whitening.base_hash("a") != again.base_hash("a")
         array.flat[0] -= 1e-6
     assert fit_whitening(texts(40, 5), dim=2).base_hash("a") != whitening.base_hash("a")
+
+
+def test_signs_do_not_depend_on_the_linear_algebra_library() -> None:
+    components = fit_whitening(texts(60, 6), dim=6).components
+    largest = np.abs(components).argmax(axis=0)
+    assert (components[largest, np.arange(6)] > 0).all()

@@ -15,9 +15,9 @@ from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
     PreTrainedTokenizerFast,
-    Qwen2Tokenizer,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2Tokenizer,
     RobertaConfig,
     RobertaModel,
     T5Config,
@@ -40,7 +40,7 @@ WORDS = ("frozen", "ice", "cream", "apple", "juice", "bread", "soap", "large", "
 def _tokenizer(*, special: bool, pad: bool) -> PreTrainedTokenizerFast:
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
     vocabulary = {word: code for code, word in enumerate(names)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     if special:
@@ -66,9 +66,7 @@ def _model(family: str) -> torch.nn.Module:
     if family == "roberta":
         return RobertaModel(RobertaConfig(**common, max_position_embeddings=32, pad_token_id=0))
     if family == "qwen2":
-        return Qwen2ForCausalLM(
-            Qwen2Config(**common | {"vocab_size": 300}, num_key_value_heads=1)
-        )
+        return Qwen2ForCausalLM(Qwen2Config(**common | {"vocab_size": 300}, num_key_value_heads=1))
     if family == "gpt2":
         return GPT2LMHeadModel(
             GPT2Config(vocab_size=20, n_embd=WIDTH, n_layer=2, n_head=2, n_positions=32)

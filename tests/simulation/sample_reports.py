@@ -32,12 +32,12 @@ def paid(epsilon: float) -> ShopPrivacy:
         Guarantee(
             epsilon=epsilon,
             delta=1e-5,
-            unit="one user's whole history",
+            unit="user: the whole bounded history of one user",
             adjacency="add or remove one user",
             sampling="full-batch",
-            accountant="exact Gaussian",
+            accountant="exact Gaussian (Balle and Wang 2018, dp-accounting)",
             epsilon_check=epsilon,
-            accountant_check="PLD",
+            accountant_check="dp-accounting PLD",
             trust=TRUST,
             mechanisms=(
                 Mechanism("item-counts", 9.6 / epsilon**0.85, 1.0, 1, 1.0),
@@ -99,6 +99,7 @@ def sample_report(
         }
         for i in range(1, 9)
     ]
+    counts = {**rounds[0], "round": 0, "update_norm": 812.0, "bytes_down": 0, "bytes_up": 0}
     return Report.model_validate(
         {
             "name": f"sample-{epsilon}-{seed}",
@@ -137,7 +138,10 @@ def sample_report(
             },
             "training": {"non-private": rounds}
             if epsilon is None
-            else {"private": rounds, "non-private": [{**r, "update_norm": 0.03} for r in rounds]},
+            else {
+                "private": [counts, *rounds],
+                "non-private": [{**r, "update_norm": 0.03} for r in rounds],
+            },
             "seconds": {"load": 3.2, "encode": 41.0, "train": 7.9, "evaluate": 18.4},
             "peak_rss_mb": 1843.2,
             "files": {"report": "report.json", "page": "report.html", "adapter": "adapter"},

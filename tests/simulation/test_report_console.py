@@ -29,7 +29,7 @@ def test_the_terminal_shows_tables_findings_guarantee_time_and_files() -> None:
     assert "Discover items new to the user, 1,987 users" in lines
     assert "Best local 0.0596 0.0578–0.0614 0.0954 0.0477" in lines
     assert "Federation paid on 2 of 4 surfaces: Discover and Basket, but did harm on Tail." in lines
-    assert any(line.startswith("Privacy epsilon 8.00 (exact Gaussian; PLD 8.00)") for line in lines)
+    assert any(line.startswith("Privacy epsilon 8.00 by exact Gaussian (Balle") for line in lines)
     assert any("70 s (load 3 s, encode 41 s, train 8 s, evaluate 18 s); 1.8 GB" in x for x in lines)
     assert "Files runs/x" in lines
     assert "page: report.html" in lines

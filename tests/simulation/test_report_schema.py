@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 from sample_reports import paid, sample_report
 
+from server.federation import Refusal, RoundInfo
 from simulation.report.describe import describe, updated
-from simulation.report.schema import METHODS, SURFACES, Report, ShopPrivacy
+from simulation.report.schema import METHODS, SURFACES, Report, Round, ShopPrivacy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,6 +64,24 @@ def test_a_run_without_privacy_has_null_where_a_guarantee_would_stand() -> None:
     assert found["accountant"] is None
     assert (found["noise_multiplier"], found["mechanisms"]) == (0.0, [])
     assert ShopPrivacy.none(sample_rate=0.5, steps=3).steps == 3
+
+
+def test_a_round_is_built_from_what_the_server_says() -> None:
+    info = RoundInfo(
+        round=2,
+        asked=3,
+        good=2,
+        refused=1,
+        update_norm=0.5,
+        bytes_down=30,
+        bytes_up=20,
+        seconds=1.5,
+    )
+    refusals = [Refusal(1, "a", "keys", "-"), Refusal(2, "b", "non-finite", "-")]
+    assert Round.of(info, refusals).model_dump(mode="json") == {
+        "round": 2, "update_norm": 0.5, "replies": 2, "seconds": 1.5, "bytes_down": 30,
+        "bytes_up": 20, "refused": [{"shop": "b", "code": "non-finite"}],
+    }  # fmt: skip
 
 
 def break_unknown_key(found: dict) -> None:

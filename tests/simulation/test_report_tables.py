@@ -58,11 +58,11 @@ def test_fusion_shares_are_means_over_the_shops_that_have_the_surface() -> None:
     weights = {
         "a": {"tail": {"fused": {"ease": 3.0, "global": 1.0}, "best-local": {"ease": 1.0}}},
         "b": {"tail": {"fused": {"ease": 1.0, "global": 0.0}}},
-        "c": {"tail": {"fused": {"ease": 0.0, "global": 0.0}}},
+        "c": {"tail": {"fused": {"ease": 0.0}}},
         "d": {"basket": {"fused": {"global": 2.0}}},
     }
     table = fusion_table(with_fusion(sample_report(shops=2), weights))
-    # ease: (3/4 + 1 + 0) / 3; global: (1/4 + 0 + 0) / 3
+    # ease: (3/4 + 1 + 0) / 3; global: (1/4 + 0 + absent) / 3
     assert table["ease"] == {"Tail": "58% (2)"}
     assert table["global"] == {"Tail": "8% (1)", "Basket": "100% (1)"}
 
@@ -81,6 +81,7 @@ def test_privacy_and_rounds_are_laid_out_by_shop_and_round() -> None:
     assert privacy_table(sample_report(epsilon=None, shops=2))["r19-01"]["epsilon"] == "none"
     rows = round_table(report.training["private"])
     assert rows["3"]["refused"] == "r19-01: not-finite"
+    assert next(iter(rows)) == "0 (item counts)"
     assert (rows["3"]["replies"], rows["4"]["replies"], rows["4"]["MB up"]) == ("1", "2", "0.25")
 
 

@@ -68,14 +68,15 @@ def test_a_finding_states_levels_difference_and_share_of_the_headroom() -> None:
 
 def test_the_privacy_line_says_everything_that_belongs_to_an_epsilon() -> None:
     assert privacy_line({"a": paid(8.0), "b": paid(8.0)}) == (
-        "epsilon 8.00 (exact Gaussian; PLD 8.00), delta 1e-5, unit: one user's whole history, "
-        "add or remove one user, noise in each shop"
+        "epsilon 8.00 by exact Gaussian (Balle and Wang 2018, dp-accounting), 8.00 by "
+        "dp-accounting PLD; delta 1e-5; unit: the whole bounded history of one user, "
+        "add or remove one user; noise in each shop"
     )
 
 
 def test_shops_that_differ_are_a_range_in_numeric_order() -> None:
     line = privacy_line({"a": paid(10.0), "b": paid(9.5), "c": paid(2.0)})
-    assert line.startswith("epsilon 2.00 to 10.00 (")
+    assert line.startswith("epsilon 2.00 to 10.00 by ")
 
 
 def test_missing_privacy_is_said_loudly() -> None:
@@ -89,7 +90,7 @@ def test_the_guarantee_says_what_it_covers_and_what_not() -> None:
     text = guarantee_text({"a": paid(3.0)}, seed=42)
     for part in (
         "(3.00, 1e-5)-differentially private",
-        "one user's whole history",
+        "Protected is the whole bounded history of one user;",
         "add or remove one user",
         "item counts (1, with noise of",
         "training steps (8, with noise of",

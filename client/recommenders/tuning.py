@@ -1,0 +1,132 @@
+"""Choice of hyper-parameters on a shop's validation window, the same way for every recommender.
+
+Each algorithm has a short grid whose defaults come from public data, one for each surface. A shop
+departs from the default only where its own validation users show a gain above one standard error:
+small shops would otherwise fit noise. Nothing is chosen by looking at other shops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from client.fusion import better, ndcg_of
+from client.recommenders.ease import EASE
+from client.recommenders.frequency import OwnFrequency
+from client.recommenders.history import Floats, History
+from client.recommenders.interface import Recommender, Scores
+from client.recommenders.item_knn import ItemKNN
+from client.recommenders.popularity import Popularity
+from client.recommenders.profile import ProfileRecommender
+from client.surfaces import Queries
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Variants of one algorithm.
+
+    Attributes:
+        variants: What is tried.
+        defaults: Index of the default variant by surface; 0 where a surface is absent.
+    """
+
+    variants: Sequence[Recommender]
+    defaults: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What was chosen for one surface, with its scores on the validation queries `(q, c)`."""
+
+    recommender: Recommender
+    scores: Scores
+
+
+def local_grids(item_vectors: Floats, time_unit: str) -> dict[str, Grid]:
+    """Returns the grids of all local recommenders.
+
+    Args:
+        item_vectors: Text vectors of the catalogue, `(n_items, d)`.
+        time_unit: "days" or "order"; half-lives differ.
+    """
+    days = time_unit == "days"
+    half_lives = (120.0, 60.0, 240.0) if days else (10.0, 3.0, 100.0)
+    text = (60.0, 30.0, 120.0) if days else (10.0, 3.0, 100.0)
+    return {
+        "popularity": Grid([Popularity()], {}),
+        "frequency": Grid([OwnFrequency(h) for h in half_lives], {}),
+        "item-knn": _knn_grid(days=days),
+        "ease": _ease_grid(days=days),
+        "text": Grid([ProfileRecommender(item_vectors, half_life=h) for h in text], {}),
+    }
+
+
+def _knn_grid(*, days: bool) -> Grid:
+    if days:
+        return Grid([ItemKNN(form="visits", half_life=120.0, shrink=20.0)], {})
+    return Grid([ItemKNN(form="last", half_life=10.0, shrink=s) for s in (1.0, 5.0)], {})
+
+
+def _ease_grid(*, days: bool) -> Grid:
+    if not days:
+        settings = [(20.0, 10.0), (20.0, 3.0), (100.0, 10.0), (5.0, 10.0)]
+        return Grid([EASE(l2=l2, form="last", half_life=h) for l2, h in settings], {})
+    variants = [
+        EASE(l2=30.0, form="visits", half_life=120.0),
+        EASE(l2=100.0, form="visits", half_life=120.0),
+        EASE(l2=300.0, form="last", half_life=120.0),
+    ]
+    return Grid(variants, {"for-you": 0, "discover": 1, "tail": 2, "basket": 1})
+
+
+def score_surfaces(
+    recommender: Recommender, queries: Mapping[str, Queries]
+) -> dict[str, Scores]:
+    """Scores all surfaces; those asked about the same histories share the work.
+
+    Returns:
+        Scores `(q, c)` by surface.
+    """
+    scores = {}
+    for surface, asked in queries.items():
+        base = queries.get("for-you", asked) if surface != "basket" else asked
+        if base is asked or surface == "for-you":
+            scores[surface] = recommender.score(asked)
+        else:
+            scores[surface] = scores["for-you"][np.searchsorted(base.users, asked.users)]
+    return scores
+
+
+def tune(grid: Grid, history: History, queries: Mapping[str, Queries]) -> dict[str, Choice]:
+    """Chooses one variant for each surface by NDCG@10.
+
+    Args:
+        grid: The variants; they are fitted on `history`.
+        history: What the shop knows before the validation window.
+        queries: The validation queries by surface, `for-you` before the surfaces that share it.
+
+    Returns:
+        The choice for each surface of `queries`.
+    """
+    found = [score_surfaces(variant.fit(history), queries) for variant in grid.variants]
+    choices = {}
+    for surface, asked in queries.items():
+        best = grid.defaults.get(surface, 0)
+        if len(found) > 1:
+            values = [ndcg_of(scores[surface], asked) for scores in found]
+            top = int(np.argmax([value.mean() for value in values]))
+            best = top if better(values[top], values[best], caution=1.0) else best
+        choices[surface] = Choice(grid.variants[best], found[best][surface])
+    return choices
+
+
+def parameters(recommender: Recommender) -> dict[str, Any]:
+    """Returns the hyper-parameters of a recommender as plain values."""
+    return {
+        name: None if value == np.inf else value
+        for name, value in vars(recommender).items()
+        if not name.startswith("_") and isinstance(value, (int, float, str))
+    }

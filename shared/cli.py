@@ -1,0 +1,66 @@
+"""The `fedprofile` command: its subcommands are imported when they are asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib import metadata
+
+import click
+
+from shared.errors import FedprofileError
+
+COMMANDS = {
+    "simulate": ("simulation.cli", "simulate", "run a private federated simulation"),
+    "doctor": ("shared.doctor_cli", "doctor", "say what is installed and what is missing"),
+    "bench": ("simulation.bench.cli", "bench", "measure time and memory on this machine"),
+}
+"""Name -> module, attribute, one line of help."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules that are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Imports a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Lists the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each command has --help. What a run writes: docs/report.md.",
+)
+@click.version_option(metadata.version("fedprofile"), prog_name="fedprofile")
+def root() -> None:
+    """Shops recommend better together without showing anybody their customers."""
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one line on stderr, never a stack trace."""
+    try:
+        root.main(standalone_mode=False)
+    except FedprofileError as error:
+        click.echo(f"fedprofile: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("fedprofile: interrupted; continue with the same command and --resume", err=True)
+        sys.exit(130)

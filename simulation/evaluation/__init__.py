@@ -1,0 +1,1 @@
+"""Full-ranking evaluation of local, federated and pooled recommenders on every surface."""

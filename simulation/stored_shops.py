@@ -1,0 +1,101 @@
+"""Simulated shops on disk: what a partition's node opens, on every engine, one at a time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from client.node import NodeConfig
+from client.shop_node import ShopNode
+from shared.config import ModelSettings
+from shared.device import resolve_device
+from shared.interactions.events import Dataset, Events, Shop
+from shared.messages import FloatArray
+from shared.model.profile_model import ProfileModel, build_base
+from shared.model.whitening import Whitening
+from shared.privacy.noise import RandomSource
+
+ITEMS, BASE, TEXTS, SETTINGS = "items.npy", "base.safetensors", "texts.json", "model.json"
+
+
+@dataclass(frozen=True)
+class StoredShops:
+    """Opens the shops that `store_shops` wrote; picklable.
+
+    Attributes:
+        folder: Where they are.
+        device: Where they train.
+    """
+
+    folder: Path
+    device: str = "cpu"
+
+    def open(self, node_config: NodeConfig) -> ShopNode:
+        """Opens the shop of `node_config["partition-id"]`; its noise comes from the run's seed."""
+        path = self.folder / "shops" / f"{int(node_config['partition-id']):06d}.npz"
+        with np.load(path, allow_pickle=False) as file:
+            events = Events(**{f.name: file[f.name] for f in fields(Events)})
+            shop_id, n_users = str(file["shop_id"]), int(file["n_users"])
+        settings, whitening, texts = _common(self.folder)
+        return ShopNode(
+            shop_id=shop_id,
+            events=events,
+            n_users=n_users,
+            item_vectors=np.load(self.folder / ITEMS, mmap_mode="r"),
+            base=lambda: build_base(settings, whitening),
+            settings=settings,
+            randomness=RandomSource.from_seed,
+            device=resolve_device(self.device),
+            texts=texts,
+        )
+
+
+@lru_cache(maxsize=2)
+def _common(folder: Path) -> tuple[ModelSettings, Whitening, tuple[str, ...]]:
+    """Reads what all shops share, once a process."""
+    settings = ModelSettings.model_validate_json((folder / SETTINGS).read_text(encoding="utf-8"))
+    whitening = Whitening(**load_file(folder / BASE))
+    path = folder / TEXTS
+    texts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else ()
+    return settings, whitening, tuple(texts)
+
+
+def store_shops(
+    folder: Path,
+    dataset: Dataset,
+    fit: dict[str, Events],
+    *,
+    item_vectors: FloatArray,
+    base: ProfileModel,
+    settings: ModelSettings,
+) -> None:
+    """Writes each shop's training events and the public parts that all share.
+
+    Args:
+        folder: Made if absent; what is there is replaced.
+        dataset: Shops and catalogue.
+        fit: Events before the validation window, by shop.
+        item_vectors: `(n_items, dim)`.
+        base: The frozen base.
+        settings: Model settings that fit the base.
+    """
+    (folder / "shops").mkdir(parents=True, exist_ok=True)
+    np.save(folder / ITEMS, item_vectors)
+    whitening = {"mean": base.whitening.mean, "components": base.whitening.components}
+    save_file({k: np.ascontiguousarray(v) for k, v in whitening.items()}, folder / BASE)
+    (folder / SETTINGS).write_text(settings.model_dump_json(), encoding="utf-8")
+    if base.text_encoder is not None:
+        texts = json.dumps(list(dataset.catalogue.texts))
+        (folder / TEXTS).write_text(texts, encoding="utf-8")
+    for number, shop in enumerate(dataset.shops):
+        _store_shop(folder / "shops" / f"{number:06d}.npz", shop, fit[shop.shop_id])
+
+
+def _store_shop(path: Path, shop: Shop, events: Events) -> None:
+    columns = {f.name: getattr(events, f.name) for f in fields(Events)}
+    np.savez(path, shop_id=shop.shop_id, n_users=shop.n_users, **columns)

@@ -1,0 +1,131 @@
+"""One federated training run inside a simulation: plan, engine, adapter, guarantee."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from server.candidates import draw_candidates
+from server.federation import Federation, FederationResult, RoundInfo
+from server.planning import make_plan, mechanisms_of
+from shared.config import RunSettings
+from shared.messages import Arrays, FloatArray, trainable_names
+from shared.model.adapter import adapter_arrays, attach
+from shared.model.popularity import denoise_counts
+from shared.model.profile_model import build_base
+from shared.plan import Plan
+from shared.privacy.accounting import guarantee
+from shared.privacy.guarantee import Guarantee
+from simulation.engines import run_federation
+from simulation.preparation import Prepared
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained global model.
+
+    Attributes:
+        settings: Those of this run, epsilon and seed included.
+        plan: The public plan.
+        guarantee: Of every shop; None without privacy.
+        result: Final adapter, rounds and refusals.
+        popularity: Estimate from the noisy counts `(n_items,)`, None where none were released.
+    """
+
+    settings: RunSettings
+    plan: Plan
+    guarantee: Guarantee | None
+    result: FederationResult
+    popularity: FloatArray | None
+
+
+def train_global(
+    prepared: Prepared,
+    settings: RunSettings,
+    *,
+    checkpoints: Path,
+    workers: int,
+    on_round: Callable[[RoundInfo], None],
+) -> Trained:
+    """Trains one global adapter, from the newest checkpoint where there is one.
+
+    Args:
+        prepared: Data and base.
+        settings: With the epsilon and seed of this run.
+        checkpoints: Folder for a file a round.
+        workers: Shops that train at once.
+        on_round: Called after each round.
+
+    Raises:
+        FedprofileError: The budget cannot be met, or too few shops gave a good update.
+    """
+    mechanisms = mechanisms_of(settings)
+    adapter = initial_adapter(prepared, settings)
+    trained = trainable_names(adapter, aggregation=settings.federation.aggregation)
+    plan = make_plan(
+        settings,
+        mechanisms,
+        n_shops=prepared.n_shops,
+        n_trained=sum(adapter[name].size for name in trained),
+        base_hash=prepared.base.base_hash,
+    )
+    popularity = _Popularity(prepared, plan)
+    federation = Federation(
+        plan=plan,
+        settings=settings.federation,
+        adapter=adapter,
+        n_items=len(prepared.item_vectors),
+        candidates=popularity.candidates,
+        checkpoints=checkpoints,
+        resume=True,
+        on_round=lambda info, _: on_round(info),
+    )
+    result = run_federation(
+        settings.engine,
+        federation,
+        prepared.source,
+        num_shops=prepared.n_shops,
+        workers=workers,
+        gpus_per_shop=1.0 / workers if prepared.device.type == "cuda" else 0.0,
+    )
+    return Trained(
+        settings=settings,
+        plan=plan,
+        guarantee=guarantee(mechanisms, delta=settings.privacy.delta) if mechanisms else None,
+        result=result,
+        popularity=None if result.counts is None else popularity.estimate(result.counts),
+    )
+
+
+def initial_adapter(prepared: Prepared, settings: RunSettings) -> Arrays:
+    """Returns the public first adapter: A by the catalogue's principal axes, B zero."""
+    base = build_base(prepared.settings.model, prepared.base.whitening)
+    return adapter_arrays(attach(base, prepared.settings.model, seed=settings.seed))
+
+
+class _Popularity:
+    """Turns the noisy counts into popularity once, and draws the rounds' candidates from it."""
+
+    def __init__(self, prepared: Prepared, plan: Plan) -> None:
+        self._items = prepared.item_vectors
+        self._plan = plan
+        self._std = plan.counts_noise_multiplier * prepared.n_shops**0.5
+        self._known: FloatArray | None = None
+
+    def estimate(self, counts: FloatArray) -> FloatArray:
+        if self._known is None:
+            self._known = denoise_counts(counts, self._items, std=self._std)
+        return self._known
+
+    def candidates(self, number: int, counts: FloatArray | None) -> npt.NDArray[np.int64]:
+        return draw_candidates(
+            len(self._items),
+            size=self._plan.candidates,
+            seed=self._plan.seed,
+            server_round=number,
+            popularity=None if counts is None else self.estimate(counts),
+        )
