@@ -1,8 +1,9 @@
 """Fusion of several recommenders' scores with weights that a shop learns from its own users.
 
-Each signal is standardised per query over the candidates and enters with a non-negative weight,
-found by coordinate search on NDCG@10 of the shop's validation window. Small shops have few users
-to learn weights from, so a weight moves only for a gain above `CAUTION` of its standard error.
+Each signal is standardised per query over the candidates and enters with a non-negative weight.
+Small shops have few users to learn from, so two things hold the weights back: those of the local
+signals are the mean of what fits the shop's validation window and of a public mix, and a further
+signal, such as the federated model, enters only for a gain above half its standard error.
 """
 
 from __future__ import annotations
@@ -21,9 +22,19 @@ from shared.metrics.ranking import hits, ndcg, top_k
 K = 10
 """Places of the ranking that weights and hyper-parameters are chosen by."""
 CAUTION = 0.5
-"""Standard errors by which a change of weights must win on the validation window."""
-WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Standard errors by which a further signal must win on the validation window."""
+STEPS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Weights that are tried, on standardised scores."""
+_NEW = {"ease": 1.0, "text": 0.4, "item-knn": 0.2, "popularity": 0.2}
+MIXES: dict[str, tuple[dict[str, float], ...]] = {
+    "for-you": ({"ease": 1.0, "frequency": 0.4, "text": 0.1}, _NEW),
+    "discover": (_NEW,),
+    "tail": ({"ease": 1.0, "text": 0.8, "popularity": 0.2},),
+    "basket": ({"frequency": 1.6, "ease": 0.8, "item-knn": 0.4, "text": 0.2}, _NEW),
+}
+"""Public mixes of the local signals by surface; the one that fits the shop better counts."""
+
+Weights = dict[str, float]
 _CYCLES = 3
 _POOL = 50
 
@@ -107,12 +118,12 @@ class Pool:
         rows, columns = np.nonzero(reach)
         sizes = reach.sum(axis=1)
         place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        shape = (len(queries), int(sizes.max(initial=1)))
+        width = int(sizes.max(initial=1))
         pooled = {}
         for name, scores in signals.items():
-            pooled[name] = np.full(shape, -np.inf, dtype=np.float32)
+            pooled[name] = np.full((len(queries), width), -np.inf, dtype=np.float32)
             pooled[name][rows, place] = scores[rows, columns]
-        targets = np.zeros(shape, dtype=np.bool_)
+        targets = np.zeros((len(queries), width), dtype=np.bool_)
         targets[rows, place] = queries.targets[rows, columns]
         return Pool(pooled, targets, queries.targets.sum(axis=1))
 
@@ -123,59 +134,67 @@ class Pool:
         return ndcg(hits(best, self.targets), self.n_targets, K)
 
 
-def tune_weights(
-    signals: Mapping[str, Scores],
-    queries: Queries,
-    *,
-    starts: Sequence[Mapping[str, float]] = (),
-    caution: float = CAUTION,
-) -> dict[str, float]:
-    """Finds weights by coordinate search on the validation window.
+def local_weights(pool: Pool, surface: str, names: Sequence[str]) -> Weights:
+    """Finds the weights of a shop's own signals.
 
     Args:
-        signals: Standardised scores of the validation queries by name, `(q, c)`.
-        queries: The validation queries.
-        starts: Weights to start from besides each single signal; the best start is taken.
-        caution: Standard errors by which a change must win.
+        pool: The validation queries of the surface.
+        surface: Names the public mixes to shrink towards.
+        names: The signals that may be used.
 
     Returns:
-        A weight for every signal, never worse on `queries` than the best start.
+        Weights with sum 1, one for each name: the mean of the fitted weights and the best public
+        mix, or the fitted ones where the mean would rank worse than the best single signal.
     """
-    pool = Pool.of(signals, queries)
-    singles = [{name: 1.0} for name in signals]
-    ranked = [(pool.ndcg(start), dict(start)) for start in [*starts, *singles]]
-    value, weights = max(ranked, key=lambda pair: float(pair[0].mean()))
-    weights = {name: weights.get(name, 0.0) for name in signals}
-    start = dict(weights)
+    fitted, floor = fit_weights(pool, names)
+    mixes = [_normal({name: mix.get(name, 0.0) for name in names}) for mix in MIXES[surface]]
+    mix = max(mixes, key=lambda weights: float(pool.ndcg(weights).mean()))
+    mean = {name: (fitted[name] + mix[name]) / 2 for name in names}
+    return mean if pool.ndcg(mean).mean() >= floor else fitted
+
+
+def default_weights(surface: str, names: Sequence[str]) -> Weights:
+    """Returns the public mix of a surface, for a shop without validation queries."""
+    return _normal({name: MIXES[surface][0].get(name, 0.0) for name in names})
+
+
+def fit_weights(pool: Pool, names: Sequence[str]) -> tuple[Weights, float]:
+    """Fits weights by coordinate search from the best single signal.
+
+    Returns:
+        Weights with sum 1, and the validation NDCG@10 of the best single signal, which they reach.
+    """
+    singles = [{name: float(name == single) for name in names} for single in names]
+    values = [float(pool.ndcg(single).mean()) for single in singles]
+    floor = best = max(values)
+    weights = singles[values.index(best)]
     for _ in range(_CYCLES):
-        before = dict(weights)
-        for name in signals:
-            value, weights = _best_step(pool, name, value, weights, caution=caution)
+        before = weights
+        for name in names:
+            for trial in ({**weights, name: step} for step in STEPS):
+                if any(trial.values()) and (value := float(pool.ndcg(trial).mean())) > best:
+                    best, weights = value, trial
         if weights == before:
             break
-    if (
-        ndcg_of(fuse(signals, weights), queries).mean()
-        < ndcg_of(fuse(signals, start), queries).mean()
-    ):
-        return start
-    return weights
+    return _normal(weights), floor
 
 
-def _best_step(
-    pool: Pool,
-    name: str,
-    value: npt.NDArray[np.float64],
-    weights: dict[str, float],
-    *,
-    caution: float,
-) -> tuple[npt.NDArray[np.float64], dict[str, float]]:
-    """Tries all weights of one signal and keeps the best if it clearly wins."""
-    best_value, best = value, weights
-    for weight in WEIGHTS:
-        trial = {**weights, name: weight}
-        if weight == weights[name] or not any(trial.values()):
-            continue
-        trial_value = pool.ndcg(trial)
-        if trial_value.mean() > best_value.mean():
-            best_value, best = trial_value, trial
-    return (best_value, best) if better(best_value, value, caution=caution) else (value, weights)
+def add_signal(pool: Pool, weights: Mapping[str, float], name: str) -> Weights:
+    """Adds one more signal to weights with sum 1 if it clearly helps on the validation window.
+
+    Returns:
+        The weights with `name` at the best of `STEPS`, or alone; at 0 where its gain is within
+        `CAUTION` standard errors. Never worse on the pool than `weights` without it.
+    """
+    without = {**weights, name: 0.0}
+    before = pool.ndcg(without)
+    alone = {**dict.fromkeys(weights, 0.0), name: 1.0}
+    trials = [*({**weights, name: step} for step in STEPS[1:]), alone]
+    values = [pool.ndcg(trial) for trial in trials]
+    top = int(np.argmax([value.mean() for value in values]))
+    return _normal(trials[top]) if better(values[top], before, caution=CAUTION) else without
+
+
+def _normal(weights: Mapping[str, float]) -> Weights:
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}

@@ -18,8 +18,10 @@ NodeConfig = Mapping[str, str | int | float | bool]
 class Node(Protocol):
     """One shop, opened for one request."""
 
-    shop_id: str
-    """The owner's public name."""
+    @property
+    def shop_id(self) -> str:
+        """The owner's public name."""
+        ...
 
     def train(
         self,

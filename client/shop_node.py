@@ -142,4 +142,4 @@ def user_counts(events: Events, n_items: int) -> npt.NDArray[np.float64]:
     pairs = np.unique(events.user.astype(np.int64) * n_items + events.item)
     user, item = pairs // n_items, pairs % n_items
     share = 1.0 / np.sqrt(np.bincount(user)[user]) if len(user) else np.zeros(0)
-    return np.bincount(item, weights=share, minlength=n_items)
+    return np.bincount(item, weights=share, minlength=n_items).astype(np.float64)

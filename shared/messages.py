@@ -21,7 +21,7 @@ PLAN = "plan"
 ROUND = "round"
 """Key in the plan record: number of the round, from 1."""
 CANDIDATES = "candidates"
-"""ArrayRecord with one array, `candidates` `(n,)` int64: public items of the round's training softmax
+"""ArrayRecord with one array, `candidates` `(n,)` int64: the public items of a round's softmax
 (server to shop)."""
 UPDATE = "update"
 """ArrayRecord: trained minus received, trainable matrices only (shop to server)."""

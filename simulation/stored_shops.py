@@ -59,7 +59,8 @@ class StoredShops:
 def _common(folder: Path) -> tuple[ModelSettings, Whitening, tuple[str, ...]]:
     """Reads what all shops share, once a process."""
     settings = ModelSettings.model_validate_json((folder / SETTINGS).read_text(encoding="utf-8"))
-    whitening = Whitening(**load_file(folder / BASE))
+    arrays = load_file(folder / BASE)
+    whitening = Whitening(arrays["mean"], arrays["components"])
     path = folder / TEXTS
     texts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else ()
     return settings, whitening, tuple(texts)

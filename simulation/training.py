@@ -15,12 +15,14 @@ from server.planning import make_plan, mechanisms_of
 from shared.config import RunSettings
 from shared.messages import Arrays, FloatArray, trainable_names
 from shared.model.adapter import adapter_arrays, attach
-from shared.model.popularity import denoise_counts
+from shared.model.popularity import denoise_counts, log_prior
 from shared.model.profile_model import build_base
+from shared.model.projection import project_profiles, projection_matrix
 from shared.plan import Plan
 from shared.privacy.accounting import guarantee
 from shared.privacy.guarantee import Guarantee
 from simulation.engines import run_federation
+from simulation.evaluation.shop import GlobalModel
 from simulation.preparation import Prepared
 
 
@@ -105,6 +107,18 @@ def initial_adapter(prepared: Prepared, settings: RunSettings) -> Arrays:
     """Returns the public first adapter: A by the catalogue's principal axes, B zero."""
     base = build_base(prepared.settings.model, prepared.base.whitening)
     return adapter_arrays(attach(base, prepared.settings.model, seed=settings.seed))
+
+
+def global_model(prepared: Prepared, trained: Trained) -> GlobalModel:
+    """Returns the trained model as the evaluation sees it: projection and paid prior."""
+    model = prepared.settings.model
+    matrix = projection_matrix(trained.result.adapter, model)
+    popularity = trained.popularity
+    return GlobalModel(
+        project=lambda history: project_profiles(matrix, history),
+        prior=None if popularity is None else log_prior(popularity),
+        half_life=model.half_life,
+    )
 
 
 class _Popularity:

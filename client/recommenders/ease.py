@@ -38,7 +38,8 @@ class EASE:
         gram = (x @ x.T).astype(np.float64)
         gram[np.diag_indices_from(gram)] += self.l2
         self._x = x
-        self._mx: Scores = np.linalg.inv(gram).astype(np.float32) @ x
+        inverse: Scores = np.linalg.inv(gram).astype(np.float32)
+        self._mx: Scores = np.matmul(inverse, x)
         weighed = np.einsum("nc,nc->c", x, self._mx)
         self._rest: Scores = np.maximum(1.0 - weighed, np.float32(1e-6))
         return self
@@ -52,6 +53,6 @@ class EASE:
     def restrict(self, columns: npt.NDArray[np.int64]) -> Self:
         """Returns the fitted model for some of its candidates only; weights do not change."""
         part = copy.copy(self)
-        part._x, part._mx = self._x[:, columns], self._mx[:, columns]
+        part._x, part._mx = self._x.take(columns, axis=1), self._mx.take(columns, axis=1)
         part._rest = self._rest[columns]
         return part

@@ -66,14 +66,16 @@ class History:
         """
         cell, age = self.visits
         n, c = self.shape
-        weights = np.ones(len(age)) if form == "binary" else np.exp2(-age / half_life)
-        if form == "visits":
-            sums = np.log1p(np.bincount(cell, weights, minlength=n * c))
-            return sums.reshape(n, c).astype(np.float32)
         filled = np.zeros(n * c, dtype=np.float32)
-        last = np.ones(len(cell), dtype=np.bool_)
-        last[:-1] = cell[1:] != cell[:-1]
-        filled[cell[last]] = weights[last]
+        if len(cell) == 0:
+            return filled.reshape(n, c)
+        starts = np.flatnonzero(np.r_[True, cell[1:] != cell[:-1]])
+        last = np.r_[starts[1:], len(cell)] - 1
+        if form == "visits":
+            values = np.log1p(np.add.reduceat(np.exp2(-age / half_life), starts))
+        else:
+            values = np.ones(len(last)) if form == "binary" else np.exp2(-age[last] / half_life)
+        filled[cell[starts]] = values
         return filled.reshape(n, c)
 
     @cached_property

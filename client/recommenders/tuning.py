@@ -82,9 +82,7 @@ def _ease_grid(*, days: bool) -> Grid:
     return Grid(variants, {"for-you": 0, "discover": 1, "tail": 2, "basket": 1})
 
 
-def score_surfaces(
-    recommender: Recommender, queries: Mapping[str, Queries]
-) -> dict[str, Scores]:
+def score_surfaces(recommender: Recommender, queries: Mapping[str, Queries]) -> dict[str, Scores]:
     """Scores all surfaces; those asked about the same histories share the work.
 
     Returns:

@@ -59,7 +59,7 @@ def draw_examples(
     """
     visits = _visit_rows(events, n_users, n_pairs, max_context, max_targets, rng)
     moments = _sequence_rows(events, n_users, n_pairs, max_context, max_targets, rng)
-    by_visit = (visits[1] >= 0).any(axis=(1, 2))[:, None, None]
+    by_visit = (visits[1] >= 0).any(axis=(1, 2), keepdims=True)
     context = np.where(by_visit, visits[0], moments[0])
     target = np.where(by_visit, visits[1], moments[1])
     return Examples(

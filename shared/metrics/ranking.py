@@ -76,7 +76,7 @@ def ndcg(found: Bools, n_targets: npt.NDArray[np.int64], k: int) -> npt.NDArray[
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(n_targets, k)]
     shown = found[:, :k]
-    gain: npt.NDArray[np.float64] = shown @ discount[: shown.shape[1]] / ideal
+    gain: npt.NDArray[np.float64] = np.asarray(shown @ discount[: shown.shape[1]]) / ideal
     return gain
 
 

@@ -39,7 +39,8 @@ def log_prior(popularity: FloatArray) -> FloatArray:
     """Returns the prior that scores add: log of smoothed popularity, mean 0, `(n_items,)`."""
     floor = max(float(popularity.mean()), 1e-6)
     prior = np.log(popularity / floor + 1.0)
-    return (prior - prior.mean()).astype(np.float32)
+    centred: FloatArray = (prior - prior.mean()).astype(np.float32)
+    return centred
 
 
 def _ridge(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
 
 import numpy as np
 
@@ -38,15 +37,14 @@ class Pooled:
         )
         return Pooled(together.candidates, ease.fit(together))
 
-    def fit(self, history: History) -> Self:
-        """Is fitted already: one shop's history changes nothing."""
-        del history
-        return self
+    def fit(self, history: History) -> Pooled:
+        """Returns the same model for one shop's candidates; its history changes nothing."""
+        columns = np.searchsorted(self.candidates, history.candidates)
+        return Pooled(history.candidates, self.ease.restrict(columns))
 
     def score(self, queries: Queries) -> Scores:
-        """Scores one shop's candidates, `(q, c)`."""
-        columns = np.searchsorted(self.candidates, queries.history.candidates)
-        return self.ease.restrict(columns).score(queries)
+        """Scores one shop's candidates, `(q, c)`; needs `fit` on that shop first."""
+        return self.ease.score(queries)
 
 
 def pool(histories: Sequence[History]) -> History:

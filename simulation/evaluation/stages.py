@@ -16,17 +16,29 @@ from shared.interactions.splits import Windows, split_shop
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """What a shop knows at a moment and what it is asked.
+    """What a shop knows at a moment, and what its users do next.
 
     Attributes:
         history: All users of the shop, all events before the window.
-        queries: By surface.
-        absent: Why the other surfaces are missing.
+        window: The events in the window.
+        stream: Numbers that seed what is random in the questions.
     """
 
     history: History
-    queries: dict[str, Queries]
-    absent: dict[str, str]
+    window: Events
+    stream: tuple[int, ...]
+
+    def ask(self) -> tuple[dict[str, Queries], dict[str, str]]:
+        """Builds the queries by surface, and says why the other surfaces are missing."""
+        queries, absent = {}, {}
+        for surface in SURFACES:
+            rng = np.random.default_rng(self.stream)
+            built = build_queries(surface, known=self.history, window=self.window, rng=rng)
+            if isinstance(built, str):
+                absent[surface] = built
+            else:
+                queries[surface] = built
+        return queries, absent
 
 
 def join(first: Events, second: Events) -> Events:
@@ -53,33 +65,17 @@ def stages(
         Validation (known: fit) and test (known: fit and validation).
     """
     split = split_shop(shop, windows)
-    known = join(split.fit, split.validation)
-    return (
-        _stage(shop, split.fit, split.validation, windows.validation_start, scored, (seed, 0)),
-        _stage(shop, known, split.test, windows.test_start, scored, (seed, 1)),
-    )
-
-
-def _stage(
-    shop: Shop,
-    known: Events,
-    window: Events,
-    start: float | None,
-    scored: npt.NDArray[np.bool_],
-    seed: tuple[int, int],
-) -> Stage:
-    now = np.full(shop.n_users, start) if start is not None else _moments(shop, known, window)
-    history = History(known, candidates_of(known, scored), now)
     stream = int.from_bytes(hashlib.sha256(shop.shop_id.encode()).digest()[:8], "big")
-    queries, absent = {}, {}
-    for surface in SURFACES:
-        rng = np.random.default_rng([*seed, stream])
-        built = build_queries(surface, known=history, window=window, rng=rng)
-        if isinstance(built, str):
-            absent[surface] = built
-        else:
-            queries[surface] = built
-    return Stage(history, queries, absent)
+    parts = (
+        (split.fit, split.validation, windows.validation_start),
+        (join(split.fit, split.validation), split.test, windows.test_start),
+    )
+    built = []
+    for i, (known, window, start) in enumerate(parts):
+        now = _moments(shop, known, window) if start is None else np.full(shop.n_users, start)
+        history = History(known, candidates_of(known, scored), now)
+        built.append(Stage(history, window, (seed, i, stream)))
+    return built[0], built[1]
 
 
 def _moments(shop: Shop, known: Events, window: Events) -> npt.NDArray[np.float64]:

@@ -1,0 +1,187 @@
+"""`fedprofile simulate`: options to settings, one call, one printed result."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shared.config import RunSettings
+from shared.errors import ConfigError
+from shared.settings_sources import assignments, load_settings
+
+OPTIONS = {
+    "data": "data.source",
+    "shops": "data.shops",
+    "shop_column": "data.shop_column",
+    "order_column": "data.order_column",
+    "split": "data.split",
+    "validation_start": "data.validation_start",
+    "test_start": "data.test_start",
+    "test_end": "data.test_end",
+    "min_user_items": "data.min_user_items",
+    "min_shop_users": "data.min_shop_users",
+    "encoder": "model.encoder",
+    "rank": "model.rank",
+    "rounds": "training.rounds",
+    "local_steps": "training.local_steps",
+    "sample_rate": "training.sample_rate",
+    "aggregation": "federation.aggregation",
+    "delta": "privacy.delta",
+    "seed": "seed",
+    "engine": "engine",
+    "device": "device",
+}
+"""Command-line option -> setting; any other setting is reached with --set."""
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--data", help="complete-journey, or a file or folder.", metavar="PATH")
+@click.option("--shops", help="r19, r10 or store (Complete Journey), or virtual:N.", metavar="NAME")
+@click.option("--shop-column", help="Column that names the shop in one table.", metavar="COLUMN")
+@click.option("--order-column", help="Column that stands for time.", metavar="COLUMN")
+@click.option("--split", type=click.Choice(["time", "leave-last-out"]))
+@click.option("--validation-start", help="Week number or date.", metavar="WEEK|DATE")
+@click.option("--test-start", help="Week number or date.", metavar="WEEK|DATE")
+@click.option("--test-end", help="Week number or date.", metavar="WEEK|DATE")
+@click.option("--min-user-items", type=int, help="Distinct items that a user needs.")
+@click.option("--min-shop-users", type=int, help="Users that a shop needs.")
+@click.option("--encoder", help="Hugging Face name or folder.", metavar="NAME")
+@click.option("--rank", type=int, help="Rank of the LoRA adapters.")
+@click.option("--rounds", type=int, help="Federated rounds.")
+@click.option("--local-steps", type=int, help="DP-SGD steps in a shop and round.")
+@click.option("--sample-rate", type=float, help="Poisson rate of a user a step; 1: full batch.")
+@click.option("--aggregation", type=click.Choice(["frozen-a", "average", "fedsvd"]))
+@click.option("--epsilon", help="Total epsilon of a shop; 1,3,8,none sweeps.", metavar="LIST")
+@click.option("--delta", type=float, help="Total delta of a shop.")
+@click.option("--no-privacy", is_flag=True, help="Train without noise, for comparison only.")
+@click.option("--seed", type=int, help="Seed of everything random.")
+@click.option("--seeds", type=click.IntRange(1, 100), default=1, help="Seeds, counted from --seed.")
+@click.option("--engine", type=click.Choice(["in-process", "ray"]))
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), help="Shops at once.")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
+@click.option("--set", "sets", multiple=True, help="Any setting, as name=value.", metavar="N=V")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/...]")
+@click.option("--resume", is_flag=True, help="Go on in the folder of an interrupted run.")
+@click.option("--save-rankings", is_flag=True, help="Write the top 20 of every method.")
+@click.option("--json", "as_json", is_flag=True, help="Print report.json and nothing else.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def simulate(
+    *,
+    epsilon: str | None,
+    no_privacy: bool,
+    seeds: int,
+    workers: int,
+    config: Path | None,
+    sets: tuple[str, ...],
+    out: Path | None,
+    resume: bool,
+    save_rankings: bool,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Run a private federated simulation and measure what it cost and earned.
+
+    Without options: 19 shops of the embedded data set, epsilon 8, about three minutes.
+    """
+    options: dict[str, Any] = {
+        OPTIONS[name]: value for name, value in given.items() if value is not None
+    }
+    options |= assignments(sets)
+    if save_rankings:
+        options["evaluation.save_rankings"] = True
+    epsilons = parse_epsilons(epsilon, no_privacy=no_privacy)
+    if epsilons:
+        options["privacy.epsilon"] = epsilons[0]
+    settings = load_settings(file=config, environment=os.environ, options=options)
+    variants = epsilons or (settings.privacy.epsilon,)
+    if resume and out is None:
+        raise ConfigError("--resume: needs --out, the folder of the interrupted run; give it")
+    folder = out or default_folder(settings, sweep=len(variants) * seeds > 1)
+    _run(
+        settings,
+        variants,
+        seeds=seeds,
+        workers=workers,
+        folder=folder,
+        resume=resume,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+def _run(
+    settings: RunSettings,
+    epsilons: tuple[float | None, ...],
+    *,
+    seeds: int,
+    workers: int,
+    folder: Path,
+    resume: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Runs and prints; what is heavy to import is imported here."""
+    from rich.console import Console
+
+    from simulation.report.console import print_report, print_sweep
+    from simulation.report.progress import Progress
+    from simulation.run import run_simulation, sweep_json
+
+    with Progress(quiet=quiet or as_json) as progress:
+        reports = run_simulation(
+            settings,
+            epsilons=epsilons,
+            seeds=seeds,
+            workers=workers,
+            folder=folder,
+            resume=resume,
+            progress=progress,
+        )
+    if as_json:
+        single = len(reports) == 1
+        click.echo(reports[0].to_json() if single else sweep_json(reports), nl=False)
+    elif len(reports) == 1:
+        print_report(reports[0], folder=folder, console=Console())
+    else:
+        print_sweep(reports, folder=folder, console=Console())
+
+
+def parse_epsilons(text: str | None, *, no_privacy: bool) -> tuple[float | None, ...]:
+    """Reads `8`, `none` or `1,3,8,none`; empty where nothing was said.
+
+    Raises:
+        ConfigError: An entry is no positive number, or `--no-privacy` is given too.
+    """
+    if text is None:
+        return (None,) if no_privacy else ()
+    if no_privacy:
+        raise ConfigError(f"--epsilon {text} and --no-privacy exclude each other; give one")
+    found: list[float | None] = []
+    for entry in text.split(","):
+        try:
+            value = None if entry.strip().lower() == "none" else float(entry)
+        except ValueError:
+            raise ConfigError(
+                f"--epsilon {entry!r}: must be a positive number or none; for example 1,3,8,none"
+            ) from None
+        if value is not None and not 0 < value < float("inf"):
+            raise ConfigError(
+                f"--epsilon {entry.strip()}: must be above 0; 1 to 8 is usual, none is no privacy"
+            )
+        found.append(value)
+    return tuple(dict.fromkeys(found))
+
+
+def default_folder(settings: RunSettings, *, sweep: bool) -> Path:
+    """Names a run folder by time, data and epsilon; no two runs share one."""
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
+    epsilon = settings.privacy.epsilon
+    kind = "sweep" if sweep else "no-privacy" if epsilon is None else f"epsilon-{epsilon:g}"
+    name = settings.name or f"{stamp}-{Path(settings.data.source).name}-{kind}"
+    return Path("runs") / name

@@ -1,0 +1,199 @@
+"""One shop's evaluation: choose everything on its validation window, then measure its test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from client.fusion import (
+    Pool,
+    Weights,
+    add_signal,
+    better,
+    default_weights,
+    fuse,
+    local_weights,
+    standardise,
+)
+from client.recommenders.history import Floats, History
+from client.recommenders.interface import Recommender, Scores
+from client.recommenders.profile import ProfileRecommender, Project
+from client.recommenders.tuning import Choice, Grid, local_grids, parameters, score_surfaces, tune
+from client.surfaces import Queries
+from simulation.evaluation.measures import ItemFacts, Ranking, measure
+from simulation.evaluation.pooled import Pooled
+from simulation.evaluation.stages import Stage
+
+LOCAL = ("popularity", "frequency", "item-knn", "ease", "text")
+"""Signals that a shop has without any federation."""
+_POOLED = "pooled-ease"
+_TEXT_WEIGHTS = (0.4, 0.1, 0.2, 0.8)
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalModel:
+    """A model trained for all shops, as the evaluation sees it.
+
+    Attributes:
+        project: Maps mean history vectors `(q, d)` to profile vectors `(q, d)`; the scale of its
+            output is that of the similarities against `prior`.
+        prior: Added to the items' scores, `(n_items,)`; None for nothing.
+        half_life: Of an event in the history vector, in the unit of `Events.time`.
+    """
+
+    project: Project
+    prior: Floats | None = None
+    half_life: float = 120.0
+
+
+@dataclass(frozen=True, eq=False)
+class ShopResult:
+    """What one shop's evaluation gives.
+
+    Attributes:
+        shop_id: The shop.
+        rankings: surface -> method -> test ranking.
+        weights: surface -> method -> signal -> weight, for the fused methods.
+        parameters: surface -> signal -> chosen hyper-parameters.
+        absent: surface -> why it could not be measured.
+    """
+
+    shop_id: str
+    rankings: dict[str, dict[str, Ranking]]
+    weights: dict[str, dict[str, Weights]]
+    parameters: dict[str, dict[str, dict[str, Any]]]
+    absent: dict[str, str]
+
+
+def named(method: str, model: str) -> str:
+    """Names a method or signal of a model: `fused`, or `fused-<model>` where it has a name."""
+    return f"{method}-{model}" if model else method
+
+
+def evaluate_shop(
+    shop_id: str,
+    validation: Stage,
+    test: Stage,
+    *,
+    item_vectors: Floats,
+    time_unit: str,
+    models: Mapping[str, GlobalModel],
+    pooled: tuple[Pooled, Pooled] | None,
+) -> ShopResult:
+    """Tunes on the validation stage, fits again on all that the test stage knows, and measures.
+
+    Args:
+        shop_id: Name of the shop.
+        validation: What is known and asked while everything is chosen.
+        test: What is known and asked for the report.
+        item_vectors: Text vectors of the catalogue, `(n_items, d)`.
+        time_unit: "days" or "order".
+        models: Global models by name; "" is the model of `global` and `fused`.
+        pooled: Models of all shops' users before each of the two windows; None leaves `pooled` out.
+    """
+    grids = local_grids(item_vectors, time_unit)
+    grids |= {named("global", name): _model_grid(item_vectors, m) for name, m in models.items()}
+    if pooled is not None:
+        grids[_POOLED] = Grid([pooled[0]], {})
+    asked, _ = validation.ask()
+    choices = {name: tune(grid, validation.history, asked) for name, grid in grids.items()}
+    queries, absent = test.ask()
+    weights = {s: _weights(s, choices, asked.get(s), models) for s in queries}
+    chosen = {s: {n: _chosen(s, grids[n], choices[n]) for n in grids} for s in queries}
+    if pooled is not None:
+        for signals in chosen.values():
+            signals[_POOLED] = pooled[1]
+    facts = ItemFacts.of(test.history, item_vectors)
+    return ShopResult(
+        shop_id,
+        rankings=_measure(test.history, queries, chosen, weights, facts),
+        weights={s: {m: w for m, w in ways.items() if len(w) > 1} for s, ways in weights.items()},
+        parameters={s: {n: parameters(r) for n, r in found.items()} for s, found in chosen.items()},
+        absent=absent,
+    )
+
+
+def _model_grid(item_vectors: Floats, model: GlobalModel) -> Grid:
+    """Tries the model's prior at full weight, at half and left out."""
+    strengths = (1.0, 0.5, 0.0) if model.prior is not None else (1.0,)
+    return Grid(
+        [
+            ProfileRecommender(
+                item_vectors,
+                model.project,
+                model.prior,
+                half_life=model.half_life,
+                prior_weight=strength,
+            )
+            for strength in strengths
+        ],
+        {},
+    )
+
+
+def _chosen(surface: str, grid: Grid, choices: Mapping[str, Choice]) -> Recommender:
+    """Returns the tuned variant, or the default where the surface had no validation queries."""
+    if surface in choices:
+        return choices[surface].recommender
+    return grid.variants[grid.defaults.get(surface, 0)]
+
+
+def _weights(
+    surface: str,
+    choices: Mapping[str, Mapping[str, Choice]],
+    queries: Queries | None,
+    models: Mapping[str, GlobalModel],
+) -> dict[str, Weights]:
+    """Returns the weights of every method; a method of one signal has that signal alone."""
+    weights = {name: {name: 1.0} for name in choices if name != _POOLED}
+    further = {named("fused", name): named("global", name) for name in models}
+    if _POOLED in choices:
+        further["pooled"] = _POOLED
+    if queries is None:
+        weights["ease-text"] = {"ease": 1.0, "text": _TEXT_WEIGHTS[0]}
+        weights["best-local"] = default_weights(surface, LOCAL)
+        return weights | dict.fromkeys(further, weights["best-local"])
+    signals = {
+        name: standardise(found[surface].scores, queries.allowed) for name, found in choices.items()
+    }
+    pool = Pool.of(signals, queries)
+    weights["ease-text"] = _ease_text(pool)
+    weights["best-local"] = local_weights(pool, surface, LOCAL)
+    for method, signal in further.items():
+        weights[method] = add_signal(pool, weights["best-local"], signal)
+    return weights
+
+
+def _ease_text(pool: Pool) -> Weights:
+    """Leaves the default share of text only for a gain above one standard error."""
+    mixes = [{"ease": 1.0, "text": weight} for weight in _TEXT_WEIGHTS]
+    values = [pool.ndcg(mix) for mix in mixes]
+    top = max(range(len(mixes)), key=lambda i: float(values[i].mean()))
+    return mixes[top] if better(values[top], values[0], caution=1.0) else mixes[0]
+
+
+def _measure(
+    history: History,
+    queries: Mapping[str, Queries],
+    chosen: Mapping[str, Mapping[str, Recommender]],
+    weights: Mapping[str, Mapping[str, Weights]],
+    facts: ItemFacts,
+) -> dict[str, dict[str, Ranking]]:
+    """Fits every chosen recommender once, scores its surfaces, fuses and measures."""
+    signals: dict[str, dict[str, Scores]] = {surface: {} for surface in queries}
+    fitted: dict[int, dict[str, Scores]] = {}
+    for surface, recommenders in chosen.items():
+        for name, recommender in recommenders.items():
+            key = id(recommender)
+            if key not in fitted:
+                fitted[key] = score_surfaces(recommender.fit(history), queries)
+            scores = fitted[key][surface]
+            signals[surface][name] = standardise(scores, queries[surface].allowed)
+    return {
+        surface: {
+            method: measure(fuse(signals[surface], mix), asked, facts)
+            for method, mix in weights[surface].items()
+        }
+        for surface, asked in queries.items()
+    }

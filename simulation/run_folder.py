@@ -1,0 +1,91 @@
+"""The folder of a run: made once, never overwritten, resumable only with the same settings."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.errors import RunError, RunExistsError
+from simulation.report.write import write_file
+
+SETTINGS, STATE = "settings.json", "state"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder that belongs to this run.
+
+    Attributes:
+        path: `report.json`, `report.html`, `adapter/` and the rest.
+    """
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """What a resumption needs; removed when the run has ended."""
+        return self.path / STATE
+
+    def finish(self) -> None:
+        """Removes what only an interrupted run needs."""
+        shutil.rmtree(self.state, ignore_errors=True)
+
+
+def open_run_folder(path: Path, settings: Mapping[str, Any], *, resume: bool) -> RunFolder:
+    """Makes a run folder, or takes up an interrupted one.
+
+    Args:
+        path: The run folder.
+        settings: Plain values of all that decides the result.
+        resume: Whether to go on in a folder that is there.
+
+    Raises:
+        RunExistsError: The folder holds something and `resume` is off, or the run has ended.
+        RunError: It cannot be written, or belongs to other settings.
+    """
+    text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
+    known = path / SETTINGS
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not resume):
+        raise RunExistsError(
+            f"--out {path} exists and is not empty; choose another folder, or continue an "
+            "interrupted run with --resume"
+        )
+    if known.exists():
+        if known.read_text(encoding="utf-8") != text:
+            raise RunError(
+                f"--resume {path}: its settings differ ({_difference(known, settings)}); "
+                "use the settings it began with, or another --out"
+            )
+        if not (path / STATE).exists():
+            raise RunExistsError(f"--resume {path}: the run has ended; choose another --out")
+    write_file(known, text.encode())
+    try:
+        (path / STATE).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"--out {path} cannot be written ({error.strerror}); choose another folder"
+        ) from error
+    return RunFolder(path)
+
+
+def _difference(known: Path, settings: Mapping[str, Any]) -> str:
+    """Names the first setting that differs."""
+    before = _flat(json.loads(known.read_text(encoding="utf-8")))
+    after = _flat(json.loads(json.dumps(settings)))
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            return f"{name} was {before.get(name)!r}, is {after.get(name)!r}"
+    return "another version of the form"
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {prefix: values}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found.update(_flat(value, f"{prefix}.{name}" if prefix else name))
+    return found
