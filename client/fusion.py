@@ -108,8 +108,8 @@ class Pool:
     @staticmethod
     def of(signals: Mapping[str, Scores], queries: Queries) -> Pool:
         """Takes the best candidates of every single signal."""
-        reach = np.zeros(queries.targets.shape, dtype=np.bool_)
-        k = min(_POOL, reach.shape[1])
+        reach = np.zeros_like(queries.targets)
+        k = min(_POOL, queries.targets.shape[1])
         for scores in signals.values():
             best = torch.topk(torch.from_numpy(masked(scores, queries)), k).indices.numpy()
             np.put_along_axis(reach, best, values=True, axis=1)

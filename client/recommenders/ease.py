@@ -40,14 +40,15 @@ class EASE:
         self._x = x
         inverse: Scores = np.linalg.inv(gram).astype(np.float32)
         self._mx: Scores = np.matmul(inverse, x)
-        weighed = np.einsum("nc,nc->c", x, self._mx)
-        self._rest: Scores = np.maximum(1.0 - weighed, np.float32(1e-6))
+        weighed: Scores = np.einsum("nc,nc->c", x, self._mx)
+        self._rest: Scores = np.maximum(1.0 - weighed, 1e-6, dtype=np.float32)
         return self
 
     def score(self, queries: Queries) -> Scores:
         """Predicts the candidates from the context, `(q, c)`."""
         x = queries.history.rows(self.form, self.half_life)
-        scores: Scores = x - (x - (x @ self._x.T) @ self._mx) / self._rest
+        projected: Scores = (x @ self._x.T) @ self._mx
+        scores: Scores = x - (x - projected) / self._rest
         return scores
 
     def restrict(self, columns: npt.NDArray[np.int64]) -> Self:

@@ -32,7 +32,7 @@ class ItemKNN:
     def __init__(
         self,
         *,
-        k: int = 100,
+        k: int = 200,
         shrink: float = 20.0,
         form: Form = "binary",
         half_life: float = np.inf,

@@ -75,6 +75,5 @@ def history_vectors(history: History, item_vectors: Floats, *, half_life: float)
     shape = (len(history.now), len(item_vectors))
     summed = sp.coo_array((weights, (events.user, events.item)), shape=shape).tocsr()
     total = np.bincount(events.user, weights, minlength=shape[0])[:, None]
-    sums: Floats = np.asarray(summed @ item_vectors).real
-    vectors: Floats = sums / np.maximum(total, 1e-12).astype(np.float32)
-    return vectors
+    sums = np.asarray(summed @ item_vectors, dtype=np.float32)
+    return np.divide(sums, np.maximum(total, 1e-12), dtype=np.float32)

@@ -39,18 +39,25 @@ def top_k(scores: Floats, k: int) -> Ranks:
     if np.isnan(scores.max()):
         raise ValueError(f"scores ({q}, {c}) hold NaN; every candidate needs a number or -inf")
     # NumPy's partition takes time quadratic in ties, of which sparse scores are full.
-    kth = torch.topk(torch.from_numpy(scores), k).values[:, -1:].numpy()
+    best = torch.topk(torch.from_numpy(scores), min(k + 1, c))
+    values, ranked = best.values.numpy(), best.indices.numpy()[:, :k]
+    tied = np.flatnonzero((values[:, 1:] == values[:, :-1]).any(axis=1))
+    ranked[tied] = _top_k_of_ties(scores[tied], values[tied, k - 1, None], k)
+    ranked[np.isneginf(values[:, :k])] = NOTHING
+    return ranked
+
+
+def _top_k_of_ties(scores: Floats, kth: Floats, k: int) -> Ranks:
+    """Ranks by score, then index, given each query's `k`-th best score `(q, 1)`."""
     above, ties = scores > kth, scores == kth
     room = k - above.sum(axis=1)
     crowded = np.flatnonzero(ties.sum(axis=1) > room)
     first = np.cumsum(ties[crowded], axis=1, dtype=np.int32) <= room[crowded, None]
     ties[crowded] &= first
-    columns = np.nonzero(above | ties)[1].reshape(q, k)
+    columns = np.nonzero(above | ties)[1].reshape(len(scores), k)
     values = np.take_along_axis(scores, columns, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
-    ranked = np.take_along_axis(columns, order, axis=1)
-    ranked[np.isneginf(np.take_along_axis(values, order, axis=1))] = NOTHING
-    return ranked
+    return np.take_along_axis(columns, order, axis=1)
 
 
 def hits(ranked: Ranks, targets: Bools) -> Bools:
@@ -74,10 +81,10 @@ def ndcg(found: Bools, n_targets: npt.NDArray[np.int64], k: int) -> npt.NDArray[
         `(q,)` in [0, 1].
     """
     discount = 1.0 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(n_targets, k)]
+    ideal = np.cumsum(discount)[np.minimum(n_targets, k) - 1]
     shown = found[:, :k]
-    gain: npt.NDArray[np.float64] = np.asarray(shown @ discount[: shown.shape[1]]) / ideal
-    return gain
+    gain = np.asarray(shown @ discount[: shown.shape[1]], dtype=np.float64)
+    return np.divide(gain, ideal)
 
 
 def hit_rate(found: Bools, k: int) -> npt.NDArray[np.float64]:

@@ -59,6 +59,7 @@ def test_without_training_a_profile_is_the_unit_history() -> None:
     torch.testing.assert_close(base()(histories()), expected)
     torch.testing.assert_close(attach(base(), SMALL, seed=0)(histories()), expected)
     assert not base()(torch.zeros(1, 6)).any()
+    assert not any(parameter.requires_grad for parameter in base().parameters())
 
 
 def test_a_profile_by_hand() -> None:

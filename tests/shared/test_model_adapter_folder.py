@@ -226,6 +226,26 @@ def test_a_full_disk_leaves_the_old_adapter(
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
+def test_a_failure_between_the_two_moves_puts_the_old_adapter_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(tmp_path / "adapter", trained(base()))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    rename, calls = Path.rename, []
+
+    def fail_second(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_second)
+    with pytest.raises(ModelError, match="Input/output error"):
+        save(folder, attach(base(), SMALL, seed=0), replace=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
 def test_non_finite_matrices_are_never_saved(tmp_path: Path) -> None:
     model = trained(base())
     arrays = adapter_arrays(model) | {PROJECTION_B: np.full((6, 3), np.nan, np.float32)}
