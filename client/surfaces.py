@@ -7,8 +7,8 @@
 | `tail` | the user's history | those new to the user and rare in the shop | likewise |
 | `basket` | a random half of a cart | all but the given half | the other half |
 
-Candidates are the shop's own catalogue up to the cut. What a user takes beyond it counts for no
-method. Users without a target are not asked about.
+What a user takes beyond the candidates counts for no method, and users without a target are not
+asked about.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class EASE:
     def score(self, queries: Queries) -> Scores:
         """Predicts the candidates from the context, `(q, c)`."""
         x = queries.history.rows(self.form, self.half_life)
-        projected: Scores = (x @ self._x.T) @ self._mx
+        projected: Scores = np.matmul(x @ self._x.T, self._mx)
         scores: Scores = x - (x - projected) / self._rest
         return scores
 

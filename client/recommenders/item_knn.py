@@ -18,13 +18,13 @@ _BLOCK = 256
 class ItemKNN:
     """Scores an item by its similarity to the items of the context.
 
-    `s_ij = x_i . x_j / (|x_i| |x_j| + shrink)` over the items' columns in `History.rows`. An item
-    counts its `k` nearest only, and itself with similarity 1
-    (https://doi.org/10.1145/963770.963776).
+    `s_ij = x_i . x_j / sqrt((|x_i|^2 + shrink) (|x_j|^2 + shrink))` over the items' columns in
+    `History.rows`. An item counts its `k` nearest only (of equal ones, any), and itself with
+    similarity 1 (https://doi.org/10.1145/963770.963776).
 
     Attributes:
         k: Neighbours of an item.
-        shrink: Pulls similarities that rest on few users towards 0, in users.
+        shrink: Pulls similarities that rest on few users towards 0; above 0, in users.
         form: How histories become rows.
         half_life: Of an event in the rows, in the unit of `Events.time`.
     """
@@ -48,10 +48,14 @@ class ItemKNN:
         c = x.shape[1]
         k = min(self.k, c)
         near, columns = np.empty((c, k), np.float32), np.empty((c, k), np.int32)
+        scaled = x / np.sqrt(np.einsum("nc,nc->c", x, x) + np.float32(self.shrink))
         for start in range(0, c, _BLOCK):
             block = slice(start, min(start + _BLOCK, c))
+            similar = scaled[:, block].T @ scaled
+            rows = np.arange(len(similar))
+            similar[rows, rows + start] = 1.0
             # NumPy's partition takes time quadratic in the ties of such sparse rows.
-            best = torch.topk(torch.from_numpy(self._similarities(x, block)), k, sorted=False)
+            best = torch.topk(torch.from_numpy(similar), k, sorted=False)
             near[block], columns[block] = best.values.numpy(), best.indices.numpy()
         starts = np.arange(0, c * k + 1, max(k, 1))
         self._near = sp.csr_array((near.ravel(), columns.ravel(), starts), shape=(c, c))
@@ -62,13 +66,3 @@ class ItemKNN:
         x = queries.history.rows(self.form, self.half_life)
         scores: Scores = np.ascontiguousarray((self._near @ x.T).T)
         return scores
-
-    def _similarities(self, x: Scores, block: slice) -> Scores:
-        norms = np.sqrt(np.einsum("nc,nc->c", x, x))
-        scale = np.multiply.outer(norms[block], norms)
-        scale += np.float32(max(self.shrink, 1e-6))
-        near: Scores = x[:, block].T @ x
-        near /= scale
-        rows = np.arange(len(near))
-        near[rows, rows + block.start] = 1.0
-        return near

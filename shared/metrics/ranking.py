@@ -84,13 +84,13 @@ def ndcg(found: Bools, n_targets: npt.NDArray[np.int64], k: int) -> npt.NDArray[
     ideal = np.cumsum(discount)[np.minimum(n_targets, k) - 1]
     shown = found[:, :k]
     gain = np.asarray(shown @ discount[: shown.shape[1]], dtype=np.float64)
-    return np.divide(gain, ideal)
+    value: npt.NDArray[np.float64] = np.divide(gain, ideal)
+    return value
 
 
 def hit_rate(found: Bools, k: int) -> npt.NDArray[np.float64]:
     """1 for a query with a target among its first `k` places, else 0: `(q,)`."""
-    hit: npt.NDArray[np.float64] = found[:, :k].any(axis=1).astype(np.float64)
-    return hit
+    return np.asarray(found[:, :k].any(axis=1), dtype=np.float64)
 
 
 def recall(found: Bools, n_targets: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.float64]:

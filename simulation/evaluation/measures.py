@@ -46,7 +46,8 @@ class ItemFacts:
 
     Attributes:
         vectors: Text vectors, `(c, d)`.
-        share: Share of the shop's users who had each before, `(c,)`.
+        share: Share of the shop's users who had each before, `(c,)`; an item that nobody had counts
+            as if one had.
     """
 
     vectors: Floats
@@ -55,7 +56,7 @@ class ItemFacts:
     @staticmethod
     def of(history: History, item_vectors: Floats) -> ItemFacts:
         """Looks the facts up for the candidates of a history."""
-        share = history.users_per_item / max(len(history.now), 1)
+        share = np.maximum(history.users_per_item, 1) / max(len(history.now), 1)
         return ItemFacts(item_vectors[history.candidates], share)
 
 

@@ -55,6 +55,9 @@ def stages(
 ) -> tuple[Stage, Stage]:
     """Builds a shop's validation and test stage.
 
+    Candidates are the shop's own catalogue up to the cut where the split is by time, and the whole
+    catalogue with leave-last-out, as is usual there: any user's last item can then be found.
+
     Args:
         shop: The shop.
         windows: Where the windows begin.
@@ -73,7 +76,9 @@ def stages(
     built = []
     for i, (known, window, start) in enumerate(parts):
         now = _moments(shop, known, window) if start is None else np.full(shop.n_users, start)
-        history = History(known, candidates_of(known, scored), now)
+        own = windows.kind == "time"
+        candidates = candidates_of(known, scored) if own else np.flatnonzero(scored)
+        history = History(known, candidates.astype(np.int32), now)
         built.append(Stage(history, window, (seed, i, stream)))
     return built[0], built[1]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_shops import history_before, shop_events
 
 from client.recommenders.history import History
 from client.surfaces import SURFACES, Queries, build_queries, candidates_of
 from shared.interactions.events import Events
-from small_shops import history_before, shop_events
 
 
 def ask(surface: str, known: History, window: Events, seed: int = 0) -> Queries:
@@ -104,7 +104,7 @@ def test_without_sessions_there_is_no_basket() -> None:
 
 @pytest.mark.parametrize("surface", SURFACES)
 def test_targets_may_be_recommended_and_every_query_has_one(surface: str) -> None:
-    events = shop_events(1)
+    events = shop_events(1, n_users=9)
     queries = ask(surface, history_before(events, 60.0), events.select(events.time >= 60.0))
     assert queries.targets.any(axis=1).all()
     if queries.allowed is not None:

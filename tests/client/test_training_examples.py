@@ -13,9 +13,7 @@ from shared.interactions.events import Events
 
 def draw(events: Events, n_users: int, *, seed: int = 0, **changes: int) -> Examples:
     shape = {"n_pairs": 6, "max_context": 4, "max_targets": 3} | changes
-    return draw_examples(
-        events, n_users, half_life=10.0, rng=np.random.default_rng(seed), **shape
-    )
+    return draw_examples(events, n_users, half_life=10.0, rng=np.random.default_rng(seed), **shape)
 
 
 def items(row: np.ndarray) -> list[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_encoders import build_encoder
 
 from client.training.examples import Examples
 from client.training.losses import EncoderLoss, FrozenTextLoss
@@ -17,7 +18,6 @@ from shared.model.profile_model import build_base
 from shared.model.text_cache import encode_texts
 from shared.model.whitening import fit_whitening
 from shared.privacy.noise import RandomSource
-from tiny_encoders import build_encoder
 
 TEXTS = ["frozen apple", "ice cream", "apple juice", "large soap", "small bread", "private juice"]
 CANDIDATES = np.array([0, 2, 4], dtype=np.int64)
@@ -119,4 +119,6 @@ def test_encoder_gradients_of_a_user_do_not_depend_on_the_others(world) -> None:
         assert moved.abs().max() > 0
         torch.testing.assert_close(moved, first[name] + second[name], rtol=1e-3, atol=1e-5)
     total = sum(float(t.square().sum()) for t in first.values()) ** 0.5
-    assert total == pytest.approx(1.0, rel=1e-2), "one user's clipped step has the norm of the bound"
+    assert total == pytest.approx(1.0, rel=1e-2), (
+        "one user's clipped step has the norm of the bound"
+    )

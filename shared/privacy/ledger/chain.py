@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -30,6 +29,9 @@ from shared.privacy.ledger.receipts import receipt_bytes
 RoundKey = tuple[str, int, str, str]
 """Run, round, mechanism's name and plan digest: what may be spent once."""
 
+Noise = tuple[str, float, float, float]
+"""A mechanism without its steps: name, noise multiplier, sample rate, norm."""
+
 
 @dataclass
 class Reserved:
@@ -39,13 +41,13 @@ class Reserved:
         seq: Its line.
         time: When.
         body: The line's body.
-        drawn: Steps drawn so far, by mechanism.
+        drawn: Steps drawn so far, by mechanism without its steps.
     """
 
     seq: int
     time: datetime
     body: Reservation
-    drawn: dict[str, int] = field(default_factory=dict)
+    drawn: dict[Noise, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -170,8 +172,8 @@ class Chain:
         self.genesis, self.public_key = body, body.public_key
 
     def _draw(self, seq: int, body: Round) -> None:
-        drawn, name = self.reservations[body.reservation].drawn, body.mechanism.name
-        drawn[name] = drawn.get(name, 0) + body.mechanism.steps
+        drawn, noise = self.reservations[body.reservation].drawn, noise_of(body.mechanism)
+        drawn[noise] = drawn.get(noise, 0) + body.mechanism.steps
         self.rounds[round_key(body)] = seq
         self.bodies[seq] = body
 
@@ -241,8 +243,9 @@ def check_round(chain: Chain, body: Round) -> None:
         raise PrivacyError(f"reservation={body.reservation} is of another run or plan")
     if round_key(body) in chain.rounds:
         raise PrivacyError(f"round={body.round} of run={body.run} is spent already")
-    asked, drawn = body.mechanism, reserved.drawn.get(body.mechanism.name, 0)
-    paid = sum(m.steps for m in reserved.body.mechanisms if _same_noise(m, asked))
+    asked = body.mechanism
+    drawn = reserved.drawn.get(noise_of(asked), 0)
+    paid = sum(m.steps for m in reserved.body.mechanisms if noise_of(m) == noise_of(asked))
     if drawn + asked.steps > paid:
         raise PrivacyError(
             f"round={body.round}: {asked.name} with noise_multiplier={asked.noise_multiplier}, "
@@ -251,15 +254,7 @@ def check_round(chain: Chain, body: Round) -> None:
         )
 
 
-def _same_noise(one: Mechanism, other: Mechanism) -> bool:
-    return (one.name, one.noise_multiplier, one.sample_rate, one.max_norm) == (
-        other.name,
-        other.noise_multiplier,
-        other.sample_rate,
-        other.max_norm,
-    )
-
-
-def rounds_of(chain: Chain) -> Iterator[tuple[int, Round]]:
-    """Yields every round with its line, in order."""
-    yield from sorted(chain.bodies.items())
+def noise_of(mechanism: Mechanism) -> Noise:
+    """Returns a mechanism without its steps."""
+    m = mechanism
+    return (m.name, m.noise_multiplier, m.sample_rate, m.max_norm)

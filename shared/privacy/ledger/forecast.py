@@ -1,0 +1,86 @@
+"""How many more rounds fit into what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from shared.errors import PrivacyError
+from shared.privacy.accounting import epsilon_gaussian, epsilon_pld
+from shared.privacy.guarantee import Mechanism
+from shared.privacy.ledger import rdp_filter
+from shared.privacy.ledger.chain import Chain
+from shared.privacy.ledger.entries import Planning
+from shared.privacy.ledger.spending import after, spent
+
+MAX_ROUNDS = 10_000
+"""A forecast counts no further."""
+
+
+def rounds_that_fit(
+    chain: Chain, a_round: tuple[Mechanism, ...], planning: Planning = "planned"
+) -> int:
+    """Returns about how many rounds of `a_round` still fit under the lifetime limit.
+
+    One fast accountant decides, so the last round or two may differ from what a reservation says.
+    In a ledger with adaptive releases every further round is adaptive.
+    """
+    limits, planned = chain.start.limits, chain.mechanisms("planned")
+    if planning == "planned" and chain.filter is None:
+        return most_rounds(planned, a_round, epsilon=limits.epsilon, delta=limits.delta)
+    try:
+        fixed = after(chain, (), "adaptive").filter
+    except PrivacyError:
+        return 0
+    if fixed is None:
+        return 0
+    used = rdp_filter.divergence(chain.mechanisms("adaptive"), fixed.order)
+    each = rdp_filter.divergence(a_round, fixed.order)
+    return int(min(max((fixed.budget - used) / each, 0), MAX_ROUNDS)) if each else MAX_ROUNDS
+
+
+def most_rounds(
+    before: Sequence[Mechanism], a_round: tuple[Mechanism, ...], *, epsilon: float, delta: float
+) -> int:
+    """Returns how many rounds keep `before` and themselves within (epsilon, delta)."""
+
+    def fits(rounds: int) -> bool:
+        return quick_epsilon([*before, *times(a_round, rounds)], delta) <= epsilon
+
+    return _largest(fits)
+
+
+def times(a_round: Sequence[Mechanism], rounds: int) -> tuple[Mechanism, ...]:
+    """Returns the mechanisms of several equal rounds."""
+    return tuple(
+        Mechanism(m.name, m.noise_multiplier, m.sample_rate, m.steps * rounds, m.max_norm)
+        for m in a_round
+    )
+
+
+def quick_epsilon(mechanisms: Sequence[Mechanism], delta: float) -> float:
+    """Computes epsilon with the fastest accountant that is close; infinity beyond its reach."""
+    try:
+        if all(m.sample_rate == 1 for m in mechanisms):
+            return epsilon_gaussian(mechanisms, delta)
+        return epsilon_pld(mechanisms, delta, grid=1e-3)
+    except PrivacyError:
+        return float("inf")
+
+
+def would_fit(chain: Chain, a_round: tuple[Mechanism, ...], planning: Planning) -> str:
+    """Says for a refusal how much is left and how many rounds of this kind would fit."""
+    left = max(0.0, chain.start.limits.epsilon - spent(chain).bound)
+    rounds = rounds_that_fit(chain, a_round, planning)
+    return f"epsilon {left:.4g} is left, in which {rounds} such rounds fit"
+
+
+def _largest(fits: Callable[[int], bool]) -> int:
+    low, high = 0, 1
+    while high <= MAX_ROUNDS and fits(high):
+        low, high = high, high * 2
+    high = min(high, MAX_ROUNDS + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+

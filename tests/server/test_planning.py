@@ -1,0 +1,59 @@
+"""Plans and candidates depend on public values alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from server.candidates import draw_candidates
+from server.planning import learning_rate, make_plan, mechanisms_of
+from shared.config import PrivacySettings, RunSettings, TrainingSettings
+from shared.privacy.accounting import guarantee
+
+
+def test_the_planned_releases_meet_the_budget_together() -> None:
+    settings = RunSettings(training=TrainingSettings(rounds=4, local_steps=2))
+    mechanisms = mechanisms_of(settings)
+    assert {m.name: m.steps for m in mechanisms} == {"dp-sgd": 8, "item-counts": 1}
+    found = guarantee(mechanisms, delta=settings.privacy.delta)
+    assert 7.9 < found.epsilon <= 8.0
+    plan = make_plan(settings, mechanisms, n_shops=19, n_trained=4096, base_hash="b")
+    assert plan.private
+    assert plan.counts_release
+    assert plan.noise_multiplier == mechanisms[0].noise_multiplier
+
+
+def test_without_privacy_nothing_is_noisy_and_the_plan_says_so() -> None:
+    settings = RunSettings(privacy=PrivacySettings(epsilon=None))
+    plan = make_plan(settings, mechanisms_of(settings), n_shops=3, n_trained=10, base_hash="b")
+    assert not plan.private
+    assert plan.noise_multiplier == plan.counts_noise_multiplier == 0
+    assert plan.learning_rate == 1.0
+
+
+def test_learning_rate_falls_with_noise_and_rises_with_shops() -> None:
+    rates = [
+        learning_rate(s, divisor=100, n_shops=19, n_trained=4096) for s in (0.0, 1.8, 4.2, 11.0)
+    ]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[1] == pytest.approx(1 / (1 + 1.8 * (4096 / 19) ** 0.5 / 100))
+    assert learning_rate(4.2, divisor=100, n_shops=100, n_trained=4096) > rates[2]
+
+
+def test_candidates_follow_popularity_and_leave_no_item_out() -> None:
+    popularity = np.array([0.0, 1.0, 9.0], dtype=np.float32)
+    drawn = draw_candidates(3, size=20_000, seed=1, server_round=1, popularity=popularity)
+    share = np.bincount(drawn, minlength=3) / len(drawn)
+    floor = 0.1 * popularity.mean()
+    assert share == pytest.approx((popularity + floor) / (10 + 3 * floor), abs=0.015)
+    assert share[0] > 0
+
+
+def test_candidates_repeat_with_seed_and_round_only() -> None:
+    def draw(seed: int, number: int) -> list[int]:
+        codes = draw_candidates(1000, size=50, seed=seed, server_round=number, popularity=None)
+        return [int(c) for c in codes]
+
+    assert draw(1, 1) == draw(1, 1)
+    assert draw(1, 1) != draw(1, 2)
+    assert draw(1, 1) != draw(2, 1)

@@ -1,0 +1,47 @@
+"""Denoised counts come nearer to the truth than the noisy ones, by public means only."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shared.model.popularity import denoise_counts, log_prior
+
+
+def world(n: int = 3000, dim: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(4)
+    vectors = rng.standard_normal((n, dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    truth = np.maximum(3.0 + 4.0 * vectors[:, 0], 0)
+    truth[:20] += 200.0
+    return vectors, truth
+
+
+@pytest.mark.parametrize("std", [2.0, 10.0, 40.0])
+def test_error_falls_below_that_of_the_counts_and_of_zero(std: float) -> None:
+    vectors, truth = world()
+    noisy = truth + std * np.random.default_rng(5).standard_normal(len(truth))
+    found = denoise_counts(noisy.astype(np.float32), vectors, std=std)
+    error = np.square(found - truth).mean()
+    assert error < 0.6 * std**2
+    assert error < 0.9 * np.square(truth).mean()
+    assert (found >= 0).all()
+
+
+def test_items_that_stand_out_of_the_noise_keep_standing_out() -> None:
+    vectors, truth = world()
+    noisy = truth + 10.0 * np.random.default_rng(6).standard_normal(len(truth))
+    found = denoise_counts(noisy.astype(np.float32), vectors, std=10.0)
+    assert set(np.argsort(-found)[:20]) == set(range(20))
+
+
+def test_without_noise_counts_stay_as_they_are() -> None:
+    vectors, truth = world()
+    assert denoise_counts(truth.astype(np.float32), vectors, std=0) == pytest.approx(truth)
+
+
+def test_prior_is_centred_and_rises_with_popularity() -> None:
+    prior = log_prior(np.array([0.0, 1.0, 10.0, 100.0], dtype=np.float32))
+    assert prior.mean() == pytest.approx(0.0, abs=1e-6)
+    assert (np.diff(prior) > 0).all()
+    assert np.isfinite(log_prior(np.zeros(3, dtype=np.float32))).all()
