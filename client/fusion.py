@@ -17,22 +17,26 @@ import torch
 
 from client.recommenders.interface import Scores
 from client.surfaces import Bools, Queries
-from shared.metrics.ranking import hits, ndcg, top_k
+from shared.metrics.ranking import Ranks, hits, ndcg, top_k
 
 K = 10
 """Places of the ranking that weights and hyper-parameters are chosen by."""
 CAUTION = 0.5
 """Standard errors by which a further signal must win on the validation window."""
-STEPS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
+STEPS = (0.0, 0.1, 0.25, 0.6, 1.5, 4.0)
 """Weights that are tried, on standardised scores."""
 _NEW = {"ease": 1.0, "text": 0.4, "item-knn": 0.2, "popularity": 0.2}
+_SPARSE = {"text": 4.0, "ease": 1.0}
 MIXES: dict[str, tuple[dict[str, float], ...]] = {
-    "for-you": ({"ease": 1.0, "frequency": 0.4, "text": 0.1}, _NEW),
-    "discover": (_NEW,),
-    "tail": ({"ease": 1.0, "text": 0.8, "popularity": 0.2},),
+    "for-you": ({"ease": 1.0, "frequency": 0.4, "text": 0.1}, _NEW, _SPARSE),
+    "discover": (_NEW, _SPARSE),
+    "tail": ({"ease": 1.0, "text": 0.8, "popularity": 0.2}, _SPARSE),
     "basket": ({"frequency": 1.6, "ease": 0.8, "item-knn": 0.4, "text": 0.2}, _NEW),
 }
-"""Public mixes of the local signals by surface; the one that fits the shop better counts."""
+"""Public mixes of the local signals by surface, the default first; the best for a shop counts.
+
+`_SPARSE` is for catalogues with a handful of events a user, where text says more than others do.
+"""
 
 Weights = dict[str, float]
 _CYCLES = 3
@@ -91,6 +95,13 @@ def fuse(signals: Mapping[str, Scores], weights: Mapping[str, float]) -> Scores:
     return total
 
 
+def best_of(scores: Scores, queries: Queries) -> Ranks:
+    """Returns the candidates of each query that `Pool` keeps of one signal, `(q, <= 50)`."""
+    k = min(_POOL, scores.shape[1])
+    best: Ranks = torch.topk(torch.from_numpy(masked(scores, queries)), k).indices.numpy()
+    return best
+
+
 @dataclass(frozen=True, eq=False)
 class Pool:
     """The candidates of each query that can reach a fused top 10, for a fast search.
@@ -106,13 +117,11 @@ class Pool:
     n_targets: npt.NDArray[np.int64]
 
     @staticmethod
-    def of(signals: Mapping[str, Scores], queries: Queries) -> Pool:
-        """Takes the best candidates of every single signal."""
+    def of(signals: Mapping[str, Scores], best: Mapping[str, Ranks], queries: Queries) -> Pool:
+        """Takes the candidates that are among the `best` of any of the signals."""
         reach = np.zeros_like(queries.targets)
-        k = min(_POOL, queries.targets.shape[1])
-        for scores in signals.values():
-            best = torch.topk(torch.from_numpy(masked(scores, queries)), k).indices.numpy()
-            np.put_along_axis(reach, best, values=True, axis=1)
+        for name in signals:
+            np.put_along_axis(reach, best[name], values=True, axis=1)
         if queries.allowed is not None:
             reach &= queries.allowed
         rows, columns = np.nonzero(reach)

@@ -1,8 +1,9 @@
-"""The largest resident memory of a run, its worker processes included."""
+"""The largest memory of a run, its worker processes included."""
 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from types import TracebackType
 
 import psutil
@@ -13,7 +14,7 @@ class PeakMemory:
 
     def __init__(self, *, interval: float = 0.5) -> None:
         self.peak_mb = 0.0
-        """Largest sum of resident sizes so far, MB (10^6 bytes)."""
+        """Largest sum so far, MB (10^6 bytes); pages that processes share count once."""
         self._interval = interval
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -39,10 +40,10 @@ class PeakMemory:
 
     def _sample(self) -> None:
         process = psutil.Process()
-        total = 0
-        for one in (process, *process.children(recursive=True)):
-            try:
-                total += one.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
+        children = process.children(recursive=True)
+        total = process.memory_info().rss if not children else 0
+        for one in (process, *children) if children else ():
+            with suppress(psutil.Error):
+                memory = one.memory_full_info()
+                total += getattr(memory, "pss", memory.rss)
         self.peak_mb = max(self.peak_mb, total / 1e6)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from client.fusion import better, ndcg_of
+from client.fusion import better, ndcg_of, standardise
 from client.recommenders.ease import EASE
 from client.recommenders.frequency import OwnFrequency
 from client.recommenders.history import Floats, History
@@ -22,6 +23,8 @@ from client.recommenders.item_knn import ItemKNN
 from client.recommenders.popularity import Popularity
 from client.recommenders.profile import ProfileRecommender
 from client.surfaces import Queries
+
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,7 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What was chosen for one surface, with its scores on the validation queries `(q, c)`."""
+    """The variant for one surface, with its standardised scores of the validation queries."""
 
     recommender: Recommender
     scores: Scores
@@ -54,7 +57,7 @@ def local_grids(item_vectors: Floats, time_unit: str) -> dict[str, Grid]:
     """
     days = time_unit == "days"
     half_lives = (120.0, 60.0, 240.0) if days else (10.0, 3.0, 100.0)
-    text = (60.0, 30.0, 120.0) if days else (10.0, 3.0, 100.0)
+    text = (60.0, 30.0, 120.0) if days else (3.0, 10.0, 100.0)
     return {
         "popularity": Grid([Popularity()], {}),
         "frequency": Grid([OwnFrequency(h) for h in half_lives], {}),
@@ -109,16 +112,28 @@ def tune(grid: Grid, history: History, queries: Mapping[str, Queries]) -> dict[s
     Returns:
         The choice for each surface of `queries`.
     """
-    found = [score_surfaces(variant.fit(history), queries) for variant in grid.variants]
+    values: dict[str, list[Values]] = {surface: [] for surface in queries}
+    kept: dict[str, dict[int, Scores]] = {surface: {} for surface in queries}
+    for i, variant in enumerate(grid.variants):
+        for surface, scores in score_surfaces(variant.fit(history), queries).items():
+            values[surface].append(ndcg_of(scores, queries[surface]))
+            best = _choose(values[surface], grid.defaults.get(surface, 0))
+            held = {**kept[surface], i: scores}
+            kept[surface] = {j: held[j] for j in {best, grid.defaults.get(surface, 0)} if j in held}
     choices = {}
     for surface, asked in queries.items():
-        best = grid.defaults.get(surface, 0)
-        if len(found) > 1:
-            values = [ndcg_of(scores[surface], asked) for scores in found]
-            top = int(np.argmax([value.mean() for value in values]))
-            best = top if better(values[top], values[best], caution=1.0) else best
-        choices[surface] = Choice(grid.variants[best], found[best][surface])
+        best = _choose(values[surface], grid.defaults.get(surface, 0))
+        scores = standardise(kept[surface][best], asked.allowed)
+        choices[surface] = Choice(grid.variants[best], scores)
     return choices
+
+
+def _choose(values: Sequence[Values], default: int) -> int:
+    """Returns the best variant so far if it clearly beats the default, else the default."""
+    top = int(np.argmax([value.mean() for value in values]))
+    if default >= len(values):
+        return top
+    return top if better(values[top], values[default], caution=1.0) else default
 
 
 def parameters(recommender: Recommender) -> dict[str, Any]:

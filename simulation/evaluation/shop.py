@@ -10,6 +10,7 @@ from client.fusion import (
     Pool,
     Weights,
     add_signal,
+    best_of,
     better,
     default_weights,
     fuse,
@@ -28,7 +29,7 @@ from simulation.evaluation.stages import Stage
 LOCAL = ("popularity", "frequency", "item-knn", "ease", "text")
 """Signals that a shop has without any federation."""
 _POOLED = "pooled-ease"
-_TEXT_WEIGHTS = (0.4, 0.1, 0.2, 0.8)
+_TEXT_WEIGHTS = (0.4, 0.1, 1.0, 2.5, 6.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +102,7 @@ def evaluate_shop(
     queries, absent = test.ask()
     weights = {s: _weights(s, choices, asked.get(s), models) for s in queries}
     chosen = {s: {n: _chosen(s, grids[n], choices[n]) for n in grids} for s in queries}
+    del choices  # the validation scores; the test scores take their place in memory
     if pooled is not None:
         for signals in chosen.values():
             signals[_POOLED] = pooled[1]
@@ -154,13 +156,15 @@ def _weights(
         weights["ease-text"] = {"ease": 1.0, "text": _TEXT_WEIGHTS[0]}
         weights["best-local"] = default_weights(surface, LOCAL)
         return weights | dict.fromkeys(further, weights["best-local"])
-    signals = {
-        name: standardise(found[surface].scores, queries.allowed) for name, found in choices.items()
-    }
-    pool = Pool.of(signals, queries)
+    signals = {name: found[surface].scores for name, found in choices.items()}
+    best = {name: best_of(scores, queries) for name, scores in signals.items()}
+    # Each further signal gets a pool of its own, so that no method's weights depend on another.
+    local = {name: signals[name] for name in LOCAL}
+    pool = Pool.of(local, best, queries)
     weights["ease-text"] = _ease_text(pool)
     weights["best-local"] = local_weights(pool, surface, LOCAL)
     for method, signal in further.items():
+        pool = Pool.of(local | {signal: signals[signal]}, best, queries)
         weights[method] = add_signal(pool, weights["best-local"], signal)
     return weights
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from client.fusion import (
     Pool,
     add_signal,
+    best_of,
     better,
     default_weights,
     fit_weights,
@@ -49,6 +50,11 @@ def noisy_signals(
     }
 
 
+def pool_of(signals: dict[str, np.ndarray], queries: Queries) -> Pool:
+    best = {name: best_of(scores, queries) for name, scores in signals.items()}
+    return Pool.of(signals, best, queries)
+
+
 def test_standardise_by_hand() -> None:
     scores = np.array([[1.0, 3.0, 100.0], [5.0, 5.0, 5.0]], dtype=np.float32)
     allowed = np.array([[True, True, False], [True, True, True]])
@@ -78,7 +84,7 @@ def test_pool_measures_like_a_full_ranking() -> None:
     signals = noisy_signals(queries, rng, {"ease": 1.0, "text": 0.5})
     mix = {"ease": 1.0, "text": 0.4}
     full = ndcg_of(fuse(signals, mix), queries)
-    assert Pool.of(signals, queries).ndcg(mix) == pytest.approx(full)
+    assert pool_of(signals, queries).ndcg(mix) == pytest.approx(full)
 
 
 @settings(max_examples=20, deadline=None)
@@ -90,7 +96,7 @@ def test_fusion_never_loses_to_the_best_single_signal_on_validation(
     queries = questions(rng)
     strengths = dict(zip(NAMES, rng.random(5) * 2, strict=True))
     signals = noisy_signals(queries, rng, {**strengths, "global": rng.random()})
-    pool = Pool.of(signals, queries)
+    pool = pool_of(signals, queries)
     best = max(ndcg_of(signals[name], queries).mean() for name in NAMES)
     local = local_weights(pool, surface, NAMES)
     assert ndcg_of(fuse(signals, local), queries).mean() >= best - 1e-9
@@ -106,7 +112,7 @@ def test_fit_gives_weight_zero_to_a_signal_that_only_harms() -> None:
     queries = questions(rng, q=200)
     signals = noisy_signals(queries, rng, {"ease": 3.0})
     signals["text"] = -signals["ease"]
-    weights, floor = fit_weights(Pool.of(signals, queries), ("ease", "text"))
+    weights, floor = fit_weights(pool_of(signals, queries), ("ease", "text"))
     assert weights["ease"] > weights["text"]
     assert floor == pytest.approx(ndcg_of(signals["ease"], queries).mean())
 
@@ -115,7 +121,7 @@ def test_a_useful_signal_enters_and_noise_does_not() -> None:
     rng = np.random.default_rng(4)
     queries = questions(rng, q=300)
     signals = noisy_signals(queries, rng, {"ease": 1.0, "global": 1.0, "noise": 0.0})
-    pool = Pool.of(signals, queries)
+    pool = pool_of(signals, queries)
     assert add_signal(pool, {"ease": 1.0}, "global")["global"] > 0.2
     assert add_signal(pool, {"ease": 1.0}, "noise") == {"ease": 1.0, "noise": 0.0}
 

@@ -20,7 +20,6 @@ from shared.privacy.accounting import epsilon_pair
 from shared.privacy.guarantee import Mechanism
 from simulation.report.schema import METHODS, Report
 
-
 Finished = tuple[Path, dict[str, object]]
 
 

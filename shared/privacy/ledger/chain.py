@@ -133,7 +133,9 @@ class Chain:
 
     def _check_place(self, entry: Entry) -> None:
         if entry.seq != len(self.heads):
-            raise PrivacyError(f"seq={entry.seq} must be {len(self.heads)}: a line is missing or moved")
+            raise PrivacyError(
+                f"seq={entry.seq} must be {len(self.heads)}: a line is missing or moved"
+            )
         if entry.previous != self.head:
             raise PrivacyError("`previous` is not the hash of the line before")
         if isinstance(entry.body, Genesis) != (entry.seq == 0):
@@ -148,9 +150,7 @@ class Chain:
             return partial(self._begin, body)
         if isinstance(body, Reservation):
             check_reservation(self, body)
-            return partial(
-                self.reservations.__setitem__, seq, Reserved(seq, entry.time, body)
-            )
+            return partial(self.reservations.__setitem__, seq, Reserved(seq, entry.time, body))
         if isinstance(body, Round):
             check_round(self, body)
             return partial(self._draw, seq, body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +19,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from shared.errors import PrivacyError
-
-OWNER_ONLY = 0o600
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,15 @@ class SigningKey:
         pem = self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(file.fileno(), OWNER_ONLY)
-                file.write(pem)
-                file.flush()
-                os.fsync(file.fileno())
+            descriptor, draft = tempfile.mkstemp(dir=path.parent)  # made for the owner alone
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(pem)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(draft, path)  # whole or not at all, and never over another key
+            finally:
+                Path(draft).unlink()
         except OSError as error:
             raise PrivacyError(
                 f"key={path} cannot be written ({error.strerror}); name a new file on a disk with "

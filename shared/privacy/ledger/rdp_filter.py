@@ -115,7 +115,5 @@ def _grouped(
 def _one(noise_multiplier: float, sample_rate: float, order: float) -> float:
     if noise_multiplier == 0:
         return math.inf
-    found = compute_rdp(
-        q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=[order]
-    )
+    found = compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=[order])
     return float(found[0])

@@ -94,6 +94,14 @@ def spent(chain: Chain, *, since: datetime | None = None) -> Spending:
     )
 
 
+def claimed(chain: Chain) -> float:
+    """Returns the epsilon that the last reservation recorded, 0 before the first."""
+    if not chain.reservations:
+        return 0.0
+    body = chain.reservations[max(chain.reservations)].body
+    return max(body.epsilon, body.epsilon_check)
+
+
 def after(chain: Chain, mechanisms: tuple[Mechanism, ...], planning: Planning) -> Spending:
     """Returns what would be spent if `mechanisms` were reserved.
 

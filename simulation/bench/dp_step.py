@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from statistics import median
 
-import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
@@ -33,6 +32,7 @@ class Profile(nn.Module):
         self.profile_projection = nn.Linear(129, 128, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Projects `(..., 129)` to `(..., 128)`."""
         return self.profile_projection(x)  # type: ignore[no-any-return]
 
 
@@ -48,6 +48,7 @@ class CatalogueSoftmax:
         self.candidates = torch.randn(CANDIDATES, 128, generator=generator)
 
     def __call__(self, model: nn.Module, users: torch.Tensor) -> torch.Tensor:
+        """Computes losses `(b,)` of users `(b,)`."""
         logits = (model(self.contexts[users]) @ self.candidates.T).flatten(0, 1)
         targets = self.targets[users].flatten()
         losses = nn.functional.cross_entropy(logits, targets, reduction="none")
@@ -59,8 +60,8 @@ def plain_steps(model: nn.Module, loss: CatalogueSoftmax, spec: StepSpec) -> Non
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=1e-6)
     for _ in range(spec.steps):
-        for users in torch.arange(N_USERS).split(spec.physical_batch):
-            loss(model, users).sum().backward()
+        for users in torch.split(torch.arange(N_USERS), spec.physical_batch):
+            torch.autograd.backward(loss(model, users).sum())
         optimizer.step()
         optimizer.zero_grad()
 
@@ -78,6 +79,8 @@ def overhead(*, repeats: int = 9) -> tuple[float, float, float]:
         RandomSource.from_os(),
     )
     private, plain = [], []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for _ in range(repeats):
         start = time.process_time()
         train_privately(model=model, loss=loss, n_users=N_USERS, spec=SPEC, random=random)
@@ -85,16 +88,6 @@ def overhead(*, repeats: int = 9) -> tuple[float, float, float]:
         plain_steps(model, loss, SPEC)
         private.append((middle - start) / SPEC.steps)
         plain.append((time.process_time() - middle) / SPEC.steps)
+    torch.set_num_threads(threads)
     ratio = median(a / b for a, b in zip(private, plain, strict=True))
     return median(private), median(plain), ratio
-
-
-@pytest.mark.slow
-def test_a_private_step_costs_at_most_15_percent_more() -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        private, plain, ratio = overhead()
-    finally:
-        torch.set_num_threads(threads)
-    assert ratio <= 1.15, f"{private:.4f} s against {plain:.4f} s"

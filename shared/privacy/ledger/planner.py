@@ -1,0 +1,179 @@
+"""Before a run: the noise that a budget needs, what other plans would cost, noise against signal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shared.config import ModelSettings, RunSettings
+from shared.errors import PrivacyError
+from shared.model.projection import PROJECTION
+from shared.privacy.accounting import epsilon_pair
+from shared.privacy.calibration import calibrate, check_delta
+from shared.privacy.guarantee import Mechanism
+from shared.privacy.ledger.chain import Chain
+from shared.privacy.ledger.forecast import quick_epsilon, rounds_that_fit, times
+from shared.privacy.ledger.spending import after, claimed
+
+COUNTS_MAX_NORM = 1.0
+"""L2 norm of one user's row in the item counts."""
+
+
+@dataclass(frozen=True)
+class NoiseAndSignal:
+    """One aggregated step of one shop, in the norm of the released matrices.
+
+    Attributes:
+        parameters: Numbers released a step; None if the adapter's shape is not known here.
+        noise: Expected L2 norm of the noise in the sum over users.
+        signal: Largest L2 norm of the sum: every expected user pulls the same way.
+        ratio: Noise over signal; the mean over K shops divides it by the root of K.
+    """
+
+    parameters: int | None
+    noise: float | None
+    signal: float
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a plan means for a shop.
+
+    Attributes:
+        n_users: Users of the shop; stays with the shop.
+        epsilon: Of the whole plan, by the accountant of record.
+        epsilon_check: By Google's PLD.
+        delta: Of both.
+        rounds: Federated rounds.
+        mechanisms: Everything released, with the noise found.
+        what_if: Rounds -> epsilon with this noise, and the noise that keeps the budget.
+        noise_and_signal: Of one step.
+        rounds_left: About how many such rounds the ledger has left; None without a ledger.
+        fits: Whether the ledger would admit the plan as a whole; None without a ledger.
+        ledger_epsilon: What the ledger has spent; None without one.
+    """
+
+    n_users: int
+    epsilon: float
+    epsilon_check: float
+    delta: float
+    rounds: int
+    mechanisms: tuple[Mechanism, ...]
+    what_if: tuple[dict[str, float | int | None], ...]
+    noise_and_signal: NoiseAndSignal
+    rounds_left: int | None
+    fits: bool | None
+    ledger_epsilon: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values."""
+        return asdict(self)
+
+
+def forecast(settings: RunSettings, *, n_users: int, chain: Chain | None = None) -> Forecast:
+    """Finds the noise of a plan and what it would cost and leave.
+
+    Args:
+        settings: Epsilon, delta, rounds, sample rate, clip norm and model.
+        n_users: Users of the shop.
+        chain: The shop's ledger, if it has one.
+
+    Raises:
+        PrivacyError: The plan cannot be met: epsilon, delta, users or steps are out of bounds.
+    """
+    privacy, training = settings.privacy, settings.training
+    check_delta(privacy.delta, n_users)
+    if training.sample_rate * n_users < 1:
+        raise PrivacyError(
+            f"sample_rate={training.sample_rate} of n_users={n_users} is less than 1 user a step; "
+            f"raise it to at least {1 / n_users:.3g} with --sample-rate"
+        )
+    if privacy.epsilon is None:
+        raise PrivacyError("epsilon=none has no plan; give --epsilon")
+    mechanisms = _calibrated(settings, training.rounds)
+    epsilon, check = epsilon_pair(mechanisms, privacy.delta)
+    a_round = _one_round(mechanisms, training.rounds)
+    return Forecast(
+        n_users=n_users,
+        epsilon=epsilon,
+        epsilon_check=check,
+        delta=privacy.delta,
+        rounds=training.rounds,
+        mechanisms=mechanisms,
+        what_if=_what_if(settings, mechanisms),
+        noise_and_signal=noise_and_signal(settings, mechanisms[0], n_users=n_users),
+        rounds_left=None if chain is None else rounds_that_fit(chain, a_round),
+        fits=None if chain is None else _fits(chain, mechanisms),
+        ledger_epsilon=None if chain is None else claimed(chain),
+    )
+
+
+def noise_and_signal(settings: RunSettings, training: Mechanism, *, n_users: int) -> NoiseAndSignal:
+    """Compares noise and signal of one step: both are for the sum over users, before the divisor.
+
+    The signal is a bound: real gradients agree less, so the real ratio is larger.
+    """
+    size = parameters(settings.model, settings.federation.aggregation)
+    signal = training.max_norm * training.sample_rate * n_users
+    if size is None:
+        return NoiseAndSignal(None, None, signal, None)
+    noise = training.noise_multiplier * training.max_norm * math.sqrt(size)
+    return NoiseAndSignal(size, noise, signal, noise / signal)
+
+
+def parameters(model: ModelSettings, aggregation: str) -> int | None:
+    """Returns how many numbers a step releases; None where encoder layers are trained."""
+    if model.target_modules != (PROJECTION,):
+        return None
+    trained = model.dim * model.rank
+    return trained + model.rank * (model.dim + 1) if aggregation == "average" else trained
+
+
+def _calibrated(settings: RunSettings, rounds: int) -> tuple[Mechanism, ...]:
+    privacy, training = settings.privacy, settings.training
+    return calibrate(
+        epsilon=float(privacy.epsilon or 0.0),
+        delta=privacy.delta,
+        steps=rounds * training.local_steps,
+        sample_rate=training.sample_rate,
+        max_grad_norm=training.max_grad_norm,
+        counts_share=privacy.counts_share,
+        counts_max_norm=COUNTS_MAX_NORM,
+    )
+
+
+def _one_round(mechanisms: tuple[Mechanism, ...], rounds: int) -> tuple[Mechanism, ...]:
+    first = mechanisms[0]
+    return (
+        Mechanism(
+            first.name,
+            first.noise_multiplier,
+            first.sample_rate,
+            first.steps // rounds,
+            first.max_norm,
+        ),
+    )
+
+
+def _what_if(
+    settings: RunSettings, mechanisms: tuple[Mechanism, ...]
+) -> tuple[dict[str, float | int | None], ...]:
+    rounds, rows = settings.training.rounds, []
+    a_round = _one_round(mechanisms, rounds)
+    choices = sorted({max(1, rounds // 4), max(1, rounds // 2), rounds, 2 * rounds, 4 * rounds})
+    for number in choices:
+        epsilon = quick_epsilon((*times(a_round, number), *mechanisms[1:]), settings.privacy.delta)
+        try:
+            noise = _calibrated(settings, number)[0].noise_multiplier
+        except PrivacyError:
+            noise = None
+        finite = epsilon if math.isfinite(epsilon) else None
+        rows.append({"rounds": number, "epsilon": finite, "noise_multiplier": noise})
+    return tuple(rows)
+
+
+def _fits(chain: Chain, mechanisms: tuple[Mechanism, ...]) -> bool:
+    planning = "planned" if chain.filter is None else "adaptive"
+    return after(chain, mechanisms, planning).bound <= chain.start.limits.epsilon

@@ -1,0 +1,87 @@
+"""Hyper-parameters: the default stays unless the shop's own users clearly say otherwise."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import pytest
+from small_shops import history_before, item_vectors, shop_events
+
+from client.recommenders.ease import EASE
+from client.recommenders.frequency import OwnFrequency
+from client.recommenders.history import History
+from client.recommenders.interface import Scores
+from client.recommenders.tuning import Grid, local_grids, parameters, score_surfaces, tune
+from client.surfaces import SURFACES, Queries, build_queries
+
+
+def questions(seed: int = 0) -> tuple[History, dict[str, Queries]]:
+    events = shop_events(seed)
+    known = history_before(events, 72.0)
+    window = events.select(events.time >= 72.0)
+    built = {
+        surface: build_queries(surface, known=known, window=window, rng=np.random.default_rng(0))
+        for surface in SURFACES
+    }
+    return known, {name: queries for name, queries in built.items() if isinstance(queries, Queries)}
+
+
+class Oracle:
+    """Scores the targets above the rest for a share of the users."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def fit(self, history: History) -> Self:
+        del history
+        return self
+
+    def score(self, queries: Queries) -> Scores:
+        right = np.arange(len(queries)) < self.share * len(queries)
+        return (queries.targets * right[:, None]).astype(np.float32)
+
+
+def test_a_clear_gain_wins_and_a_slight_one_does_not() -> None:
+    known, queries = questions()
+    clear = tune(Grid([Oracle(0.2), Oracle(0.9), Oracle(0.5)], {}), known, queries)
+    assert parameters(clear["for-you"].recommender) == {"share": 0.9}
+    one_user = 0.5 + 1.0 / len(queries["basket"])
+    slight = tune(Grid([Oracle(0.5), Oracle(one_user)], {}), known, queries)
+    assert parameters(slight["basket"].recommender) == {"share": 0.5}
+
+
+def test_default_may_stand_anywhere_in_the_grid() -> None:
+    known, queries = questions()
+    grid = Grid([Oracle(0.5), Oracle(0.5), Oracle(0.1)], {"basket": 1, "for-you": 2})
+    chosen = tune(grid, known, queries)
+    assert chosen["basket"].recommender is grid.variants[1]
+    assert chosen["for-you"].recommender is grid.variants[0]
+
+
+def test_surfaces_that_share_histories_share_scores() -> None:
+    known, queries = questions(1)
+    ease = EASE(l2=20.0).fit(known)
+    shared = score_surfaces(ease, queries)
+    for surface, asked in queries.items():
+        assert shared[surface] == pytest.approx(ease.score(asked), abs=1e-5)
+
+
+def test_validation_scores_are_those_of_the_choice() -> None:
+    known, queries = questions(2)
+    grid = local_grids(item_vectors(), "days")["ease"]
+    choice = tune(grid, known, queries)["for-you"]
+    again = choice.recommender.fit(known).score(queries["for-you"])
+    spread = (again - again.mean(axis=1, keepdims=True)) / again.std(axis=1, keepdims=True)
+    assert choice.scores == pytest.approx(spread, abs=1e-3)
+
+
+@pytest.mark.parametrize("unit", ["days", "order"])
+def test_grids_name_their_parameters(unit: str) -> None:
+    grids = local_grids(item_vectors(), unit)
+    assert set(grids) == {"popularity", "frequency", "item-knn", "ease", "text"}
+    for grid in grids.values():
+        named = [str(parameters(variant)) for variant in grid.variants]
+        assert len(set(named)) == len(named)
+        assert all(0 <= index < len(named) for index in grid.defaults.values())
+    assert parameters(OwnFrequency(7.0)) == {"half_life": 7.0}
