@@ -17,7 +17,7 @@ from shared.errors import PrivacyError
 from shared.messages import Arrays, CodesArray, FloatArray
 from shared.plan import Plan
 from shared.privacy.accounting import MIN_NOISE
-from shared.privacy.guarantee import Mechanism
+from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism
 from shared.privacy.ledger.admission import Request
 from shared.privacy.ledger.digests import digest_arrays
 from shared.privacy.ledger.entries import Limits, Planning
@@ -25,9 +25,6 @@ from shared.privacy.ledger.ledger import Ledger
 from shared.privacy.ledger.releases import find_release, keep_release
 
 LOG = logging.getLogger("fedprofile.client")
-
-COUNTS_MAX_NORM = 1.0
-"""L2 norm of one user's row in the item counts."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class AccountedNode:
         repeatable: Whether the node's noise comes from the plan's seed, as in a simulation: a
             repeated round is then the same release. On a real node False.
         planning: None lets the ledger decide whether a run counts as planned.
-        releases: Folder for copies of what leaves; None keeps none.
+        releases: Folder whose `releases/` gets copies of what leaves; None keeps none.
     """
 
     node: Node
@@ -206,7 +203,7 @@ class AccountedSource:
         rules: What the owners accept.
         repeatable: Whether the shops' noise comes from the plan's seed.
         planning: None lets each ledger decide whether a run counts as planned.
-        releases: Folder for copies of what leaves; None keeps none.
+        releases: Folder whose `releases/` gets copies of what leaves; None keeps none.
         keys: Folder of keys and anchors; None takes `keys/` in `ledgers`.
     """
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from server.optimizers import OptimizerState
 from server.state import ServerState
 from shared.errors import RunError, RunExistsError
 from shared.messages import Arrays
+from shared.storage import writing
 
 LOG = logging.getLogger("fedprofile.server")
 KEEP = 2
@@ -43,11 +45,12 @@ class Checkpoints:
         """Writes a state: temporary file, fsync, rename; then removes older ones.
 
         Raises:
-            RunError: The disk is full or cannot be written; earlier files are untouched.
+            StorageError: The disk is full or cannot be written; earlier files are untouched.
         """
         path = self._folder / f"round-{state.round:05d}.safetensors"
         temporary = path.with_suffix(".tmp")
-        try:
+        remedy = "free space there, then continue with --resume"
+        with writing(path, remedy=remedy), _removed_on_error(temporary):
             self._folder.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
                 file.write(_pack(state, digest=self._digest))
@@ -55,12 +58,6 @@ class Checkpoints:
                 os.fsync(file.fileno())
             temporary.replace(path)
             _sync_folder(self._folder)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise RunError(
-                f"checkpoint={path} could not be written ({error.strerror}); free space there, "
-                "then continue with --resume"
-            ) from error
         for old in self._files()[KEEP:]:
             old.unlink(missing_ok=True)
 
@@ -111,6 +108,15 @@ class Checkpoints:
                 f"{self._digest[:12]}); use the same settings and data, or another run folder"
             )
         return _unpack(arrays, metadata)
+
+
+@contextmanager
+def _removed_on_error(temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _pack(state: ServerState, *, digest: str) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from importlib import metadata
+from typing import Any
 
 import click
 
@@ -13,34 +15,45 @@ from shared.errors import FedprofileError
 COMMANDS = {
     "simulate": ("simulation.cli", "simulate", "run a private federated simulation"),
     "doctor": ("shared.doctor_cli", "doctor", "say what is installed and what is missing"),
+    "privacy": ("shared.privacy.cli", "privacy", "plan, watch, verify and report shops' budgets"),
     "bench": ("simulation.bench.cli", "bench", "measure time and memory on this machine"),
 }
 """Name -> module, attribute, one line of help."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in modules that are imported on use."""
+    """A group whose commands live in modules that are imported on use.
+
+    Args:
+        table: Name -> module, attribute, one line of help.
+        **attributes: As `click.Group` takes them.
+    """
+
+    def __init__(self, *, table: Mapping[str, tuple[str, str, str]], **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Names all commands."""
-        return list(COMMANDS)
+        return list(self._table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Imports a command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self._table:
             return None
-        module, attribute, _ = COMMANDS[cmd_name]
+        module, attribute, _ = self._table[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Lists the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, _, text) in self._table.items()])
 
 
 @click.group(
     cls=LazyGroup,
+    table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Each command has --help. What a run writes: docs/report.md.",
 )

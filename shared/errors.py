@@ -35,6 +35,12 @@ class RunError(FedprofileError):
     exit_code = 1
 
 
+class StorageError(RunError):
+    """A file or folder cannot be written; what was there is untouched."""
+
+    exit_code = 2
+
+
 class RunExistsError(RunError):
     """The run folder is there already; nothing in it was touched."""
 

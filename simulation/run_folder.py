@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import RunError, RunExistsError
+from shared.storage import writing
 from simulation.report.write import write_file
 
 SETTINGS, STATE = "settings.json", "state"
@@ -45,7 +46,8 @@ def open_run_folder(path: Path, settings: Mapping[str, Any], *, resume: bool) ->
 
     Raises:
         RunExistsError: The folder holds something and `resume` is off, or the run has ended.
-        RunError: It cannot be written, or belongs to other settings.
+        RunError: It belongs to other settings.
+        StorageError: It cannot be written.
     """
     text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
     known = path / SETTINGS
@@ -63,12 +65,8 @@ def open_run_folder(path: Path, settings: Mapping[str, Any], *, resume: bool) ->
         if not (path / STATE).exists():
             raise RunExistsError(f"--resume {path}: the run has ended; choose another --out")
     write_file(known, text.encode())
-    try:
+    with writing(path):
         (path / STATE).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"--out {path} cannot be written ({error.strerror}); choose another folder"
-        ) from error
     return RunFolder(path)
 
 

@@ -19,6 +19,7 @@ from shared.messages import FloatArray
 from shared.model.profile_model import ProfileModel, build_base
 from shared.model.whitening import Whitening
 from shared.privacy.noise import RandomSource
+from shared.storage import writing
 
 ITEMS, BASE, TEXTS, SETTINGS = "items.npy", "base.safetensors", "texts.json", "model.json"
 
@@ -84,7 +85,23 @@ def store_shops(
         item_vectors: `(n_items, dim)`.
         base: The frozen base.
         settings: Model settings that fit the base.
+
+    Raises:
+        StorageError: The folder cannot be written.
     """
+    with writing(folder):
+        _store(folder, dataset, fit, item_vectors=item_vectors, base=base, settings=settings)
+
+
+def _store(
+    folder: Path,
+    dataset: Dataset,
+    fit: dict[str, Events],
+    *,
+    item_vectors: FloatArray,
+    base: ProfileModel,
+    settings: ModelSettings,
+) -> None:
     (folder / "shops").mkdir(parents=True, exist_ok=True)
     np.save(folder / ITEMS, item_vectors)
     whitening = {"mean": base.whitening.mean, "components": base.whitening.components}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from shared.errors import RunError
 from shared.model.adapter_saving import save_adapter
+from shared.storage import writing
 from simulation.build_report import method_names
 from simulation.evaluation.evaluate import EvaluationResult, ranking_table, user_table
 from simulation.preparation import Prepared
@@ -41,10 +41,11 @@ def write_run(
         The report with the names of its files.
 
     Raises:
-        RunError: Something cannot be written.
+        StorageError: Something cannot be written.
         ModelError: The adapter cannot be written.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
     names = method_names(labels, private=trained.guarantee is not None)
     files = {"page": "report.html", "report": "report.json", "adapter": "adapter/"}
     save_adapter(
@@ -75,9 +76,5 @@ def _write_table(path: Path, table: pd.DataFrame, names: dict[str, str]) -> None
     other = table["method"].str.startswith(("global-", "fused-")) & ~table["method"].isin(names)
     kept = table[~other]
     kept = kept.assign(method=kept["method"].replace(names))
-    try:
+    with writing(path):
         kept.to_parquet(path, index=False)
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written ({error.strerror}); free some space or choose another --out"
-        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +14,10 @@ from client.training.per_user import check_per_user, per_user_gradients
 from client.training.sampling import poisson_sample
 from shared.errors import ModelError
 from shared.privacy.noise import RandomSource
+
+# Inputs of the first trained layer need no gradient; shops may train on several threads, so that a
+# filter for the time of one call would not do.
+warnings.filterwarnings("ignore", message="Full backward hook is firing", module=__name__)
 
 
 class UserLoss(Protocol):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+COUNTS_MAX_NORM = 1.0
+"""L2 norm of one user's row in the item counts."""
+
 
 @dataclass(frozen=True)
 class Mechanism:

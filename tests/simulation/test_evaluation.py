@@ -22,18 +22,8 @@ from simulation.evaluation.stages import stages
 
 N_ITEMS, GROUPS = 90, 3
 WINDOWS = Windows("time", 64.0, 80.0, 200.0)
-METHODS = [
-    "popularity",
-    "frequency",
-    "item-knn",
-    "ease",
-    "text",
-    "ease-text",
-    "best-local",
-    "global",
-    "fused",
-    "pooled",
-]
+METHODS = ["popularity", "frequency", "item-knn", "ease", "text"]
+METHODS += ["ease-text", "best-local", "global", "fused", "pooled"]
 
 
 def visits_of(rng: np.random.Generator, user: int) -> list[tuple[int, int, float, int]]:

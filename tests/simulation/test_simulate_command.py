@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +17,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from peft import PeftModel
+from safetensors.numpy import load_file
 from tiny_shops import options, write_tiny_shops
 
 from shared.cli import root
@@ -264,3 +271,61 @@ def test_items_with_one_text_only_are_refused(world: Path, tmp_path: Path) -> No
     items.to_csv(data / "items.csv", index=False)
     result = run(*options(world)[2:], "--data", str(data), "--out", str(tmp_path / "run"))
     assert "alike" in str(result.exception)
+
+
+@pytest.mark.slow
+def test_both_engines_train_the_same_adapter(world: Path, tmp_path: Path) -> None:
+    tensors = []
+    for engine in ("in-process", "ray"):
+        out = tmp_path / engine
+        result = run(*options(world), "--engine", engine, "--out", str(out), "--quiet")
+        assert result.exit_code == 0, result.output
+        tensors.append(load_file(out / "adapter" / "adapter_model.safetensors"))
+    for name, tensor in tensors[0].items():
+        assert tensors[1][name] == pytest.approx(tensor, abs=1e-5)
+        if "lora_B" in name:
+            assert np.abs(tensor).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on_and_going_on_works(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "shared", "simulate", *options(world), "--out", str(out)]
+    command += ["--rounds", "400", "--no-privacy"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("state/*/*.safetensors")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert output == b""
+    assert b"--resume" in errors
+    assert b"Traceback" not in errors
+    again = subprocess.run([*command, "--resume"], capture_output=True, check=False, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert (out / "report.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [2_000, 20_000, 100_000])
+def test_a_full_disk_is_one_line_and_the_run_can_be_resumed(
+    world: Path, tmp_path: Path, limit: int
+) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "shared", "simulate", *options(world), "--out", str(out)]
+    command += ["--save-rankings"]
+
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    ended = subprocess.run(command, capture_output=True, check=False, preexec_fn=full, timeout=300)
+    assert ended.returncode == 2, ended.stderr
+    lines = ended.stderr.decode().splitlines()
+    assert len(lines) == 1
+    assert re.search(r"cannot (be written|take).*free", lines[0])
+    assert not (out / "report.json").exists()
+    again = subprocess.run([*command, "--resume"], capture_output=True, check=False, timeout=300)
+    assert again.returncode == 0, again.stderr

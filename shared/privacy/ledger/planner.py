@@ -1,4 +1,4 @@
-"""Before a run: the noise that a budget needs, what other plans would cost, noise against signal."""
+"""Before a run: the noise a budget needs, what other plans would cost, noise against signal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from shared.errors import PrivacyError
 from shared.model.projection import PROJECTION
 from shared.privacy.accounting import epsilon_pair
 from shared.privacy.calibration import calibrate, check_delta
-from shared.privacy.guarantee import Mechanism
+from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism
 from shared.privacy.ledger.chain import Chain
+from shared.privacy.ledger.entries import Planning
 from shared.privacy.ledger.forecast import quick_epsilon, rounds_that_fit, times
 from shared.privacy.ledger.spending import after, claimed
-
-COUNTS_MAX_NORM = 1.0
-"""L2 norm of one user's row in the item counts."""
 
 
 @dataclass(frozen=True)
@@ -175,5 +173,5 @@ def _what_if(
 
 
 def _fits(chain: Chain, mechanisms: tuple[Mechanism, ...]) -> bool:
-    planning = "planned" if chain.filter is None else "adaptive"
+    planning: Planning = "planned" if chain.filter is None else "adaptive"
     return after(chain, mechanisms, planning).bound <= chain.start.limits.epsilon

@@ -16,10 +16,13 @@ from shared.privacy.ledger.digests import digest_arrays
 from shared.privacy.ledger.shop_files import file_stem
 from shared.privacy.ledger.storage import replace_file
 
+RELEASES = "releases"
+"""Folder of the copies, within a run's folder."""
+
 
 def release_path(folder: Path, shop: str, entry: int) -> Path:
     """Returns where the release of a ledger's line is kept."""
-    return folder / file_stem(shop) / f"{entry:08d}.safetensors"
+    return folder / RELEASES / file_stem(shop) / f"{entry:08d}.safetensors"
 
 
 def keep_release(

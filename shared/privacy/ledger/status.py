@@ -11,6 +11,7 @@ from typing import Any
 from shared.errors import PrivacyError
 from shared.privacy.accounting import ADJACENCY, UNIT
 from shared.privacy.guarantee import Mechanism
+from shared.privacy.ledger import rdp_filter
 from shared.privacy.ledger.chain import Chain, Reserved, replay
 from shared.privacy.ledger.forecast import rounds_that_fit
 from shared.privacy.ledger.spending import alerts, spending, spent, window_start
@@ -168,17 +169,16 @@ def compose(chains: Sequence[Chain]) -> Composition:
     if not chains:
         raise PrivacyError("shops= must name at least one shop; see status without --shops")
     planned = [m for chain in chains for m in chain.mechanisms("planned")]
-    filtered = [chain for chain in chains if chain.filter is not None]
+    filtered = any(chain.filter is not None for chain in chains)
     least = min(chain.start.limits.delta for chain in chains)
     base = spending(planned, (), delta=least / 2 if filtered else least, filter=None)
     epsilon, delta = base.bound, base.delta
-    for chain in filtered:
-        both = spent(chain).bound
-        own = spending(
-            chain.mechanisms("planned"), (), delta=chain.start.limits.delta / 2, filter=None
-        )
-        epsilon += both - own.bound
-        delta += chain.start.limits.delta / 2
+    for chain in chains:
+        if chain.filter is not None:
+            part = chain.start.limits.delta / 2
+            adaptive = chain.mechanisms("adaptive")
+            epsilon += rdp_filter.epsilon_filter(adaptive, part, chain.filter.order)
+            delta += part
     return Composition(
         shops=tuple(chain.start.shop for chain in chains),
         epsilon=epsilon,

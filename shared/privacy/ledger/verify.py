@@ -24,7 +24,7 @@ class Evidence:
         anchor: The owner's own record of the head and the genesis key.
         public_key: The genesis key, as the shop published it.
         receipts: Heads that a server signed, of any shop.
-        releases: Folder of adapters, and of what the shop released.
+        releases: Run folder, with the adapter and what the shop released; or the adapter's own.
         required: Whether a recorded adapter that is not in `releases` is a fault.
     """
 
@@ -152,7 +152,7 @@ def _check_releases(
         unchecked.append("released files: name their folder with --releases")
         return
     for adapter in chain.adapters:
-        path = folder / adapter.file
+        path = _adapter_path(folder, adapter.file)
         if not path.exists() and not evidence.required:
             continue
         if digest_file(path) != adapter.sha256:
@@ -173,6 +173,12 @@ def _check_releases(
         found += 1
     _check_all_paid(chain, folder)
     (checked if found else unchecked).append(f"digests of {found} released files")
+
+
+def _adapter_path(folder: Path, name: str) -> Path:
+    """Finds an adapter by its path in a run's folder, or by its name in the adapter's own."""
+    whole, alone = folder / name, folder / Path(name).name
+    return alone if alone.exists() and not whole.exists() else whole
 
 
 def _check_all_paid(chain: Chain, folder: Path) -> None:
