@@ -6,9 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.messages import FloatArray
-
-FLOOR = 0.1
-"""Weight of every item, as a share of the mean popularity, so that no item is left out for good."""
+from shared.model.popularity import smoothed
 
 
 def draw_candidates(
@@ -30,5 +28,5 @@ def draw_candidates(
     rng = np.random.default_rng([seed, server_round])
     if popularity is None or not popularity.any():
         return rng.integers(0, n_items, size)
-    weight = popularity.astype(np.float64) + FLOOR * popularity.mean()
+    weight = smoothed(popularity).astype(np.float64)
     return rng.choice(n_items, size, p=weight / weight.sum())

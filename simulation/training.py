@@ -110,12 +110,12 @@ def initial_adapter(prepared: Prepared, settings: RunSettings) -> Arrays:
 
 
 def global_model(prepared: Prepared, trained: Trained) -> GlobalModel:
-    """Returns the trained model as the evaluation sees it: projection and paid prior."""
+    """Returns the trained model as the evaluation sees it: scaled projection and paid prior."""
     model = prepared.settings.model
     matrix = projection_matrix(trained.result.adapter, model)
-    popularity = trained.popularity
+    popularity, scale = trained.popularity, np.float32(model.scale)
     return GlobalModel(
-        project=lambda history: project_profiles(matrix, history),
+        project=lambda history: scale * project_profiles(matrix, history),
         prior=None if popularity is None else log_prior(popularity),
         half_life=model.half_life,
     )

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+FLOOR = 0.1
+"""Least popularity of an item, as a share of the mean: no item is left out for good."""
 _THRESHOLDS = 400
 
 
@@ -35,10 +37,20 @@ def denoise_counts(counts: FloatArray, item_vectors: FloatArray, *, std: float) 
     return estimate
 
 
+def smoothed(popularity: FloatArray) -> FloatArray:
+    """Gives every item at least `FLOOR` of the mean popularity: `(n_items,)`, all positive."""
+    floor = max(FLOOR * float(popularity.mean()), 1e-6)
+    positive: FloatArray = popularity + np.float32(floor)
+    return positive
+
+
 def log_prior(popularity: FloatArray) -> FloatArray:
-    """Returns the prior that scores add: log of smoothed popularity, mean 0, `(n_items,)`."""
-    floor = max(float(popularity.mean()), 1e-6)
-    prior = np.log(popularity / floor + 1.0)
+    """Returns the prior that scores add: log of smoothed popularity, mean 0, `(n_items,)`.
+
+    A softmax against candidates that are drawn in proportion to the smoothed popularity learns the
+    logarithm of the ratio of an item's chance to its popularity; adding this makes it the chance.
+    """
+    prior = np.log(smoothed(popularity))
     centred: FloatArray = (prior - prior.mean()).astype(np.float32)
     return centred
 

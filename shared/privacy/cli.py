@@ -1,4 +1,4 @@
-"""`fedprofile privacy`: plan, status, verify, report; each parses, calls one function and prints."""
+"""`fedprofile privacy`: each command parses, calls one function and prints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON o
 TRUST = click.option(
     "--trust",
     type=click.Path(path_type=Path),
-    help="Anchor file, or folder of anchors, kept by the owner.  [default: keys/ beside the ledger]",
+    help="Anchor file, or folder of them, kept by the owner.  [default: keys/ beside the ledger]",
 )
 PUBLIC_KEY = click.option(
     "--public-key", help="Genesis key that the shop published.", metavar="HEX"

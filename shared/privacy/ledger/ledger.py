@@ -7,7 +7,6 @@ from pathlib import Path
 
 from shared.errors import PrivacyError
 from shared.privacy.accounting import ADJACENCY, UNIT
-from shared.privacy.calibration import check_delta, check_epsilon
 from shared.privacy.guarantee import Mechanism
 from shared.privacy.ledger.admission import Request, admit
 from shared.privacy.ledger.chain import Chain, rotation_bytes
@@ -22,8 +21,15 @@ from shared.privacy.ledger.entries import (
 )
 from shared.privacy.ledger.keys import SigningKey
 from shared.privacy.ledger.receipts import Receipt
-from shared.privacy.ledger.shop_files import ShopFiles, shop_of
-from shared.privacy.ledger.spending import Spending, alerts, claimed, spent
+from shared.privacy.ledger.shop_files import ShopFiles, make_key, shop_of
+from shared.privacy.ledger.spending import (
+    Spending,
+    alerts,
+    check_limits,
+    claimed,
+    limits_in_words,
+    spent,
+)
 from shared.privacy.ledger.writer import Clock, LedgerWriter, utc_now
 
 
@@ -85,7 +91,7 @@ class Ledger:
         check_limits(limits)
         files = ShopFiles.of(folder, shop, keys=keys)
         if not files.key.exists():
-            _make_key(files)
+            make_key(files)
         ledger = cls(LedgerWriter(files, SigningKey.load(files.key), clock))
         with ledger._writer.locked(create=True) as file:
             if not ledger.chain.heads:
@@ -101,8 +107,8 @@ class Ledger:
         found = ledger.chain.start.limits
         if found != limits:
             raise PrivacyError(
-                f"limits={_words(limits)} of shop={shop} must be those of its ledger, "
-                f"{_words(found)}; limits are fixed at the genesis"
+                f"limits={limits_in_words(limits)} of shop={shop} must be those of its ledger, "
+                f"{limits_in_words(found)}; limits are fixed at the genesis"
             )
         return ledger
 
@@ -275,39 +281,3 @@ class Ledger:
                 f"key={files.key} does not fit the ledger, which {self.chain.public_key[:16]}… "
                 "signs; restore the key that belongs to it"
             )
-
-
-def check_limits(limits: Limits) -> None:
-    """Refuses limits that cannot be accounted for.
-
-    Raises:
-        PrivacyError: Epsilon or delta is out of bounds, or a window is only half given.
-    """
-    check_epsilon(limits.epsilon)
-    check_delta(limits.delta)
-    if (limits.window_days is None) != (limits.window_epsilon is None):
-        raise PrivacyError(
-            f"window_days={limits.window_days} and window_epsilon={limits.window_epsilon} go "
-            "together; give both or neither"
-        )
-
-
-def _make_key(files: ShopFiles) -> None:
-    if files.ledger.exists() and files.ledger.stat().st_size and not files.key.exists():
-        raise PrivacyError(
-            f"key={files.key} is missing, but its ledger exists; restore the key from its backup"
-        )
-    try:
-        SigningKey.generate().save(files.key)
-    except PrivacyError:
-        if not files.key.exists():  # else another process made it first
-            raise
-
-
-def _words(limits: Limits) -> str:
-    window = (
-        ""
-        if limits.window_days is None
-        else (f", {limits.window_epsilon:g} within {limits.window_days:g} days")
-    )
-    return f"epsilon {limits.epsilon:g}, delta {limits.delta:g}{window}"

@@ -49,7 +49,9 @@ class Forecast:
         what_if: Rounds -> epsilon with this noise, and the noise that keeps the budget.
         noise_and_signal: Of one step.
         rounds_left: About how many such rounds the ledger has left; None without a ledger.
-        fits: Whether the ledger would admit the plan as a whole; None without a ledger.
+        fits: Whether the ledger would admit the plan, if it is fixed before any result that the
+            ledger's other runs gave; None without a ledger.
+        fits_adaptive: Whether the ledger would admit its rounds, one by one, if it is not.
         ledger_epsilon: What the ledger has spent; None without one.
     """
 
@@ -63,6 +65,7 @@ class Forecast:
     noise_and_signal: NoiseAndSignal
     rounds_left: int | None
     fits: bool | None
+    fits_adaptive: bool | None
     ledger_epsilon: float | None
 
     def to_json(self) -> dict[str, Any]:
@@ -103,7 +106,8 @@ def forecast(settings: RunSettings, *, n_users: int, chain: Chain | None = None)
         what_if=_what_if(settings, mechanisms),
         noise_and_signal=noise_and_signal(settings, mechanisms[0], n_users=n_users),
         rounds_left=None if chain is None else rounds_that_fit(chain, a_round),
-        fits=None if chain is None else _fits(chain, mechanisms),
+        fits=None if chain is None else _fits(chain, mechanisms, "planned"),
+        fits_adaptive=None if chain is None else _fits(chain, mechanisms, "adaptive"),
         ledger_epsilon=None if chain is None else claimed(chain),
     )
 
@@ -172,6 +176,8 @@ def _what_if(
     return tuple(rows)
 
 
-def _fits(chain: Chain, mechanisms: tuple[Mechanism, ...]) -> bool:
-    planning: Planning = "planned" if chain.filter is None else "adaptive"
-    return after(chain, mechanisms, planning).bound <= chain.start.limits.epsilon
+def _fits(chain: Chain, mechanisms: tuple[Mechanism, ...], planning: Planning) -> bool:
+    try:
+        return after(chain, mechanisms, planning).bound <= chain.start.limits.epsilon
+    except PrivacyError:  # no filter fits into what is left, or a planned run comes too late
+        return False

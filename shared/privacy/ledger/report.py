@@ -1,7 +1,7 @@
 """A shop's privacy statement, as one dictionary of plain values.
 
-`statement` answers what NIST SP 800-226 (https://doi.org/10.6028/NIST.SP.800-226) asks of a claim of
-differential privacy; `registry` has the fields of the public registry of deployments
+`statement` answers what NIST SP 800-226 (https://doi.org/10.6028/NIST.SP.800-226) asks of a claim
+of differential privacy; `registry` has the fields of the public registry of deployments
 (https://github.com/opendp/deployments-registry-data).
 """
 
@@ -19,7 +19,7 @@ from shared.privacy.ledger.verify import Verdict
 VERSION = 1
 """Version of the JSON form."""
 UNPROTECTED = (
-    "That the shop takes part, its name, and what the plan makes public (rounds, noise, clip norm).",
+    "That the shop takes part, its name, and the public plan (rounds, noise, clip norm).",
     "Facts about the population: they can be learnt about someone who never took part.",
     "What stays in the shop: local recommenders, fusion weights and pages are made from clean data "
     "and must not be published.",
@@ -66,8 +66,8 @@ def guarantee_text(chain: Chain, account: Status) -> str:
     )
     if account.simulation:
         text += (
-            " The noise came from a seed: this is a simulation, and whoever knows the seed can take "
-            "the noise away."
+            " The noise came from a seed: this is a simulation, and whoever knows the seed can "
+            "take the noise away."
         )
     return text
 

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from shared.errors import PrivacyError
 from shared.privacy.ledger.entries import Digest, Record, canonical
+from shared.privacy.ledger.keys import SigningKey
 from shared.privacy.ledger.storage import replace_file
 
 LEDGER, KEY, NEXT_KEY, ANCHOR = ".jsonl", ".key", ".next-key", ".anchor"
@@ -82,6 +83,23 @@ def file_stem(shop: str) -> str:
 def shop_of(ledger: Path) -> str:
     """Returns the shop that a ledger's file name stands for."""
     return unquote(ledger.name.removesuffix(LEDGER))
+
+
+def make_key(files: ShopFiles) -> None:
+    """Makes a shop's first key, unless another process has just made it.
+
+    Raises:
+        PrivacyError: The disk refused, or a ledger exists whose key is lost.
+    """
+    if files.ledger.exists() and files.ledger.stat().st_size and not files.key.exists():
+        raise PrivacyError(
+            f"key={files.key} is missing, but its ledger exists; restore the key from its backup"
+        )
+    try:
+        SigningKey.generate().save(files.key)
+    except PrivacyError:
+        if not files.key.exists():  # else another process made it first
+            raise
 
 
 def write_anchor(path: Path, anchor: Anchor) -> None:

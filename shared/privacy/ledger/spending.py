@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from shared.errors import PrivacyError
 from shared.privacy.accounting import GAUSSIAN, PLD, PRV, epsilon_pair, require_agreement
+from shared.privacy.calibration import check_delta, check_epsilon
 from shared.privacy.guarantee import Mechanism
 from shared.privacy.ledger import rdp_filter
 from shared.privacy.ledger.chain import Chain
@@ -150,6 +151,31 @@ def window_start(limits: Limits, now: datetime) -> datetime | None:
 def alerts(epsilon: float, limit: float) -> tuple[int, ...]:
     """Returns the alerts, in percent of the limit, that an epsilon has reached."""
     return tuple(percent for percent in ALERTS if epsilon >= limit * percent / 100)
+
+
+def check_limits(limits: Limits) -> None:
+    """Refuses limits that cannot be accounted for.
+
+    Raises:
+        PrivacyError: Epsilon or delta is out of bounds, or a window is only half given.
+    """
+    check_epsilon(limits.epsilon)
+    check_delta(limits.delta)
+    if (limits.window_days is None) != (limits.window_epsilon is None):
+        raise PrivacyError(
+            f"window_days={limits.window_days} and window_epsilon={limits.window_epsilon} go "
+            "together; give both or neither"
+        )
+
+
+def limits_in_words(limits: Limits) -> str:
+    """Writes limits for a message."""
+    window = (
+        ""
+        if limits.window_days is None
+        else (f", {limits.window_epsilon:g} within {limits.window_days:g} days")
+    )
+    return f"epsilon {limits.epsilon:g}, delta {limits.delta:g}{window}"
 
 
 def _names(planned: Sequence[Mechanism]) -> tuple[str, str]:

@@ -39,9 +39,11 @@ def print_plan(forecast: Forecast) -> None:
         )
     if forecast.rounds_left is not None:
         verdict = "fits" if forecast.fits else "does not fit"
+        adaptive = "fits" if forecast.fits_adaptive else "does not fit"
         console.print(
-            f"Ledger: epsilon {forecast.ledger_epsilon:.4g} spent; this plan {verdict}; about "
-            f"{forecast.rounds_left} such rounds are left"
+            f"Ledger: epsilon {forecast.ledger_epsilon:.4g} spent; about {forecast.rounds_left} "
+            f"such rounds are left. This plan {verdict} if it was fixed before any earlier "
+            f"result, and {adaptive} as an adaptive run"
         )
 
 

@@ -1,0 +1,1 @@
+"""The privacy audit: is the recorded epsilon right, and is the noise really there."""

@@ -1,0 +1,148 @@
+"""What was recorded as spent, and whether two accountants agree with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shared.errors import PrivacyError
+from shared.privacy.accounting import epsilon_pair, require_agreement
+from shared.privacy.guarantee import Mechanism
+from simulation.audit.result import Finding
+
+if TYPE_CHECKING:
+    from simulation.report.schema import Report
+
+NAMED = 5
+"""Faults that the finding spells out; all are among its figures."""
+
+
+@dataclass(frozen=True)
+class ShopRecord:
+    """What one shop recorded, and what is known to have left it.
+
+    Attributes:
+        shop: The shop's name.
+        mechanisms: What the recorded epsilon is said to cover.
+        delta: Recorded total delta.
+        epsilon: Recorded total epsilon.
+        accountant: Recorded accountant.
+        released: What left the shop by other evidence (rounds that took place, messages that were
+            accepted); empty where there is none.
+    """
+
+    shop: str
+    mechanisms: tuple[Mechanism, ...]
+    delta: float
+    epsilon: float
+    accountant: str
+    released: tuple[Mechanism, ...] = ()
+
+
+def records_of_report(report: Report) -> tuple[ShopRecord, ...]:
+    """Reads the private shops of a run; what was released follows from the rounds it counts."""
+    rounds = sum(1 for entry in report.training.get("private", ()) if entry.round > 0)
+    training, records = report.settings.training, []
+    for shop, privacy in report.privacy.items():
+        if privacy.epsilon is None or privacy.delta is None:
+            continue
+        released = [
+            Mechanism(
+                "dp-sgd",
+                privacy.noise_multiplier,
+                training.sample_rate,
+                rounds * training.local_steps,
+                training.max_grad_norm,
+            )
+        ]
+        paid = tuple(Mechanism(**entry.model_dump()) for entry in privacy.mechanisms)
+        if report.settings.privacy.counts_share > 0:
+            noise = [m.noise_multiplier for m in paid if m.name == "item-counts"]
+            released.append(Mechanism("item-counts", min(noise, default=0.0), 1.0, 1, 1.0))
+        records.append(
+            ShopRecord(
+                shop=shop,
+                mechanisms=paid,
+                delta=privacy.delta,
+                epsilon=privacy.epsilon,
+                accountant=privacy.accountant or "unknown",
+                released=tuple(released),
+            )
+        )
+    return tuple(records)
+
+
+def check_records(records: Sequence[ShopRecord]) -> Finding:
+    """Recomputes every epsilon with two accountants and compares it with the record."""
+    faults: dict[str, str] = {}
+    recomputed: dict[str, list[float]] = {}
+    for record in records:
+        try:
+            recomputed[record.shop] = list(_recompute(record))
+            _compare(record)
+        except PrivacyError as error:
+            faults[record.shop] = str(error)
+    figures = {
+        "recorded": {record.shop: record.epsilon for record in records},
+        "recomputed": recomputed,
+        "faults": faults,
+    }
+    if not records:
+        return Finding(True, "nothing was recorded; the plan alone was tested", figures)
+    if faults:
+        named = [f"{shop}: {text}" for shop, text in list(faults.items())[:NAMED]]
+        more = f" (and {len(faults) - NAMED} more)" if len(faults) > NAMED else ""
+        return Finding(False, "; ".join(named) + more, figures)
+    largest = max(record.epsilon for record in records)
+    text = f"{len(records)} shops agree with both accountants; the largest epsilon is {largest:.4g}"
+    return Finding(True, text, figures)
+
+
+def _recompute(record: ShopRecord) -> tuple[float, float]:
+    epsilon, check = epsilon_pair(record.mechanisms, record.delta)
+    require_agreement(epsilon, check, "dp-accounting PLD")
+    if not abs(record.epsilon - epsilon) <= 0.005 + 0.005 * epsilon:
+        raise PrivacyError(
+            f"recorded epsilon={record.epsilon:.5g} ({record.accountant}) must be "
+            f"{epsilon:.5g} within 0.005 + 0.5%; correct the record"
+        )
+    return epsilon, check
+
+
+def _compare(record: ShopRecord) -> None:
+    """Refuses a release that the record does not cover.
+
+    Raises:
+        PrivacyError: A mechanism or steps are missing, or the record claims more noise.
+    """
+    released = _by_name(record.released)
+    paid = _by_name(record.mechanisms)
+    for name, done in released.items():
+        if name not in paid:
+            raise PrivacyError(f"{name} was released and is not in the record; account for it")
+        steps, covered = sum(m.steps for m in done), sum(m.steps for m in paid[name])
+        if steps > covered:
+            raise PrivacyError(
+                f"{steps} steps of {name} took place and {covered} are recorded; account for "
+                f"{steps - covered} more"
+            )
+        least, claimed = (min(m.noise_multiplier for m in side) for side in (done, paid[name]))
+        if least < claimed:
+            raise PrivacyError(
+                f"{name} ran with noise_multiplier={least:.5g}, recorded is {claimed:.5g}; account "
+                "for what ran"
+            )
+        rate, public = (max(m.sample_rate for m in side) for side in (done, paid[name]))
+        if rate > public:
+            raise PrivacyError(
+                f"{name} ran with sample_rate={rate:.5g}, recorded is {public:.5g}; account for "
+                "what ran"
+            )
+
+
+def _by_name(mechanisms: Sequence[Mechanism]) -> Mapping[str, list[Mechanism]]:
+    found: dict[str, list[Mechanism]] = {}
+    for mechanism in mechanisms:
+        found.setdefault(mechanism.name, []).append(mechanism)
+    return found

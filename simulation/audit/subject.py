@@ -1,0 +1,76 @@
+"""What is audited: a plan, the installed code that carries it out, and records of what was spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from client.shop_node import RandomFactory
+from shared.plan import Plan
+from shared.privacy.guarantee import Mechanism
+from shared.privacy.noise import RandomSource
+from simulation.audit.records import ShopRecord
+
+
+def os_randomness(*context: str | int) -> RandomSource:  # noqa: ARG001  # a release needs none
+    """Makes the randomness of a release as a node does: keyed by the operating system."""
+    return RandomSource.from_os()
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What the checks look at.
+
+    Attributes:
+        plan: Public parameters of the training to be tested; private.
+        delta: Total delta that is claimed for the plan.
+        records: What was recorded as spent; may be empty.
+        randomness: Makes a node's noise.
+        device: Where training runs.
+        canaries: Independent canaries of each test of noise.
+        one_run_canaries: Canaries of the one-run audit.
+        seed: Chooses which canaries take part; has no part in the noise.
+    """
+
+    plan: Plan
+    delta: float
+    records: tuple[ShopRecord, ...] = ()
+    randomness: RandomFactory = os_randomness
+    device: torch.device = torch.device("cpu")
+    canaries: int = 100_000
+    one_run_canaries: int = 2_000
+    seed: int = 0
+
+    @property
+    def training(self) -> Mechanism:
+        """What the plan claims of all its training steps."""
+        plan = self.plan
+        return Mechanism(
+            "dp-sgd",
+            plan.noise_multiplier,
+            plan.sample_rate,
+            plan.rounds * plan.local_steps,
+            plan.max_grad_norm,
+        )
+
+    @property
+    def counts(self) -> Mechanism | None:
+        """What the plan claims of its item counts, None if it releases none."""
+        if not self.plan.counts_release:
+            return None
+        return Mechanism("item-counts", self.plan.counts_noise_multiplier, 1.0, 1, 1.0)
+
+    @property
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """All that the plan claims to release."""
+        return (self.training,) if self.counts is None else (self.training, self.counts)
+
+    def noise(self, *context: str | int) -> RandomSource:
+        """Makes one release's randomness, in the form that a node asks for it."""
+        return self.randomness(self.plan.seed, "audit", *context)
+
+    def choice(self, name: str) -> np.random.Generator:
+        """Returns the generator of a check's own choices."""
+        return np.random.default_rng([self.seed, *name.encode()])

@@ -1,0 +1,161 @@
+"""Canaries: users who each pull on coordinates of their own, watched through real training.
+
+A canary is the worst user that clipping allows: its gradient points along two coordinates that no
+other user touches, one in each of two parameter tensors, and is far longer than the clip norm. What
+a training step did to those coordinates is then the clip norm if the user took part, 0 if not, plus
+noise: one sample of the mechanism that the accountant speaks of. The steps run in
+`client.training.trainer.train_privately`, the function that trains in production; a hook of PyTorch
+reads the parameters after each step that really moved them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from client.training import trainer
+from client.training.trainer import StepSpec
+from shared.messages import CodesArray
+from shared.privacy.noise import RandomSource
+
+Moves = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """What training did to the canaries.
+
+    Attributes:
+        moves: How far each step moved each coordinate, in clip norms summed over users (one canary
+            alone moves each of its two by 1 / sqrt(2)), `(steps, 2, n_canaries)`.
+        users: Codes of the users whose loss each step asked for, in order, one array a step.
+        update: What training returned, in the same unit, `(2, n_canaries)`.
+    """
+
+    moves: Moves
+    users: tuple[CodesArray, ...]
+    update: Moves
+
+    @property
+    def scores(self) -> Moves:
+        """Moves along each canary, 1 where it took part and 0 where not, plus the noise."""
+        scores: Moves = self.moves.sum(axis=1) / np.sqrt(2)
+        return scores
+
+
+def watch_training(
+    spec: StepSpec,
+    *,
+    canary_of: CodesArray,
+    n_canaries: int,
+    random: RandomSource,
+    device: torch.device | str = "cpu",
+    factors: Tensor | None = None,
+) -> Watched:
+    """Trains a throw-away model on canaries with the code that trains in production.
+
+    Args:
+        spec: The steps.
+        canary_of: Canary that each user pulls on, `(n_users,)`.
+        n_canaries: Canaries, whether anybody pulls on them or not.
+        random: Draws the samples and the noise.
+        device: Where training runs.
+        factors: What each user's loss is multiplied with, `(n_users,)`; None for 1.
+
+    Returns:
+        Every step that moved the parameters, however many were asked for.
+    """
+    model = _CanaryModel(n_canaries).to(device)
+    loss = _CanaryLoss(
+        torch.from_numpy(canary_of).to(device),
+        n_canaries,
+        strength=100 * max(spec.max_grad_norm, 0.01),
+        factors=torch.ones(len(canary_of)) if factors is None else factors,
+    )
+    with _watching(model, loss) as seen:
+        update = trainer.train_privately(
+            model=model,
+            loss=loss,
+            n_users=len(canary_of),
+            spec=spec,
+            random=random,
+            device=device,
+        )
+    unit = spec.divisor / spec.learning_rate
+    states = np.stack([np.zeros(2 * n_canaries, np.float32), *seen.states]).astype(np.float64)
+    returned = torch.cat([update[name].flatten() for name, _ in model.named_parameters()])
+    return Watched(
+        moves=np.diff(states, axis=0).reshape(-1, 2, n_canaries) * unit,
+        users=tuple(seen.users),
+        update=returned.double().numpy().reshape(2, n_canaries) * unit,
+    )
+
+
+class _CanaryModel(nn.Module):
+    """Two linear maps to one number: a canary has one weight in each."""
+
+    def __init__(self, n_canaries: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(n_canaries, 1, bias=False)
+        self.second = nn.Linear(n_canaries, 1, bias=False)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(b, n_canaries)` to `(b,)`."""
+        total: Tensor = (self.first(x) + self.second(x))[:, 0]
+        return total
+
+
+@dataclass
+class _CanaryLoss:
+    """A user's loss falls along its canary's two weights; remembers whose loss was asked for."""
+
+    canary_of: Tensor
+    n_canaries: int
+    strength: float
+    factors: Tensor
+    asked: list[CodesArray] = field(default_factory=list)
+    rows_per_user: int = 1
+
+    def __call__(self, model: nn.Module, users: Tensor) -> Tensor:
+        self.asked.append(users.cpu().numpy())
+        x = nn.functional.one_hot(self.canary_of[users], self.n_canaries).float()
+        factors = self.factors.to(x.device)[users]
+        losses: Tensor = -self.strength * factors * model(x)
+        return losses
+
+
+@dataclass
+class _Seen:
+    states: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    users: list[CodesArray] = field(default_factory=list)
+
+
+@contextmanager
+def _watching(model: nn.Module, loss: _CanaryLoss) -> Iterator[_Seen]:
+    """Reads the model's parameters after every optimizer step in the process that moved them."""
+    parameters = list(model.parameters())
+    seen = _Seen()
+
+    def read(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if id(parameters[0]) in moved:
+            flat = torch.cat([p.detach().flatten() for p in parameters])
+            seen.states.append(flat.cpu().numpy().copy())
+            seen.users.append(np.concatenate([np.zeros(0, np.int64), *loss.asked]))
+            loss.asked.clear()
+
+    handle = register_optimizer_step_post_hook(read)
+    try:
+        yield seen
+    finally:
+        handle.remove()
