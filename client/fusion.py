@@ -3,7 +3,7 @@
 Each signal is standardised per query over the candidates and enters with a non-negative weight.
 Small shops have few users to learn from, so two things hold the weights back: those of the local
 signals are the mean of what fits the shop's validation window and of a public mix, and a further
-signal, such as the federated model, enters only for a gain above half its standard error.
+signal, such as the federated model, enters only for a gain that its standard error does not explain.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ from shared.metrics.ranking import Ranks, hits, ndcg, top_k
 
 K = 10
 """Places of the ranking that weights and hyper-parameters are chosen by."""
-CAUTION = 0.5
-"""Standard errors by which a further signal must win on the validation window."""
+CAUTION = {"for-you": 2.0, "discover": 0.5, "tail": 0.5, "basket": 1.0}
+"""Standard errors by which a further signal must win on the validation window, by surface.
+
+Where a shopper's own habit answers most questions, a further signal seldom helps and a lucky
+validation window misleads; where nothing local knows the answer, caution costs more than it saves.
+"""
 STEPS = (0.0, 0.1, 0.25, 0.6, 1.5, 4.0)
 """Weights that are tried, on standardised scores."""
 _NEW = {"ease": 1.0, "text": 0.4, "item-knn": 0.2, "popularity": 0.2}
@@ -188,12 +192,12 @@ def fit_weights(pool: Pool, names: Sequence[str]) -> tuple[Weights, float]:
     return _normal(weights), floor
 
 
-def add_signal(pool: Pool, weights: Mapping[str, float], name: str) -> Weights:
+def add_signal(pool: Pool, weights: Mapping[str, float], name: str, *, surface: str) -> Weights:
     """Adds one more signal to weights with sum 1 if it clearly helps on the validation window.
 
     Returns:
         The weights with `name` at the best of `STEPS`, or alone; at 0 where its gain is within
-        `CAUTION` standard errors. Never worse on the pool than `weights` without it.
+        its surface's `CAUTION` standard errors. Never worse on the pool than `weights` without it.
     """
     without = {**weights, name: 0.0}
     before = pool.ndcg(without)
@@ -201,7 +205,9 @@ def add_signal(pool: Pool, weights: Mapping[str, float], name: str) -> Weights:
     trials = [*({**weights, name: step} for step in STEPS[1:]), alone]
     values = [pool.ndcg(trial) for trial in trials]
     top = int(np.argmax([value.mean() for value in values]))
-    return _normal(trials[top]) if better(values[top], before, caution=CAUTION) else without
+    return (
+        _normal(trials[top]) if better(values[top], before, caution=CAUTION[surface]) else without
+    )
 
 
 def _normal(weights: Mapping[str, float]) -> Weights:

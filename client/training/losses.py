@@ -93,8 +93,8 @@ def context_vectors(examples: Examples, item_vectors: FloatArray) -> FloatArray:
         (examples.weight[filled], (pair[filled], examples.context[filled])),
         shape=(shape[0] * shape[1], len(item_vectors)),
     )
-    vectors: FloatArray = (gather @ item_vectors).reshape(*shape[:2], -1).astype(np.float32)
-    return vectors
+    vectors: FloatArray = (gather @ item_vectors).astype(np.float32)
+    return vectors.reshape(*shape[:2], item_vectors.shape[1])
 
 
 class EncoderLoss:

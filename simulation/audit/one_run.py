@@ -1,7 +1,7 @@
 """Lower bounds for epsilon from one training run with many canaries.
 
-Each canary takes part by a fair coin. Afterwards the auditor guesses the coins of the canaries whose
-scores say most, and bounds how many correct guesses a private mechanism would allow: Steinke, Nasr
+Each canary takes part by a fair coin. Afterwards the auditor guesses the coins of the canaries
+whose scores say most, and bounds how many right guesses a private mechanism allows: Steinke, Nasr
 and Jagielski (https://arxiv.org/abs/2305.08846) for (epsilon, delta), Mahloujifar, Melis and
 Chaudhuri (https://arxiv.org/abs/2410.22235) for a whole trade-off curve, which gives far more.
 """
@@ -121,8 +121,9 @@ def epsilon_low_f_dp(
 def is_possible(curve: TradeOff, *, canaries: int, guesses: int, correct: int) -> bool:
     """Says whether so many right guesses have a probability of at least 5% under a curve.
 
-    Algorithm 3 of Mahloujifar et al.: from the claimed tail downwards, `right` and `wrong` bound the
-    mass of outcomes with at least i right guesses in which a given canary is guessed right or wrong.
+    Algorithm 3 of Mahloujifar et al.: from the claimed tail downwards, `right` and `wrong` bound
+    the mass of outcomes with at least i right guesses in which a given canary is guessed right, or
+    wrong.
     """
     right = SIGNIFICANCE * correct / canaries
     wrong = SIGNIFICANCE * (guesses - correct) / canaries

@@ -1,4 +1,4 @@
-"""What is audited: a plan, the installed code that carries it out, and records of what was spent."""
+"""What is audited: a plan, the installed code that carries it out, records of what was spent."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from shared.plan import Plan
 from shared.privacy.guarantee import Mechanism
 from shared.privacy.noise import RandomSource
 from simulation.audit.records import ShopRecord
+
+CPU = torch.device("cpu")
 
 
 def os_randomness(*context: str | int) -> RandomSource:  # noqa: ARG001  # a release needs none
@@ -38,7 +40,7 @@ class Subject:
     delta: float
     records: tuple[ShopRecord, ...] = ()
     randomness: RandomFactory = os_randomness
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     canaries: int = 100_000
     one_run_canaries: int = 2_000
     seed: int = 0

@@ -165,7 +165,7 @@ def _weights(
     weights["best-local"] = local_weights(pool, surface, LOCAL)
     for method, signal in further.items():
         pool = Pool.of(local | {signal: signals[signal]}, best, queries)
-        weights[method] = add_signal(pool, weights["best-local"], signal)
+        weights[method] = add_signal(pool, weights["best-local"], signal, surface=surface)
     return weights
 
 

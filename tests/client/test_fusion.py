@@ -100,7 +100,7 @@ def test_fusion_never_loses_to_the_best_single_signal_on_validation(
     best = max(ndcg_of(signals[name], queries).mean() for name in NAMES)
     local = local_weights(pool, surface, NAMES)
     assert ndcg_of(fuse(signals, local), queries).mean() >= best - 1e-9
-    both = add_signal(pool, local, "global")
+    both = add_signal(pool, local, "global", surface="discover")
     assert pool.ndcg(both).mean() >= pool.ndcg({**local, "global": 0.0}).mean()
     for weights in (local, both):
         assert min(weights.values()) >= 0
@@ -122,8 +122,11 @@ def test_a_useful_signal_enters_and_noise_does_not() -> None:
     queries = questions(rng, q=300)
     signals = noisy_signals(queries, rng, {"ease": 1.0, "global": 1.0, "noise": 0.0})
     pool = pool_of(signals, queries)
-    assert add_signal(pool, {"ease": 1.0}, "global")["global"] > 0.2
-    assert add_signal(pool, {"ease": 1.0}, "noise") == {"ease": 1.0, "noise": 0.0}
+    assert add_signal(pool, {"ease": 1.0}, "global", surface="discover")["global"] > 0.2
+    assert add_signal(pool, {"ease": 1.0}, "noise", surface="discover") == {
+        "ease": 1.0,
+        "noise": 0.0,
+    }
 
 
 def test_better_asks_for_more_than_luck() -> None:

@@ -7,6 +7,7 @@ which the second may depend on the first).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -75,7 +76,8 @@ def spending(
     """
     part = delta if filter is None else delta / 2
     epsilon, check = epsilon_pair(planned, part)
-    require_agreement(epsilon, check, PLD)
+    if math.isfinite(epsilon) or math.isfinite(check):
+        require_agreement(epsilon, check, PLD)
     accountant, other = _names(planned)
     if filter is not None:
         epsilon += rdp_filter.epsilon_filter(adaptive, part, filter.order)

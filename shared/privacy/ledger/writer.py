@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,11 +47,8 @@ class LedgerWriter:
             PrivacyError: The file cannot be written, was damaged, went back or belongs to others.
         """
         with locked(self.files.ledger, create=create) as file:
-            try:
-                self._read(file)
-            except BaseException:
-                self._forget()
-                raise
+            self._check_unchanged(file)
+            self._read(file)
             yield file
 
     def append(self, file: LockedFile, bodies: Sequence[Body]) -> list[int]:
@@ -66,7 +63,9 @@ class LedgerWriter:
             entries = [self._line(body) for body in bodies]
             file.append(b"".join(line + b"\n" for _, line in entries))
         except BaseException:
-            self._forget()
+            self._forget()  # some lines may be in the chain only, or on the disk only
+            with suppress(PrivacyError):
+                self._read(file)
             raise
         self._end = file.size
         self._last = len(entries[-1][1]) + 1
@@ -95,28 +94,29 @@ class LedgerWriter:
         self.chain, self._end, self._last = Chain(), 0, 0
 
     def _read(self, file: LockedFile) -> None:
-        if self._end and not self._unchanged(file):
-            raise PrivacyError(
-                f"ledger={self.files.ledger} was replaced while it was open; keep the file as "
-                "evidence and restore a copy that verifies"
-            )
         content = file.read(self._end)
         complete = content[: content.rfind(b"\n") + 1]
         try:
             for line in complete.split(b"\n")[:-1]:
                 self.chain.feed(line)
+                self._end += len(line) + 1
                 self._last = len(line) + 1
         except PrivacyError as error:
             raise PrivacyError(f"ledger={self.files.ledger}: {error}") from error
-        self._end += len(complete)
         self._check_anchor()
         if len(complete) < len(content):
             self._set_aside(file)
 
-    def _unchanged(self, file: LockedFile) -> bool:
-        """Says whether the last line known is still where it was."""
+    def _check_unchanged(self, file: LockedFile) -> None:
+        """Sees that the last line known is still where it was."""
+        if not self._end:
+            return
         line = file.read(self._end - self._last, self._end)
-        return line_hash(line[:-1]) == self.chain.head
+        if line_hash(line[:-1]) != self.chain.head:
+            raise PrivacyError(
+                f"ledger={self.files.ledger} was replaced while it was open; keep the file as "
+                "evidence and restore a copy that verifies"
+            )
 
     def _set_aside(self, file: LockedFile) -> None:
         """Recovers from a crash within a write: such a line was never acknowledged or acted on."""

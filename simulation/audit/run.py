@@ -1,0 +1,99 @@
+"""Runs the checks one by one; a check that cannot finish has failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from importlib import metadata
+
+from shared.errors import ConfigError, PrivacyError
+from shared.privacy.accounting import epsilon_pair
+from simulation.audit.noise_checks import check_counts_noise, check_training_noise
+from simulation.audit.one_run_check import check_one_run
+from simulation.audit.records import check_records
+from simulation.audit.result import AuditResult, Check, Finding
+from simulation.audit.sampling_check import check_poisson
+from simulation.audit.shop import check_shop_release
+from simulation.audit.step_checks import (
+    check_empty_batches,
+    check_fresh_noise,
+    check_non_finite,
+    check_secret_noise,
+    check_steps,
+)
+from simulation.audit.subject import Subject
+
+CHECKS: dict[str, tuple[str, Callable[[Subject], Finding]]] = {
+    "accounts": (
+        "Is every recorded epsilon right, and is everything in it?",
+        lambda subject: check_records(subject.records),
+    ),
+    "training-noise": ("Do training steps keep the claimed privacy curve?", check_training_noise),
+    "counts-noise": ("Do item counts keep the claimed privacy curve?", check_counts_noise),
+    "shop-release": ("Is a shop's update as noisy as claimed?", check_shop_release),
+    "one-run": ("Does one whole run give away more than claimed?", check_one_run),
+    "fresh-noise": ("Is noise new in each step, normal and large enough?", check_fresh_noise),
+    "secret-noise": ("Is noise impossible to draw again?", check_secret_noise),
+    "steps": ("Are there as many noisy steps as accounted?", check_steps),
+    "empty-batches": ("Do steps without users look like all others?", check_empty_batches),
+    "non-finite": ("Does a gradient that is not finite stay hidden?", check_non_finite),
+    "poisson": ("Is each user sampled by an own coin?", check_poisson),
+}
+"""Name -> question, function."""
+
+
+def run_audit(
+    subject: Subject,
+    *,
+    checks: Collection[str] = tuple(CHECKS),
+    progress: Callable[[str, int, int], None] | None = None,
+) -> AuditResult:
+    """Audits the installed code on a plan, and records of what was spent.
+
+    Args:
+        subject: Plan, records and randomness.
+        checks: Names among `CHECKS`; all by default.
+        progress: Called with a check's question, its number and how many there are.
+
+    Returns:
+        All findings; nothing that a check meets ends the audit.
+
+    Raises:
+        ConfigError: A check is not known.
+        PrivacyError: The plan has no noise, or no accountant can bound it.
+    """
+    unknown = sorted(set(checks) - set(CHECKS))
+    if unknown:
+        raise ConfigError(f"check={unknown[0]} is not one of {', '.join(CHECKS)}; choose one")
+    if not subject.plan.private or subject.plan.noise_multiplier == 0:
+        raise PrivacyError(
+            "noise_multiplier=0 must be above 0: without privacy there is nothing to audit; audit "
+            "a private run or set --epsilon"
+        )
+    epsilon, _ = epsilon_pair(subject.mechanisms, subject.delta)
+    done = []
+    for number, name in enumerate(n for n in CHECKS if n in checks):
+        if progress is not None:
+            progress(CHECKS[name][0], number, len(set(checks)))
+        done.append(_run(name, subject))
+    return AuditResult(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        fedprofile_version=metadata.version("fedprofile"),
+        epsilon=epsilon,
+        delta=subject.delta,
+        mechanisms=subject.mechanisms,
+        checks=tuple(done),
+    )
+
+
+def _run(name: str, subject: Subject) -> Check:
+    question, function = CHECKS[name]
+    start = time.perf_counter()
+    try:
+        finding = function(subject)
+    except Exception as error:  # the audited code may do anything
+        text = f"the audited code raised {type(error).__name__}: {error}"
+        finding = Finding(False, text, {"error": type(error).__name__})
+    seconds = time.perf_counter() - start
+    return Check(name, question, finding.passed, finding.text, finding.figures, seconds)

@@ -1,0 +1,93 @@
+"""Builds what is to be audited: from a finished run, or from settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from server.planning import make_plan, mechanisms_of
+from shared.config import RunSettings
+from shared.errors import DataError, PrivacyError
+from shared.privacy.guarantee import Mechanism
+from simulation.audit.records import ShopRecord, records_of_report
+from simulation.audit.subject import Subject
+from simulation.report.schema import Report
+
+
+def subject_of_settings(
+    settings: RunSettings,
+    *,
+    mechanisms: tuple[Mechanism, ...] = (),
+    records: tuple[ShopRecord, ...] = (),
+    device: torch.device | None = None,
+) -> Subject:
+    """Builds the plan of settings, with noise that was recorded or is found now.
+
+    Args:
+        settings: Of the run.
+        mechanisms: As recorded; empty to find the noise that meets the settings' epsilon.
+        records: What was recorded as spent.
+        device: Where training runs; the CPU by default.
+
+    Raises:
+        PrivacyError: The settings are without privacy, or epsilon cannot be met.
+    """
+    if settings.privacy.epsilon is None:
+        raise PrivacyError(
+            "epsilon=none leaves nothing to audit; audit a private run or set --epsilon"
+        )
+    model = settings.model
+    plan = make_plan(
+        settings,
+        mechanisms or mechanisms_of(settings),
+        n_shops=max(1, len(records)),
+        n_trained=model.rank * model.dim,
+        base_hash="audit",
+    )
+    return Subject(
+        plan=plan,
+        delta=settings.privacy.delta,
+        records=records,
+        device=device or torch.device("cpu"),
+        seed=settings.seed,
+    )
+
+
+def subject_of_run(path: Path, *, device: torch.device | None = None) -> Subject:
+    """Builds the plan and the records of a finished simulation.
+
+    Args:
+        path: A run folder or its `report.json`.
+        device: Where training runs; the CPU by default.
+
+    Raises:
+        DataError: There is no report, or it cannot be read.
+        PrivacyError: The run was without privacy.
+    """
+    report = _read_report(path / "report.json" if path.is_dir() else path)
+    records = records_of_report(report)
+    mechanisms = records[0].mechanisms if records else ()
+    return subject_of_settings(
+        report.settings, mechanisms=mechanisms, records=records, device=device
+    )
+
+
+def _read_report(path: Path) -> Report:
+    try:
+        return Report.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}); name a run folder with its report.json"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"{path}: {place or 'content'} is not of report.json version 1 ({first['msg']}); name "
+            "a report that this version wrote"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); name a run's report.json") from error
