@@ -3,7 +3,7 @@
 Each signal is standardised per query over the candidates and enters with a non-negative weight.
 Small shops have few users to learn from, so two things hold the weights back: those of the local
 signals are the mean of what fits the shop's validation window and of a public mix, and a further
-signal, such as the federated model, enters only for a gain that its standard error does not explain.
+signal, such as the federated model, enters only for a gain that is no mere luck.
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ def short_noise(factor: float) -> Callable[[], Patches]:
     """Returns the fault of training noise that is `factor` of the claimed."""
 
     class ShortNoise(PrivateOptimizer):
+        noise_multiplier: float
+
         def add_noise(self) -> None:
             claimed = self.noise_multiplier
             self.noise_multiplier = claimed * factor
@@ -51,6 +53,8 @@ def short_noise(factor: float) -> Callable[[], Patches]:
 class _WideClip(PrivateOptimizer):
     """Clips at twice the norm that the noise is made for."""
 
+    max_grad_norm: float
+
     def clip_and_accumulate(self) -> None:
         self.max_grad_norm *= 2
         super().clip_and_accumulate()
@@ -59,6 +63,8 @@ class _WideClip(PrivateOptimizer):
 
 class _ClipAlone(PrivateOptimizer):
     """Clips each parameter tensor alone, so that a user counts by root of their number."""
+
+    max_grad_norm: float
 
     def clip_and_accumulate(self) -> None:
         for p in self.params:

@@ -26,7 +26,7 @@ WIDTH = 512
 """Canaries in one model; half of them take part."""
 TARGET_MU = 2.0
 """Releases are added up until their claimed mu is about this: there, shortfalls show best."""
-MOST_RELEASES = 20
+MOST_RELEASES = 16
 """Releases that are added up at most; bounds the time."""
 
 

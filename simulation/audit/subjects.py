@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -12,6 +14,7 @@ from server.planning import make_plan, mechanisms_of
 from shared.config import RunSettings
 from shared.errors import DataError, PrivacyError
 from shared.privacy.guarantee import Mechanism
+from shared.settings_sources import check_settings
 from simulation.audit.records import ShopRecord, records_of_report
 from simulation.audit.subject import Subject
 from simulation.report.schema import Report
@@ -52,27 +55,37 @@ def subject_of_settings(
         delta=settings.privacy.delta,
         records=records,
         device=device or torch.device("cpu"),
-        seed=settings.seed,
     )
 
 
-def subject_of_run(path: Path, *, device: torch.device | None = None) -> Subject:
+def subject_of_run(
+    path: Path, *, changes: Mapping[str, Any] | None = None, device: torch.device | None = None
+) -> Subject:
     """Builds the plan and the records of a finished simulation.
 
     Args:
         path: A run folder or its `report.json`.
+        changes: Dotted settings that the tested plan has in place of the run's; its noise is then
+            found anew. The records stay as they are.
         device: Where training runs; the CPU by default.
 
     Raises:
         DataError: There is no report, or it cannot be read.
+        ConfigError: A change is out of its bounds.
         PrivacyError: The run was without privacy.
     """
     report = _read_report(path / "report.json" if path.is_dir() else path)
     records = records_of_report(report)
-    mechanisms = records[0].mechanisms if records else ()
-    return subject_of_settings(
-        report.settings, mechanisms=mechanisms, records=records, device=device
-    )
+    mechanisms = records[0].mechanisms if records and not changes else ()
+    settings = check_settings(_changed(report.settings.model_dump(), changes or {}))
+    return subject_of_settings(settings, mechanisms=mechanisms, records=records, device=device)
+
+
+def _changed(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    for dotted, value in changes.items():
+        table, _, name = dotted.partition(".")
+        values[table] = {**values[table], name: value}
+    return values
 
 
 def _read_report(path: Path) -> Report:

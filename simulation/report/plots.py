@@ -64,7 +64,7 @@ def method_plot(methods: Methods, *, name: str) -> str:
         name: Unique name of the plot in its page.
     """
     shown = [m for m in reversed(COMPARED) if "ndcg@10" in methods.get(m, {})]
-    with _figure(height=0.55 + 0.27 * len(shown)) as (figure, axes):
+    with inline_figure(height=0.55 + 0.27 * len(shown)) as (figure, axes):
         for row, method in enumerate(shown):
             colour = ACCENT if method == "fused" else INK if method == "best-local" else MUTED
             _interval(axes, methods[method]["ndcg@10"], at=row, colour=colour)
@@ -73,14 +73,14 @@ def method_plot(methods: Methods, *, name: str) -> str:
             axes.axvline(mean, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
         _rows(axes, [METHOD_NAMES[m] for m in shown])
         axes.set_xlabel("NDCG@10")
-        return _svg(figure, name=name)
+        return inline_svg(figure, name=name)
 
 
 def shop_plot(comparison: Comparison, *, name: str) -> str:
     """Draws fused minus best local of each shop, largest gain on top, and of all users."""
     shops = sorted(comparison.shops.items(), key=lambda pair: (pair[1].mean, pair[0]))
     labels = [shop for shop, _ in shops]
-    with _figure(height=0.75 + 0.165 * (len(shops) + 1)) as (figure, axes):
+    with inline_figure(height=0.75 + 0.165 * (len(shops) + 1)) as (figure, axes):
         for row, (_, gain) in enumerate(shops):
             colour = ACCENT if gain.low > 0 else WARN if gain.high < 0 else MUTED
             _interval(axes, gain, at=row, colour=colour)
@@ -89,7 +89,7 @@ def shop_plot(comparison: Comparison, *, name: str) -> str:
         _rows(axes, [*labels, "all users"])
         axes.tick_params(axis="y", labelsize=7.5)
         axes.set_xlabel("NDCG@10, fused minus best local")
-        return _svg(figure, name=name)
+        return inline_svg(figure, name=name)
 
 
 def training_plot(runs: Mapping[RunLabel, Sequence[Round]], *, name: str) -> str:
@@ -97,7 +97,7 @@ def training_plot(runs: Mapping[RunLabel, Sequence[Round]], *, name: str) -> str
     trained = {label: [r for r in rounds if r.round > 0] for label, rounds in runs.items()}
     longest = max(len(rounds) for rounds in trained.values())
     ends: dict[str, tuple[float, str]] = {}
-    with _figure(height=2.1) as (figure, axes):
+    with inline_figure(height=2.1) as (figure, axes):
         for label, rounds in trained.items():
             colour = ACCENT if label == "private" else SECOND
             norms = [r.update_norm for r in rounds]
@@ -109,13 +109,13 @@ def training_plot(runs: Mapping[RunLabel, Sequence[Round]], *, name: str) -> str
         _end_labels(axes, ends, at=longest * 1.03, gap_share=0.09)
         axes.set_xlabel("round")
         axes.set_ylabel("norm of the mean update")
-        return _svg(figure, name=name)
+        return inline_svg(figure, name=name)
 
 
 def privacy_plot(surface: SweepSurface, *, name: str) -> str:
     """Draws NDCG@10 over epsilon: global and fused, between best local and pooled."""
     place = _places(surface)
-    with _figure(height=2.9) as (figure, axes):
+    with inline_figure(height=2.9) as (figure, axes):
         span = [min(place.values()), max(place.values())]
         for method, level in surface.lines.items():
             colour = INK if method == "best-local" else MUTED
@@ -130,20 +130,20 @@ def privacy_plot(surface: SweepSurface, *, name: str) -> str:
         _end_labels(axes, names, at=max(place.values()) + 0.15, gap_share=0.06)
         _epsilon_axis(axes, place, room=0.75)
         axes.set_ylabel("NDCG@10")
-        return _svg(figure, name=name)
+        return inline_svg(figure, name=name)
 
 
 def gain_plot(surface: SweepSurface, *, name: str) -> str:
     """Draws fused minus best local over epsilon: paired intervals, and a dot for each seed."""
     place = _places(surface)
-    with _figure(height=2.9) as (figure, axes):
+    with inline_figure(height=2.9) as (figure, axes):
         axes.axhline(0.0, color=INK, linewidth=0.9)
         _curve(axes, surface.gains, place=place, colour=ACCENT)
         for epsilon, value in surface.dots:
             axes.plot(place[epsilon] + 0.09, value, "o", color=MUTED, markersize=2.5)
         _epsilon_axis(axes, place, room=0.1)
         axes.set_ylabel("fused minus best local")
-        return _svg(figure, name=name)
+        return inline_svg(figure, name=name)
 
 
 def _places(surface: SweepSurface) -> dict[float | None, float]:
@@ -212,7 +212,7 @@ def _rows(axes: Axes, labels: Sequence[str]) -> None:
 
 
 @contextmanager
-def _figure(*, height: float) -> Iterator[tuple[Figure, Axes]]:
+def inline_figure(*, height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure of `height` inches in the house style, without pyplot's global state."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -222,7 +222,7 @@ def _figure(*, height: float) -> Iterator[tuple[Figure, Axes]]:
         yield figure, figure.add_subplot()
 
 
-def _svg(figure: Figure, *, name: str) -> str:
+def inline_svg(figure: Figure, *, name: str) -> str:
     """Returns the figure as SVG to stand inside HTML: no prolog, own ids, the page's colours."""
     from matplotlib import rcParams
 
