@@ -55,10 +55,12 @@ class ModelSettings(Settings):
     """LoRA scale: the update is (alpha / rank) B A."""
     target_modules: tuple[str, ...] = ("profile_projection",)
     """Modules that get LoRA: `profile_projection`, or names inside `encoder.`."""
-    half_life: Annotated[float, Field(gt=0)] = 120.0
-    """Days (or ranks in order data) after which an event counts half in a profile."""
-    scale: Annotated[float, Field(gt=0)] = 3.0
-    """Factor on the similarity of profile and item inside the training softmax."""
+    half_life: Annotated[float, Field(gt=0)] | None = None
+    """Days (or ranks in order data) after which an event counts half in a profile; None for 120
+    days or 3 ranks."""
+    scale: Annotated[float, Field(gt=0)] | None = None
+    """Factor on the similarity of profile and item in softmax and score; None for 3 in dated data,
+    where adapters learn to complete baskets, and 10 in order data, where they learn what is next."""
 
 
 class TrainingSettings(Settings):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from shared.config import RunSettings
+from shared.config import ModelSettings, RunSettings
 from shared.device import resolve_device
 from shared.errors import ConfigError
 from shared.interactions.events import Dataset
@@ -20,6 +20,10 @@ from shared.model.whitening import fit_whitening
 from shared.privacy.calibration import check_delta
 from simulation.report.progress import Progress
 from simulation.stored_shops import StoredShops, store_shops
+
+
+DEFAULTS = {"days": (120.0, 3.0), "order": (3.0, 10.0)}
+"""Half-life and scale by unit of time; see `docs/decisions/001-what-the-adapter-learns.md`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +76,7 @@ def prepare(settings: RunSettings, *, folder: Path, progress: Progress) -> Prepa
             progress=phase.update,
         )
     whitening = fit_whitening(text_vectors, dim=settings.model.dim)
-    model = whitening.fit_settings(settings.model)
+    model = resolve(whitening.fit_settings(settings.model), dataset.time_unit)
     base = build_base(model, whitening, device=device)
     item_vectors = whitening.apply(text_vectors)
     store_shops(folder, dataset, fit, item_vectors=item_vectors, base=base, settings=model)
@@ -86,6 +90,18 @@ def prepare(settings: RunSettings, *, folder: Path, progress: Progress) -> Prepa
         source=StoredShops(folder, device.type),
         notes=(whitening.note,) if whitening.note else (),
     )
+
+
+def resolve(model: ModelSettings, time_unit: str) -> ModelSettings:
+    """Fills in what follows from the kind of data; public, and the same for all shops.
+
+    Args:
+        model: Model settings.
+        time_unit: `Dataset.time_unit`.
+    """
+    half_life, scale = DEFAULTS[time_unit]
+    known = {"half_life": model.half_life or half_life, "scale": model.scale or scale}
+    return model.model_copy(update=known)
 
 
 def check_shops(settings: RunSettings, dataset: Dataset) -> None:

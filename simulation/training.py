@@ -113,11 +113,11 @@ def global_model(prepared: Prepared, trained: Trained) -> GlobalModel:
     """Returns the trained model as the evaluation sees it: scaled projection and paid prior."""
     model = prepared.settings.model
     matrix = projection_matrix(trained.result.adapter, model)
-    popularity, scale = trained.popularity, np.float32(model.scale)
+    popularity, scale = trained.popularity, np.float32(trained.plan.scale)
     return GlobalModel(
         project=lambda history: scale * project_profiles(matrix, history),
         prior=None if popularity is None else log_prior(popularity),
-        half_life=model.half_life,
+        half_life=trained.plan.half_life,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -101,6 +102,8 @@ def check_records(records: Sequence[ShopRecord]) -> Finding:
 
 def _recompute(record: ShopRecord) -> tuple[float, float]:
     epsilon, check = epsilon_pair(record.mechanisms, record.delta)
+    if not math.isfinite(epsilon):
+        raise PrivacyError("noise_multiplier=0 of a release gives no guarantee; record none")
     require_agreement(epsilon, check, "dp-accounting PLD")
     if not abs(record.epsilon - epsilon) <= 0.005 + 0.005 * epsilon:
         raise PrivacyError(

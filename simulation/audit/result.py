@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -53,7 +54,7 @@ class AuditResult:
     Attributes:
         created: When it ended, UTC, ISO 8601.
         fedprofile_version: Version of the package whose code was audited.
-        epsilon: What the plan claims in total, recomputed; None if there was no plan to test.
+        epsilon: What the plan claims in total, recomputed.
         delta: Total delta of the plan.
         mechanisms: What the plan claims to release.
         checks: In the order in which they ran.
@@ -85,4 +86,15 @@ class AuditResult:
     def to_json(self) -> str:
         """Returns the text of `audit.json`, which is also what `--json` prints."""
         content = {"passed": self.passed, "seconds": self.seconds, **asdict(self)}
-        return json.dumps(content, indent=1, allow_nan=False) + "\n"
+        return json.dumps(_finite(content), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """Replaces what JSON cannot hold, as audited code may give any number, by its name."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value

@@ -75,8 +75,7 @@ def watch_training(
     """
     model = _CanaryModel(n_canaries).to(device)
     loss = _CanaryLoss(
-        torch.from_numpy(canary_of).to(device),
-        n_canaries,
+        torch.eye(n_canaries, device=device)[torch.from_numpy(canary_of).to(device)],
         strength=100 * max(spec.max_grad_norm, 0.01),
         factors=torch.ones(len(canary_of)) if factors is None else factors,
     )
@@ -119,8 +118,7 @@ class _CanaryModel(nn.Module):
 class _CanaryLoss:
     """A user's loss falls along its canary's two weights; remembers whose loss was asked for."""
 
-    canary_of: Tensor
-    n_canaries: int
+    directions: Tensor
     strength: float
     factors: Tensor
     asked: list[CodesArray] = field(default_factory=list)
@@ -128,9 +126,8 @@ class _CanaryLoss:
 
     def __call__(self, model: nn.Module, users: Tensor) -> Tensor:
         self.asked.append(users.cpu().numpy())
-        x = nn.functional.one_hot(self.canary_of[users], self.n_canaries).float()
-        factors = self.factors.to(x.device)[users]
-        losses: Tensor = -self.strength * factors * model(x)
+        factors = self.factors.to(users.device)[users]
+        losses: Tensor = -self.strength * factors * model(self.directions[users])
         return losses
 
 

@@ -7,12 +7,14 @@ import pytest
 
 from server.candidates import draw_candidates
 from server.planning import learning_rate, make_plan, mechanisms_of
-from shared.config import PrivacySettings, RunSettings, TrainingSettings
+from shared.config import ModelSettings, PrivacySettings, RunSettings, TrainingSettings
 from shared.privacy.accounting import guarantee
+
+MODEL = ModelSettings(scale=3.0, half_life=120.0)
 
 
 def test_the_planned_releases_meet_the_budget_together() -> None:
-    settings = RunSettings(training=TrainingSettings(rounds=4, local_steps=2))
+    settings = RunSettings(model=MODEL, training=TrainingSettings(rounds=4, local_steps=2))
     mechanisms = mechanisms_of(settings)
     assert {m.name: m.steps for m in mechanisms} == {"dp-sgd": 8, "item-counts": 1}
     found = guarantee(mechanisms, delta=settings.privacy.delta)
@@ -24,7 +26,7 @@ def test_the_planned_releases_meet_the_budget_together() -> None:
 
 
 def test_without_privacy_nothing_is_noisy_and_the_plan_says_so() -> None:
-    settings = RunSettings(privacy=PrivacySettings(epsilon=None))
+    settings = RunSettings(model=MODEL, privacy=PrivacySettings(epsilon=None))
     plan = make_plan(settings, mechanisms_of(settings), n_shops=3, n_trained=10, base_hash="b")
     assert not plan.private
     assert plan.noise_multiplier == plan.counts_noise_multiplier == 0

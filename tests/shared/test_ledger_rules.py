@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import stat
 from dataclasses import replace
 from datetime import timedelta
@@ -303,3 +304,32 @@ def test_mechanisms_without_noise_or_unknown_are_refused(tmp_path) -> None:
     with pytest.raises(PrivacyError, match="not known"):
         ledger.reserve(request(plan=unknown))
     assert spent(ledger.chain).bound == 0.0
+
+
+def test_a_reservation_is_on_the_disk_before_it_is_given(tmp_path, monkeypatch) -> None:
+    ledger = open_ledger(tmp_path)
+    path, synced = tmp_path / "north.jsonl", []
+    real = os.fsync
+
+    def watch(descriptor: int) -> None:
+        real(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, path.stat().st_size))
+
+    monkeypatch.setattr(os, "fsync", watch)
+    ledger.reserve(request(1))
+    assert synced == [(path.stat().st_ino, path.stat().st_size)]
+
+
+def test_a_failed_sync_spends_but_does_not_admit(tmp_path, monkeypatch) -> None:
+    ledger = open_ledger(tmp_path)
+
+    def fails(descriptor: int) -> None:  # noqa: ARG001
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fails)
+        with pytest.raises(PrivacyError, match=r"Input/output error.*nothing is released"):
+            ledger.reserve(request(1))
+    assert ledger.spent().bound > 0
+    with pytest.raises(PrivacyError, match="spent already"):
+        ledger.reserve(request(1))

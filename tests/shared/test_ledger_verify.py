@@ -135,6 +135,20 @@ def test_a_release_that_nobody_paid_for_is_caught_although_it_is_signed(honest) 
     assert "0 are reserved" in verdict_of(resigned(honest, 11, mechanism=quieter), honest).fault
 
 
+def test_lines_of_two_continuations_do_not_mix(tmp_path) -> None:
+    open_ledger(tmp_path / "a").reserve(request(1))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for name, digest in (("a", "1"), ("b", "2")):
+        ledger = Ledger.open(tmp_path / name / "north.jsonl")
+        ledger.commit(ledger.reserve(request(2)), digest * 64)
+    mine, other = (
+        (tmp_path / name / "north.jsonl").read_bytes().splitlines(keepends=True) for name in "ab"
+    )
+    (tmp_path / "north.jsonl").write_bytes(b"".join([*mine[:-1], other[-1]]))
+    fault = verify(tmp_path / "north.jsonl", Evidence()).fault
+    assert "line 4: `previous` is not the hash of the line before" in fault
+
+
 def test_yesterdays_copy_is_caught_by_verify_and_by_the_shop_itself(tmp_path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.reserve(request(1))

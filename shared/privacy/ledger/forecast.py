@@ -28,7 +28,7 @@ def rounds_that_fit(
     if planning == "planned" and chain.filter is None:
         return most_rounds(planned, a_round, epsilon=limits.epsilon, delta=limits.delta)
     try:
-        fixed = after(chain, (), "adaptive").filter
+        fixed = after(chain, a_round, "adaptive").filter
     except PrivacyError:
         return 0
     if fixed is None:

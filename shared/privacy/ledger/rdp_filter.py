@@ -5,9 +5,9 @@ valid stopping rule for them once parameters adapt (https://arxiv.org/abs/2602.0
 one Rényi order is (Feldman and Zrnic, https://arxiv.org/abs/2008.11193, Theorem 4.3): the
 divergences at that order are added, and a release that would pass the budget is refused.
 
-The order is fixed before the first adaptive release, from the budget alone. Letting whichever order
-still fits decide after the fact would need a union bound over the orders, which costs more than a
-fixed order loses: the best order for Gaussian noise depends on epsilon and delta alone.
+The order is fixed before the first adaptive release, from the budget and that release's public
+parameters. Letting whichever order still fits decide after the fact would need a union bound over
+the orders.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from shared.privacy.accounting import check_mechanism
 from shared.privacy.guarantee import Mechanism
 from shared.privacy.ledger.entries import Filter
 
-ORDERS = tuple(1 + 1.15**power for power in range(-20, 45))
-"""Orders from 1.06 to 470, among which a filter's one order is chosen."""
+ORDERS = tuple(1 + 1.05**power for power in range(-60, 127))
+"""Orders from 1.05 to 470, among which a filter's one order is chosen."""
 ACCOUNTANT = "Opacus RDP at one order, as a filter (Feldman and Zrnic 2021)"
 CHECK = "dp-accounting RDP at the same order"
 
 
-def open_filter(*, epsilon: float, delta: float) -> Filter:
-    """Chooses the order that admits most Gaussian noise within (epsilon, delta), and its budget.
+def open_filter(first: Sequence[Mechanism], *, epsilon: float, delta: float) -> Filter:
+    """Chooses the order at which most releases like the first fit into (epsilon, delta).
 
     Args:
+        first: Mechanisms of the first adaptive release; later ones may differ, at some loss.
         epsilon: What adaptive releases may cost together.
         delta: Their share of the lifetime delta.
 
@@ -43,14 +44,16 @@ def open_filter(*, epsilon: float, delta: float) -> Filter:
         PrivacyError: No order leaves anything.
     """
     budgets = {order: epsilon - charge(order, delta) for order in ORDERS}
-    order = max(budgets, key=lambda order: budgets[order] / order)
-    if budgets[order] <= 0:
+    usable = {order: budget for order, budget in budgets.items() if budget > 0}
+    if not usable:
         raise PrivacyError(
             f"epsilon={epsilon:.4g} left for adaptive releases is below "
             f"{min(charge(o, delta) for o in ORDERS):.4g}, what a Rényi filter needs at delta="
             f"{delta:g}; raise the limit in a new ledger"
         )
-    return Filter(order=order, budget=budgets[order])
+    cost = {order: divergence(first, order) for order in usable}
+    order = max(usable, key=lambda order: usable[order] / max(cost[order], 1e-300))
+    return Filter(order=order, budget=usable[order])
 
 
 @lru_cache(maxsize=1024)

@@ -117,7 +117,7 @@ def after(chain: Chain, mechanisms: tuple[Mechanism, ...], planning: Planning) -
         if fixed is None:
             before = spending(planned, (), delta=limits.delta / 2, filter=None)
             left = max(0.0, limits.epsilon - before.bound)
-            fixed = rdp_filter.open_filter(epsilon=left, delta=limits.delta / 2)
+            fixed = rdp_filter.open_filter(mechanisms, epsilon=left, delta=limits.delta / 2)
         adaptive = adaptive + mechanisms
     elif fixed is not None:
         raise PrivacyError(

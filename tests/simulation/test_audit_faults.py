@@ -1,0 +1,127 @@
+"""Faults planted into the code that trains: each is caught by the check that is named for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shared.config import PrivacySettings, RunSettings, TrainingSettings
+from shared.privacy.guarantee import Mechanism
+from shared.privacy.noise import RandomSource
+from simulation.audit.faults import FAULTS, planted
+from simulation.audit.power import measure, measure_false_alarms, measure_one_run, single_release
+from simulation.audit.run import CHECKS, run_audit
+from simulation.audit.subject import Subject
+from simulation.audit.subjects import subject_of_settings
+
+
+def subject(*, rate: float = 0.2) -> Subject:
+    """A sampled plan of a few steps; enough canaries for coarse faults."""
+    settings = RunSettings(
+        training=TrainingSettings(rounds=8, sample_rate=rate),
+        privacy=PrivacySettings(epsilon=8, delta=1e-5),
+    )
+    noise = (Mechanism("dp-sgd", 1.0, rate, 8, 0.01), Mechanism("item-counts", 1.5, 1.0, 1, 1.0))
+    found = subject_of_settings(settings, mechanisms=noise)
+    return replace(found, canaries=20_000, one_run_canaries=1_000)
+
+
+def failed(fault: str, audited: Subject) -> set[str]:
+    with planted(fault):
+        result = run_audit(audited)
+    return {check.name for check in result.checks if not check.passed}
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.2])
+def test_honest_code_passes_every_check(rate: float) -> None:
+    result = run_audit(subject(rate=rate))
+    assert [check.name for check in result.checks] == list(CHECKS)
+    assert result.passed, [c.finding for c in result.checks if not c.passed]
+
+
+CAUGHT = {
+    "noise at a third": {"training-noise", "shop-release", "fresh-noise", "empty-batches"},
+    "noise 5% short": {"shop-release", "fresh-noise", "empty-batches"},
+    "clip norm doubled": {"training-noise", "shop-release"},
+    "tensors clipped alone": {"training-noise"},
+    "noise from a fixed seed": {"secret-noise"},
+    "noise used again": {"fresh-noise"},
+    "shuffled batches": {"poisson"},
+    "batches of one size": {"poisson"},
+    "a step not accounted": {"training-noise", "steps", "poisson"},
+    "empty batches skipped": {"shop-release", "empty-batches"},
+    "non-finite shows": {"non-finite"},
+    "counts noise at a third": {"counts-noise"},
+}
+"""Fault -> checks that must fail; others may, as a fault can show in several ways."""
+
+
+@pytest.mark.parametrize("fault", CAUGHT)
+def test_a_planted_fault_is_caught_by_its_checks(fault: str) -> None:
+    assert failed(fault, subject()) >= CAUGHT[fault]
+
+
+def test_every_fault_is_listed() -> None:
+    assert set(CAUGHT) | {"none", "noise 20% short"} == set(FAULTS)
+
+
+def test_faults_go_when_the_block_ends() -> None:
+    for fault in FAULTS:
+        with planted(fault):
+            pass
+    assert failed("none", subject()) == set()
+
+
+@pytest.mark.parametrize("fault", ["noise at a third", "clip norm doubled"])
+def test_the_test_of_the_curve_alone_catches_coarse_faults(fault: str) -> None:
+    audited = replace(single_release(8.0), canaries=20_000)
+    with planted(fault):
+        result = run_audit(audited, checks=["training-noise"])
+    assert not result.passed
+    assert "noise is short or one user counts for too much" in result.checks[0].finding
+    figures = result.checks[0].figures
+    ratio = figures["measured_noise_multiplier"] / figures["claimed_noise_multiplier"]
+    assert ratio == pytest.approx(1 / 3 if "third" in fault else 1 / 2, rel=0.05)
+
+
+def test_five_percent_short_noise_refutes_the_curve() -> None:
+    assert measure(8.0, "noise 5% short", runs=1).caught == 1
+
+
+def test_a_node_that_draws_from_a_seed_fails() -> None:
+    seeded = replace(subject(), randomness=RandomSource.from_seed)
+    result = run_audit(seeded, checks=["secret-noise"])
+    assert not result.passed
+    assert result.checks[0].figures["repeatable"] is True
+
+
+def test_code_that_raises_has_failed_and_does_not_end_the_audit() -> None:
+    def broken(*context: object) -> RandomSource:
+        raise ZeroDivisionError(f"{context[2]}")
+
+    result = run_audit(replace(subject(), randomness=broken), checks=["steps", "non-finite"])
+    assert [check.passed for check in result.checks] == [False, True]
+    assert result.checks[0].finding == "the audited code raised ZeroDivisionError: steps"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("epsilon", "fault"),
+    [(8.0, "noise 5% short"), (4.0, "noise 5% short"), (1.0, "noise 20% short")],
+)
+def test_power_of_the_curve_test(epsilon: float, fault: str) -> None:
+    assert measure(epsilon, fault, runs=4).caught == 4
+
+
+@pytest.mark.slow
+def test_false_alarms_of_the_curve_test() -> None:
+    assert measure_false_alarms(runs=20).caught <= 1
+
+
+@pytest.mark.slow
+def test_one_run_gives_at_least_one_and_a_half_at_epsilon_four() -> None:
+    low, steinke, seconds = measure_one_run()
+    assert 1.5 < low < 4
+    assert 0.8 < steinke < low
+    assert seconds < 60
