@@ -60,7 +60,7 @@ class ModelSettings(Settings):
     days or 3 ranks."""
     scale: Annotated[float, Field(gt=0)] | None = None
     """Factor on the similarity of profile and item in softmax and score; None for 3 in dated data,
-    where adapters learn to complete baskets, and 10 in order data, where they learn what is next."""
+    where adapters learn to complete baskets, and 10 in order data, what follows."""
 
 
 class TrainingSettings(Settings):

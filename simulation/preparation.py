@@ -21,7 +21,6 @@ from shared.privacy.calibration import check_delta
 from simulation.report.progress import Progress
 from simulation.stored_shops import StoredShops, store_shops
 
-
 DEFAULTS = {"days": (120.0, 3.0), "order": (3.0, 10.0)}
 """Half-life and scale by unit of time; see `docs/decisions/001-what-the-adapter-learns.md`."""
 

@@ -69,6 +69,34 @@ def test_any_changed_byte_is_caught_without_any_evidence(honest, data) -> None:
     assert f"line {line}" in verdict.fault or f"line {line + 1}" in verdict.fault
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b'"digest":"4', b'"digest":"5', "signature is not of the shop's key"),
+        (b'"signature":"', b'"signature":"0', "signature"),
+        (b'"seq":12', b'"seq": 12', "not in canonical form"),
+        (b'{"body"', b'{"body":0,"body"', "not in canonical form"),
+        (b'"clock":null', b'"clock":nul', "is not JSON"),
+    ],
+)
+def test_the_last_line_which_no_hash_covers_is_held_by_its_signature(
+    honest, old, new, message
+) -> None:
+    *lines, last = (honest / "north.jsonl").read_bytes().splitlines(keepends=True)
+    assert old in last
+    fault = verdict_of(b"".join([*lines, last.replace(old, new, 1)]), honest).fault
+    assert fault.startswith("line 12")
+    assert message in fault
+
+
+def test_a_line_signed_by_another_key_is_caught(honest) -> None:
+    *lines, last = (honest / "north.jsonl").read_bytes().splitlines(keepends=True)
+    fields = json.loads(last)
+    fields["signature"] = SigningKey.generate().sign(signed_bytes(fields))
+    forged = b"".join([*lines, canonical(fields) + b"\n"])
+    assert "signature is not of the shop's key" in verdict_of(forged, honest).fault
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_removed_or_swapped_lines_are_caught_without_any_evidence(honest, data) -> None:
