@@ -132,6 +132,7 @@ def test_the_folder_holds_no_raw_data_when_the_run_has_ended(
     }
 
 
+@pytest.mark.slow
 def test_same_seed_same_result_and_another_seed_another(world: Path, tmp_path: Path) -> None:
     adapters = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
@@ -142,6 +143,7 @@ def test_same_seed_same_result_and_another_seed_another(world: Path, tmp_path: P
     assert adapters[0] != adapters[2]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_adapter(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +176,7 @@ def test_an_interrupted_run_goes_on_to_the_same_adapter(
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_a_sweep_writes_a_report_for_each_run_and_one_page(world: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     result = run(*options(world), "--epsilon", "2,none", "--seeds", "2", "--out", str(out))
@@ -192,6 +195,7 @@ def test_a_sweep_writes_a_report_for_each_run_and_one_page(world: Path, tmp_path
     assert (out / "sweep.html").exists()
 
 
+@pytest.mark.slow
 def test_poisson_sampling_uses_the_prv_accountant(world: Path, tmp_path: Path) -> None:
     out = tmp_path / "poisson"
     arguments = ["--sample-rate", "0.5", "--local-steps", "2", "--out", str(out), "--json"]
@@ -204,6 +208,7 @@ def test_poisson_sampling_uses_the_prv_accountant(world: Path, tmp_path: Path) -
     assert shop["epsilon"] == pytest.approx(shop["epsilon_check"], abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", ["average", "fedsvd"])
 def test_other_aggregations_train(world: Path, tmp_path: Path, aggregation: str) -> None:
     out = tmp_path / aggregation
@@ -213,6 +218,7 @@ def test_other_aggregations_train(world: Path, tmp_path: Path, aggregation: str)
     assert [r["replies"] for r in rounds] == [3, 3, 3, 3]
 
 
+@pytest.mark.slow
 def test_layers_of_the_encoder_train_by_configuration(world: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep"
     sets = ["--set", "training.examples_per_user=2", "--set", "training.max_context=4"]
