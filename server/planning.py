@@ -7,10 +7,7 @@ import math
 from shared.config import RunSettings
 from shared.plan import Plan
 from shared.privacy.calibration import calibrate
-from shared.privacy.guarantee import Mechanism
-
-COUNTS_MAX_NORM = 1.0
-"""L2 norm of one user's row in the item counts."""
+from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism
 
 
 def mechanisms_of(settings: RunSettings) -> tuple[Mechanism, ...]:

@@ -21,7 +21,7 @@ from simulation.report.schema import Report
 from simulation.report.write import write_file
 from simulation.run_folder import RunFolder, open_run_folder
 from simulation.training import Trained, global_model, train_global
-from simulation.write_run import write_run
+from simulation.write_run import LEDGERS, write_run
 
 CONTROL = "control"
 """Name of the model that is trained without privacy, for the row `fused-non-private`."""
@@ -97,7 +97,7 @@ def run_simulation(
                 seconds=progress.seconds,
                 peak_rss_mb=memory.peak_mb,
             )
-        path = folder if len(variants) == 1 else folder / variant.name
+        path = run.of(variant.name, single=len(variants) == 1)
         labels = (variant.name, CONTROL)
         model = trained[variant.name]
         reports.append(write_run(path, report, prepared, model, result, labels=labels))
@@ -140,6 +140,7 @@ def _train_all(
                 prepared,
                 settings,
                 checkpoints=run.state / name,
+                ledgers=run.of(name, single=len(variants) == 1) / LEDGERS,
                 workers=workers,
                 on_round=moved,
             )

@@ -31,6 +31,10 @@ class RunFolder:
         """What a resumption needs; removed when the run has ended."""
         return self.path / STATE
 
+    def of(self, variant: str, *, single: bool) -> Path:
+        """Returns the folder of a variant: the run folder itself where there is only one."""
+        return self.path if single else self.path / variant
+
     def finish(self) -> None:
         """Removes what only an interrupted run needs."""
         shutil.rmtree(self.state, ignore_errors=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from client.accounted_node import AccountedSource
+from client.node import NodeSource
 from server.candidates import draw_candidates
 from server.federation import Federation, FederationResult, RoundInfo
 from server.planning import make_plan, mechanisms_of
@@ -21,6 +23,7 @@ from shared.model.projection import project_profiles, projection_matrix
 from shared.plan import Plan
 from shared.privacy.accounting import guarantee
 from shared.privacy.guarantee import Guarantee
+from shared.privacy.ledger.entries import Limits
 from simulation.engines import run_federation
 from simulation.evaluation.shop import GlobalModel
 from simulation.preparation import Prepared
@@ -50,6 +53,7 @@ def train_global(
     settings: RunSettings,
     *,
     checkpoints: Path,
+    ledgers: Path | None = None,
     workers: int,
     on_round: Callable[[RoundInfo], None],
 ) -> Trained:
@@ -59,6 +63,7 @@ def train_global(
         prepared: Data and base.
         settings: With the epsilon and seed of this run.
         checkpoints: Folder for a file a round.
+        ledgers: Folder for the shops' ledgers, where the run is private; None keeps none.
         workers: Shops that train at once.
         on_round: Called after each round.
 
@@ -89,7 +94,7 @@ def train_global(
     result = run_federation(
         settings.engine,
         federation,
-        prepared.source,
+        _accounted(prepared, settings, ledgers),
         num_shops=prepared.n_shops,
         workers=workers,
         gpus_per_shop=1.0 / workers if prepared.device.type == "cuda" else 0.0,
@@ -100,6 +105,20 @@ def train_global(
         guarantee=guarantee(mechanisms, delta=settings.privacy.delta) if mechanisms else None,
         result=result,
         popularity=None if result.counts is None else popularity.estimate(result.counts),
+    )
+
+
+def _accounted(prepared: Prepared, settings: RunSettings, ledgers: Path | None) -> NodeSource:
+    """Puts a ledger in front of every shop of a private run."""
+    privacy = settings.privacy
+    if ledgers is None or privacy.epsilon is None:
+        return prepared.source
+    return AccountedSource(
+        prepared.source,
+        ledgers,
+        Limits(epsilon=privacy.epsilon, delta=privacy.delta),
+        repeatable=True,
+        planning="planned",
     )
 
 

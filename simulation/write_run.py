@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from shared.model.adapter_saving import save_adapter
+from shared.privacy.ledger.finish import finish_run
 from shared.storage import writing
 from simulation.build_report import method_names
 from simulation.evaluation.evaluate import EvaluationResult, ranking_table, user_table
@@ -16,6 +17,9 @@ from simulation.report.schema import Report
 from simulation.report.tensorboard import write_events
 from simulation.report.write import write_file
 from simulation.training import Trained
+
+LEDGERS = "ledgers"
+"""Folder of the shops' ledgers in a run folder."""
 
 
 def write_run(
@@ -58,6 +62,15 @@ def write_run(
         repeatable=True,
         replace=True,
     )
+    if trained.guarantee is not None:
+        files["ledgers"] = f"{LEDGERS}/"
+        finish_run(
+            path / LEDGERS,
+            run=trained.plan.digest()[:16],
+            adapter=path / "adapter" / "adapter_model.safetensors",
+            folder=path,
+            server_key=path / LEDGERS / "keys" / "server.key",
+        )
     _write_table(path / "users.parquet", user_table(result, prepared.dataset), names)
     files["metrics of each user"] = "users.parquet"
     if prepared.settings.evaluation.save_rankings:

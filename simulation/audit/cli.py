@@ -21,7 +21,7 @@ OPTIONS = {
 
 
 @click.command(context_settings={"show_default": True})
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=click.Path(path_type=Path), metavar="[RUN|LEDGER]")
 @click.option("--epsilon", type=float, help="Total epsilon of a shop.")
 @click.option("--delta", type=float, help="Total delta of a shop.")
 @click.option("--sample-rate", type=float, help="Poisson rate of a user a step; 1: full batch.")
@@ -43,21 +43,21 @@ def audit(
 ) -> None:
     """Test the privacy of the installed code, and of what a RUN recorded.
 
-    RUN is a run folder or its report.json; its plan is tested with the noise that it recorded.
-    Without it, the default plan is tested. An option changes the plan, and its noise is found anew.
-    Exit code 1 if a check fails.
+    RUN is a run folder or its report.json, LEDGER a ledger or a folder of them; the plan is tested
+    with the noise that was recorded. Without it, the default plan is tested. An option changes the
+    plan, and its noise is found anew. Exit code 1 if a check fails.
     """
     from rich.console import Console
 
     from shared.device import resolve_device
     from simulation.audit.page import print_audit, write_audit
     from simulation.audit.run import CHECKS, run_audit
-    from simulation.audit.subjects import subject_of_run, subject_of_settings
+    from simulation.audit.subjects import subject_of_path, subject_of_settings
 
     options = {OPTIONS[name]: value for name, value in given.items() if value is not None}
     where = resolve_device(device)
     if run is not None:
-        subject = subject_of_run(run, changes=options, device=where)
+        subject = subject_of_path(run, changes=options, device=where)
     else:
         settings = load_settings(file=None, environment=os.environ, options=options)
         subject = subject_of_settings(settings, device=where)

@@ -2,46 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import norm
 
 from simulation.report.plots import ACCENT, INK, MUTED, WARN, inline_figure, inline_svg
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Figures = Mapping[str, Any]
+RATES = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
+"""Error rates that are labelled; the first and the last are the ends of the axes."""
 
 
 def curve_plot(figures: Figures, *, name: str) -> str:
     """Draws the two errors of an attacker: measured, and the least that the claim allows.
 
-    A measured point below the claimed curve, by more than its bounds, refutes the claim.
+    Both axes are in deviations of a normal distribution, where a Gaussian claim is a straight line
+    and missing noise moves the measured one towards the lower left corner.
 
     Args:
         figures: Of a check of noise.
         name: Unique name of the plot in its page.
     """
     curve, chosen = figures["curve"], figures["chosen"]
-    positive = np.linspace(0.0, 1.0, 201)
-    with inline_figure(height=3.1) as (figure, axes):
-        axes.plot(positive, 1 - positive, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
-        claimed = norm.cdf(norm.isf(positive) - figures["mu"])
-        axes.plot(positive, claimed, color=INK, linewidth=1.4)
-        axes.fill_between(positive, claimed, color=INK, alpha=0.06, linewidth=0)
-        axes.plot(curve["false_positive"], curve["false_negative"], color=ACCENT, linewidth=1.6)
-        colour = WARN if figures["rejected"] else ACCENT
-        place = (chosen["false_positive"], chosen["false_negative"])
-        high = (chosen["false_positive_high"], chosen["false_negative_high"])
+    colour = WARN if figures["rejected"] else ACCENT
+    ends = _deviations([RATES[0], RATES[-1]])
+    with inline_figure(height=3.4) as (figure, axes):
+        claimed = -ends - figures["mu"]
+        axes.plot(ends, -ends, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.fill_between(ends, claimed, ends[0], color=INK, alpha=0.06, linewidth=0)
+        rates = (_deviations(curve[key]) for key in ("false_positive", "false_negative"))
+        axes.plot(*rates, color=colour, linewidth=1.8)
+        axes.plot(ends, claimed, color=INK, linewidth=1.0)
+        place = _deviations([chosen["false_positive"], chosen["false_negative"]])
+        high = _deviations([chosen["false_positive_high"], chosen["false_negative_high"]])
         axes.plot([place[0], high[0]], [place[1], high[1]], color=colour, linewidth=1.3)
-        axes.plot(*place, "o", color=colour, markersize=4.2, markeredgewidth=0)
-        axes.text(0.62, 0.42, "no signal", color=MUTED, size=8)
-        axes.text(0.03, 0.03, "not allowed by the claim", color=INK, size=8)
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
-        axes.set_xlabel("false positive rate")
-        axes.set_ylabel("false negative rate")
+        axes.plot(place[0], place[1], "o", color=colour, markersize=4.2, markeredgewidth=0)
+        axes.text(0.1, 0.3, "no signal", color=MUTED, size=8)
+        axes.text(ends[0] + 0.1, ends[0] + 0.12, "not allowed by the claim", color=INK, size=8)
+        _rate_axes(axes, ends)
         return inline_svg(figure, name=name)
+
+
+def _deviations(rates: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Turns rates into deviations; none is infinite."""
+    return np.asarray(norm.ppf(np.clip(rates, 1e-6, 1 - 1e-6)), dtype=np.float64)
+
+
+def _rate_axes(axes: Axes, ends: npt.NDArray[np.float64]) -> None:
+    """Labels deviations with the rates that they stand for."""
+    labels, places = [f"{rate:g}" for rate in RATES], _deviations(RATES)
+    axes.set_xlim(ends[0], ends[1])
+    axes.set_ylim(ends[0], ends[1])
+    axes.set_xticks(places, labels)
+    axes.set_yticks(places, labels)
+    axes.set_xlabel("false positive rate")
+    axes.set_ylabel("false negative rate")
 
 
 def bounds_plot(figures: Figures, *, name: str) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.errors import PrivacyError
-from shared.privacy.accounting import epsilon_pair, require_agreement
-from shared.privacy.guarantee import Mechanism
+from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism
+from shared.privacy.ledger.entries import Filter
+from shared.privacy.ledger.shop_files import find_ledgers
+from shared.privacy.ledger.spending import spending as compose
+from shared.privacy.ledger.status import read_ledger
 from simulation.audit.result import Finding
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ class ShopRecord:
         accountant: Recorded accountant.
         released: What left the shop by other evidence (rounds that took place, messages that were
             accepted); empty where there is none.
+        adaptive: What of it may depend on results, and is not in `mechanisms`.
+        filter: Rényi filter of `adaptive`; None where there is none.
     """
 
     shop: str
@@ -39,6 +45,8 @@ class ShopRecord:
     epsilon: float
     accountant: str
     released: tuple[Mechanism, ...] = ()
+    adaptive: tuple[Mechanism, ...] = ()
+    filter: Filter | None = None
 
 
 def records_of_report(report: Report) -> tuple[ShopRecord, ...]:
@@ -60,7 +68,8 @@ def records_of_report(report: Report) -> tuple[ShopRecord, ...]:
         paid = tuple(Mechanism(**entry.model_dump()) for entry in privacy.mechanisms)
         if report.settings.privacy.counts_share > 0:
             noise = [m.noise_multiplier for m in paid if m.name == "item-counts"]
-            released.append(Mechanism("item-counts", min(noise, default=0.0), 1.0, 1, 1.0))
+            counts = Mechanism("item-counts", min(noise, default=0.0), 1.0, 1, COUNTS_MAX_NORM)
+            released.append(counts)
         records.append(
             ShopRecord(
                 shop=shop,
@@ -72,6 +81,34 @@ def records_of_report(report: Report) -> tuple[ShopRecord, ...]:
             )
         )
     return tuple(records)
+
+
+def records_of_ledgers(path: Path) -> tuple[ShopRecord, ...]:
+    """Reads a ledger, or all of a folder: one record a reservation, as each states an epsilon.
+
+    Raises:
+        PrivacyError: There is no ledger, or one cannot be read.
+    """
+    return tuple(record for ledger in find_ledgers(path) for record in _records(ledger))
+
+
+def _records(ledger: Path) -> Iterator[ShopRecord]:
+    chain, _ = read_ledger(ledger)
+    paid: dict[str, tuple[Mechanism, ...]] = {"planned": (), "adaptive": ()}
+    last = max(chain.reservations, default=0)
+    for seq, reserved in sorted(chain.reservations.items()):
+        body = reserved.body
+        paid[body.planning] += body.mechanisms
+        yield ShopRecord(
+            shop=f"{chain.start.shop} (ledger, line {seq})",
+            mechanisms=paid["planned"],
+            delta=body.delta,
+            epsilon=body.epsilon,
+            accountant=body.accountant,
+            released=tuple(b.mechanism for b in chain.bodies.values()) if seq == last else (),
+            adaptive=paid["adaptive"],
+            filter=body.filter,
+        )
 
 
 def check_records(records: Sequence[ShopRecord]) -> Finding:
@@ -96,21 +133,21 @@ def check_records(records: Sequence[ShopRecord]) -> Finding:
         more = f" (and {len(faults) - NAMED} more)" if len(faults) > NAMED else ""
         return Finding(False, "; ".join(named) + more, figures)
     largest = max(record.epsilon for record in records)
-    text = f"{len(records)} shops agree with both accountants; the largest epsilon is {largest:.4g}"
+    text = f"right by two accountants: {len(records)}; the largest epsilon is {largest:.4g}"
     return Finding(True, text, figures)
 
 
 def _recompute(record: ShopRecord) -> tuple[float, float]:
-    epsilon, check = epsilon_pair(record.mechanisms, record.delta)
+    spending = compose(record.mechanisms, record.adaptive, delta=record.delta, filter=record.filter)
+    epsilon = spending.epsilon
     if not math.isfinite(epsilon):
         raise PrivacyError("noise_multiplier=0 of a release gives no guarantee; record none")
-    require_agreement(epsilon, check, "dp-accounting PLD")
     if not abs(record.epsilon - epsilon) <= 0.005 + 0.005 * epsilon:
         raise PrivacyError(
             f"recorded epsilon={record.epsilon:.5g} ({record.accountant}) must be "
             f"{epsilon:.5g} within 0.005 + 0.5%; correct the record"
         )
-    return epsilon, check
+    return epsilon, spending.epsilon_check
 
 
 def _compare(record: ShopRecord) -> None:
@@ -120,7 +157,7 @@ def _compare(record: ShopRecord) -> None:
         PrivacyError: A mechanism or steps are missing, or the record claims more noise.
     """
     released = _by_name(record.released)
-    paid = _by_name(record.mechanisms)
+    paid = _by_name((*record.mechanisms, *record.adaptive))
     for name, done in released.items():
         if name not in paid:
             raise PrivacyError(f"{name} was released and is not in the record; account for it")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
+
+import torch
 
 from shared.errors import ConfigError, PrivacyError
 from shared.privacy.accounting import epsilon_pair
@@ -73,10 +76,11 @@ def run_audit(
         )
     epsilon, _ = epsilon_pair(subject.mechanisms, subject.delta)
     done = []
-    for number, name in enumerate(n for n in CHECKS if n in checks):
-        if progress is not None:
-            progress(CHECKS[name][0], number, len(set(checks)))
-        done.append(_run(name, subject))
+    with _one_thread():
+        for number, name in enumerate(n for n in CHECKS if n in checks):
+            if progress is not None:
+                progress(CHECKS[name][0], number, len(set(checks)))
+            done.append(_run(name, subject))
     return AuditResult(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         fedprofile_version=metadata.version("fedprofile"),
@@ -85,6 +89,17 @@ def run_audit(
         mechanisms=subject.mechanisms,
         checks=tuple(done),
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The steps are small: threads would only wait for each other, for long on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _run(name: str, subject: Subject) -> Check:

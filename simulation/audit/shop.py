@@ -20,7 +20,7 @@ from shared.privacy.noise import RandomSource
 from simulation.audit.result import Finding
 from simulation.audit.subject import Subject
 
-DIM, ITEMS, UPDATES = 32, 64, 48
+DIM, ITEMS, UPDATES = 32, 64, 24
 ALARM = 1e-6
 """Probability that a check of the noise itself fails on honest code."""
 SETTINGS = ModelSettings(dim=DIM, rank=16, alpha=16.0, target_modules=("profile_projection",))

@@ -9,7 +9,7 @@ import torch
 
 from client.shop_node import RandomFactory
 from shared.plan import Plan
-from shared.privacy.guarantee import Mechanism
+from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism
 from shared.privacy.noise import RandomSource
 from simulation.audit.records import ShopRecord
 
@@ -62,7 +62,8 @@ class Subject:
         """What the plan claims of its item counts, None if it releases none."""
         if not self.plan.counts_release:
             return None
-        return Mechanism("item-counts", self.plan.counts_noise_multiplier, 1.0, 1, 1.0)
+        noise = self.plan.counts_noise_multiplier
+        return Mechanism("item-counts", noise, 1.0, 1, COUNTS_MAX_NORM)
 
     @property
     def mechanisms(self) -> tuple[Mechanism, ...]:

@@ -15,9 +15,13 @@ from shared.config import RunSettings
 from shared.errors import DataError, PrivacyError
 from shared.privacy.guarantee import Mechanism
 from shared.settings_sources import check_settings
-from simulation.audit.records import ShopRecord, records_of_report
+from simulation.audit.records import ShopRecord, records_of_ledgers, records_of_report
 from simulation.audit.subject import Subject
+from simulation.preparation import resolve
 from simulation.report.schema import Report
+
+LEDGERS = "ledgers"
+"""Folder of a run with one ledger a shop."""
 
 
 def subject_of_settings(
@@ -42,9 +46,9 @@ def subject_of_settings(
         raise PrivacyError(
             "epsilon=none leaves nothing to audit; audit a private run or set --epsilon"
         )
-    model = settings.model
+    model = resolve(settings.model, "days")
     plan = make_plan(
-        settings,
+        settings.model_copy(update={"model": model}),
         mechanisms or mechanisms_of(settings),
         n_shops=max(1, len(records)),
         n_trained=model.rank * model.dim,
@@ -55,6 +59,43 @@ def subject_of_settings(
         delta=settings.privacy.delta,
         records=records,
         device=device or torch.device("cpu"),
+    )
+
+
+def subject_of_path(
+    path: Path, *, changes: Mapping[str, Any] | None = None, device: torch.device | None = None
+) -> Subject:
+    """Builds the plan and the records of a run folder, its `report.json`, or of ledgers.
+
+    Same arguments and errors as `subject_of_run`.
+
+    Raises:
+        PrivacyError: Also if there is no ledger, or it reserves no training.
+    """
+    if path.suffix == ".json" or (path / "report.json").is_file():
+        return subject_of_run(path, changes=changes, device=device)
+    records = records_of_ledgers(path)
+    paid = next((r for r in records if any(m.name == "dp-sgd" for m in r.mechanisms)), None)
+    if paid is None:
+        raise PrivacyError(
+            f"{path}: no reservation is for training planned in advance, so there is no plan to "
+            "test; name a run folder, or test a plan with --epsilon"
+        )
+    training = next(m for m in paid.mechanisms if m.name == "dp-sgd")
+    counts = any(m.name == "item-counts" for m in paid.mechanisms)
+    settings = {
+        "training.rounds": min(training.steps, 10_000),
+        "training.sample_rate": training.sample_rate,
+        "training.max_grad_norm": training.max_norm,
+        "privacy.delta": paid.delta,
+        "privacy.counts_share": 0.1 if counts else 0.0,
+        **(changes or {}),
+    }
+    return subject_of_settings(
+        check_settings(_changed(RunSettings().model_dump(), settings)),
+        mechanisms=() if changes else paid.mechanisms,
+        records=records,
+        device=device,
     )
 
 
@@ -76,6 +117,9 @@ def subject_of_run(
     """
     report = _read_report(path / "report.json" if path.is_dir() else path)
     records = records_of_report(report)
+    ledgers = path / LEDGERS
+    if ledgers.is_dir():
+        records += records_of_ledgers(ledgers)
     mechanisms = records[0].mechanisms if records and not changes else ()
     settings = check_settings(_changed(report.settings.model_dump(), changes or {}))
     return subject_of_settings(settings, mechanisms=mechanisms, records=records, device=device)

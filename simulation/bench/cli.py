@@ -9,6 +9,7 @@ import click
 from shared.environment import capture
 from simulation.bench.dp_step import overhead
 from simulation.bench.figures import Figure, page
+from simulation.bench.ledger_figures import ledger_figures
 from simulation.bench.runs import default_simulation, many_shops
 from simulation.report.write import write_file
 
@@ -20,7 +21,12 @@ def dp_step() -> list[Figure]:
     return [Figure("DP step against the same step without privacy", ratio, 1.15, "times", note)]
 
 
-PARTS = {"simulation": default_simulation, "dp-step": dp_step, "many-shops": many_shops}
+PARTS = {
+    "simulation": default_simulation,
+    "dp-step": dp_step,
+    "many-shops": many_shops,
+    "ledger": ledger_figures,
+}
 
 
 @click.command()

@@ -209,6 +209,7 @@ def test_a_file_that_may_not_grow_is_refused_and_keeps_its_lines(tmp_path) -> No
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
+    assert ledger.torn == ()
     ledger.reserve(request(2, plan=LONG))
     assert drawn(path) == [1, 2]
     assert verify_all(tmp_path, Sources())[0].ok

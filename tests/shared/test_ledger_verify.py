@@ -14,6 +14,7 @@ from shared.errors import PrivacyError
 from shared.privacy.ledger.digests import digest_arrays
 from shared.privacy.ledger.entries import canonical, line_hash, signed_bytes
 from shared.privacy.ledger.evidence import Sources, verify_all
+from shared.privacy.ledger.finish import finish_run
 from shared.privacy.ledger.keys import SigningKey
 from shared.privacy.ledger.ledger import Ledger
 from shared.privacy.ledger.receipts import keep_receipts, sign_head
@@ -131,7 +132,8 @@ def resigned(folder: Path, number: int, **body: object) -> bytes:
     """Rewrites a line and all after it with the shop's own key."""
     key = SigningKey.load(folder / "keys" / "north.key")
     lines = [json.loads(line) for line in (folder / "north.jsonl").read_bytes().splitlines()]
-    lines[number]["body"] |= body
+    changed = lines[number] if "time" in body else lines[number]["body"]
+    changed |= body
     written: list[bytes] = []
     for fields in lines:
         if written:
@@ -154,6 +156,60 @@ def test_history_rewritten_with_the_shops_own_key_is_caught_by_countersignature_
         Sources(receipts=honest.parent / "receipts.jsonl"),
     )
     assert "line 12 is not the one that the server signed" in verdict.fault
+
+
+def test_time_that_goes_back_and_a_filter_that_grows_are_caught_although_they_are_signed(
+    tmp_path,
+) -> None:
+    ledger, path = open_ledger(tmp_path), tmp_path / "north.jsonl"
+    full_run(ledger, rounds=1)
+    ledger.reserve(request(1, run="adaptive"))
+    ledger.reserve(request(2, run="adaptive"))
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    number = max(i for i, line in enumerate(lines) if line["body"]["kind"] == "reservation")
+    wider = {**lines[number]["body"]["filter"], "budget": 99.0}
+    earlier = resigned(tmp_path, 3, time="2020-01-01T00:00:00Z")
+    path.write_bytes(resigned(tmp_path, number, filter=wider))
+    assert "whose filter is fixed" in verify(path, Evidence()).fault
+    path.write_bytes(earlier)
+    assert "must not be before" in verify(path, Evidence()).fault
+
+
+def test_a_rotation_to_a_key_that_its_owner_does_not_hold_is_caught(tmp_path) -> None:
+    ledger = open_ledger(tmp_path)
+    old = SigningKey.load(tmp_path / "keys" / "north.key")
+    ledger.rotate_key()
+    *lines, last = (tmp_path / "north.jsonl").read_bytes().splitlines(keepends=True)
+    fields = json.loads(last)
+    fields["body"]["public_key"] = SigningKey.generate().public
+    fields["signature"] = old.sign(signed_bytes(fields))
+    (tmp_path / "north.jsonl").write_bytes(b"".join([*lines, canonical(fields) + b"\n"]))
+    assert "did not sign for itself" in verify(tmp_path / "north.jsonl", Evidence()).fault
+
+
+def test_the_end_of_a_run_is_recorded_and_countersigned_in_every_ledger(tmp_path) -> None:
+    ledgers, adapter = tmp_path / "ledgers", tmp_path / "adapter_model.safetensors"
+    adapter.write_bytes(b"weights")
+    for name in ("north", "south"):
+        full_run(open_ledger(ledgers, name))
+    for _ in range(2):
+        receipts = finish_run(
+            ledgers,
+            run="r1",
+            adapter=adapter,
+            folder=tmp_path,
+            server_key=tmp_path / "server.key",
+        )
+    assert [receipt.shop for receipt in receipts] == ["north", "south"]
+    chain, _ = read_ledger(ledgers / "north.jsonl")
+    assert [body.file for body in chain.adapters] == ["adapter_model.safetensors"]
+    assert chain.countersigned == [12, 13]
+    kept = Sources(receipts=tmp_path / "receipts.jsonl")
+    assert [verdict.ok for verdict in verify_all(ledgers, kept)] == [True, True]
+    shutil.rmtree(ledgers / "keys")
+    lines = (ledgers / "north.jsonl").read_bytes().splitlines(keepends=True)
+    (ledgers / "north.jsonl").write_bytes(b"".join(lines[:12]))
+    assert "which the server signed" in verify_all(ledgers, kept)[0].fault
 
 
 def test_a_release_that_nobody_paid_for_is_caught_although_it_is_signed(honest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -24,16 +25,16 @@ def subject(*, rate: float = 0.2) -> Subject:
     )
     noise = (Mechanism("dp-sgd", 1.0, rate, 8, 0.01), Mechanism("item-counts", 1.5, 1.0, 1, 1.0))
     found = subject_of_settings(settings, mechanisms=noise)
-    return replace(found, canaries=20_000, one_run_canaries=1_000)
+    return replace(found, canaries=6_000, one_run_canaries=500)
 
 
-def failed(fault: str, audited: Subject) -> set[str]:
+def failed(fault: str, audited: Subject, checks: Collection[str] = tuple(CHECKS)) -> set[str]:
     with planted(fault):
-        result = run_audit(audited)
+        result = run_audit(audited, checks=checks)
     return {check.name for check in result.checks if not check.passed}
 
 
-@pytest.mark.parametrize("rate", [1.0, 0.2])
+@pytest.mark.parametrize("rate", [pytest.param(1.0, marks=pytest.mark.slow), 0.2])
 def test_honest_code_passes_every_check(rate: float) -> None:
     result = run_audit(subject(rate=rate))
     assert [check.name for check in result.checks] == list(CHECKS)
@@ -55,11 +56,14 @@ CAUGHT = {
     "counts noise at a third": {"counts-noise"},
 }
 """Fault -> checks that must fail; others may, as a fault can show in several ways."""
+UNTOUCHED = {"accounts", "secret-noise", "non-finite"}
+"""Checks that no other fault than their own may fail."""
 
 
 @pytest.mark.parametrize("fault", CAUGHT)
 def test_a_planted_fault_is_caught_by_its_checks(fault: str) -> None:
-    assert failed(fault, subject()) >= CAUGHT[fault]
+    checks = CAUGHT[fault] | UNTOUCHED
+    assert failed(fault, subject(), checks) == CAUGHT[fault]
 
 
 def test_every_fault_is_listed() -> None:
@@ -70,19 +74,19 @@ def test_faults_go_when_the_block_ends() -> None:
     for fault in FAULTS:
         with planted(fault):
             pass
-    assert failed("none", subject()) == set()
+    assert failed("none", subject(), ["steps", "poisson", "secret-noise"]) == set()
 
 
 @pytest.mark.parametrize("fault", ["noise at a third", "clip norm doubled"])
 def test_the_test_of_the_curve_alone_catches_coarse_faults(fault: str) -> None:
-    audited = replace(single_release(8.0), canaries=20_000)
+    audited = replace(single_release(8.0), canaries=10_000)
     with planted(fault):
         result = run_audit(audited, checks=["training-noise"])
     assert not result.passed
     assert "noise is short or one user counts for too much" in result.checks[0].finding
     figures = result.checks[0].figures
     ratio = figures["measured_noise_multiplier"] / figures["claimed_noise_multiplier"]
-    assert ratio == pytest.approx(1 / 3 if "third" in fault else 1 / 2, rel=0.05)
+    assert ratio == pytest.approx(1 / 3 if "third" in fault else 1 / 2, rel=0.15)
 
 
 def test_five_percent_short_noise_refutes_the_curve() -> None:

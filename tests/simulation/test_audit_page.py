@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from shared.errors import ConfigError, DataError, FedprofileError, PrivacyError
 from simulation.audit.cli import audit
 from simulation.audit.faults import planted
 from simulation.audit.page import audit_html, headline
+from simulation.audit.power import single_release
 from simulation.audit.run import run_audit
 from simulation.audit.subjects import subject_of_run, subject_of_settings
 
@@ -39,7 +41,7 @@ def test_a_run_is_audited_with_the_noise_that_it_recorded(tmp_path: Path) -> Non
     assert content["passed"] is True
     assert [check["name"] for check in content["checks"]] == ["accounts", "one-run", "steps"]
     assert content["mechanisms"][0]["noise_multiplier"] == 1.79
-    assert content["checks"][0]["finding"].startswith("3 shops agree")
+    assert content["checks"][0]["finding"].startswith("right by two accountants: 3;")
     assert content["epsilon"] == pytest.approx(7.997, abs=0.02)
 
 
@@ -66,11 +68,11 @@ def test_options_change_the_plan(tmp_path: Path) -> None:
 
 
 def test_the_page_says_what_failed_and_loads_nothing() -> None:
-    subject = subject_of_settings(RunSettings())
-    with planted("clip norm doubled"):
+    subject = replace(single_release(8.0), canaries=5_000, one_run_canaries=500)
+    with planted("noise at a third"):
         result = run_audit(subject, checks=["training-noise", "one-run", "steps"])
     page = audit_html(result)
-    assert headline(result) == "1 of 3 checks failed: training-noise"
+    assert "of 3 checks failed: training-noise" in headline(result)
     assert f"<h1>{headline(result)}.</h1>" in page
     assert page.count("<svg") == 2
     assert "http" not in page.replace("http-equiv", "")
@@ -78,11 +80,9 @@ def test_the_page_says_what_failed_and_loads_nothing() -> None:
 
 
 def test_the_page_of_a_check_that_raised_is_still_written() -> None:
-    subject = subject_of_settings(RunSettings())
-    broken = subject_of_settings(RunSettings()).plan.model_copy(update={"physical_batch": 0})
-    result = run_audit(
-        type(subject)(plan=broken, delta=subject.delta), checks=["training-noise", "steps"]
-    )
+    subject = single_release(8.0)
+    broken = subject.plan.model_copy(update={"physical_batch": 0})
+    result = run_audit(replace(subject, plan=broken), checks=["steps", "one-run"])
     assert not result.check("steps").passed  # type: ignore[union-attr]
     assert "the audited code raised" in audit_html(result)
 
@@ -104,13 +104,14 @@ def test_what_is_no_report_is_refused(tmp_path: Path, content: str | None, text:
         subject_of_run(tmp_path)
 
 
-def test_what_cannot_be_audited_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_audited_is_refused() -> None:
     with pytest.raises(PrivacyError, match="epsilon=none leaves nothing to audit"):
         subject_of_settings(RunSettings(privacy=PrivacySettings(epsilon=None)))
     with pytest.raises(ConfigError, match="check=nose is not one of accounts, "):
         run_audit(subject_of_settings(RunSettings()), checks=["nose"])
     for option in (("--epsilon", "0"), ("--delta", "1"), ("--rounds", "0")):
         assert isinstance(call(*option).exception, FedprofileError)
-    plan = subject_of_settings(RunSettings()).plan.model_copy(update={"noise_multiplier": 0.0})
+    subject = single_release(8.0)
+    silent = subject.plan.model_copy(update={"noise_multiplier": 0.0})
     with pytest.raises(PrivacyError, match="noise_multiplier=0 must be above 0"):
-        run_audit(type(subject_of_settings(RunSettings()))(plan=plan, delta=1e-5))
+        run_audit(replace(subject, plan=silent))

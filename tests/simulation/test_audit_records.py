@@ -22,7 +22,7 @@ def record(**changes: Any) -> ShopRecord:
 def test_a_right_record_passes() -> None:
     finding = check_records([record(), record(shop="b", released=())])
     assert finding.passed
-    assert finding.text.startswith("2 shops agree")
+    assert finding.text.startswith("right by two accountants: 2;")
     assert finding.figures["recomputed"]["a"][0] == pytest.approx(7.997, abs=0.02)
 
 

@@ -44,9 +44,9 @@ def test_honest_samples_are_rejected_less_than_the_confidence_allows(mu: float) 
     rng = np.random.default_rng(2)
     alarms = sum(
         reject_claim(rng.normal(0, 1, 2_000), rng.normal(mu, 1, 2_000), mu=mu).rejected
-        for _ in range(150)
+        for _ in range(60)
     )
-    assert alarms <= 3  # 2% of 150
+    assert alarms <= 2
 
 
 @pytest.mark.parametrize(("mu", "short"), [(0.5, 0.8), (1.2, 0.94), (2.0, 0.95)])
@@ -125,14 +125,14 @@ def test_the_f_dp_bound_holds_for_the_true_curve_and_refutes_a_stronger_claim() 
     # 2,000 coins, Gaussian scores: the true curve is refuted in at most 5% of runs.
     mechanism = Mechanism("dp-sgd", 1.0, 1.0, 1, 1.0)
     rng, m, false, caught = np.random.default_rng(5), 2_000, 0, 0
-    for _ in range(100):
+    for _ in range(40):
         took_part = rng.random(m) < 0.5
         guesses, correct = count_correct(took_part + rng.standard_normal(m), took_part)
         counted = {"canaries": m, "guesses": guesses, "correct": correct}
         false += not is_possible(trade_off(mechanism), **counted)
         caught += not is_possible(trade_off(scaled(mechanism, 3.0)), **counted)
-    assert false <= 5
-    assert caught == 100
+    assert false <= 4  # 2 are expected at most
+    assert caught == 40
 
 
 def test_the_f_dp_bound_at_epsilon_four_is_above_one_and_a_half() -> None:

@@ -128,8 +128,32 @@ def test_the_folder_holds_no_raw_data_when_the_run_has_ended(
     assert not (out / "state").exists()
     assert {p.name for p in out.iterdir()} == {
         *("adapter", "report.html", "report.json", "rankings.parquet", "settings.json"),
-        *("tensorboard", "users.parquet"),
+        *("tensorboard", "users.parquet", "ledgers", "receipts.jsonl"),
     }
+
+
+def test_every_shop_has_a_ledger_that_verifies_and_paid_for_what_the_report_states(
+    finished: Finished,
+) -> None:
+    out, printed = finished
+    ledgers = str(out / "ledgers")
+    assert CliRunner().invoke(root, ["privacy", "verify", ledgers]).exit_code == 0
+    status = CliRunner().invoke(root, ["privacy", "status", ledgers, "--json"])
+    shops = {s["shop"]: s for s in json.loads(status.stdout)["shops"]}
+    assert set(shops) == set(printed["privacy"])
+    for name, shop in shops.items():
+        assert shop["epsilon"] == pytest.approx(printed["privacy"][name]["epsilon"])
+
+
+def test_a_replaced_adapter_does_not_verify(finished: Finished, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0], copy)
+    tensors = copy / "adapter" / "adapter_model.safetensors"
+    changed = bytearray(tensors.read_bytes())
+    changed[-1] ^= 1
+    tensors.write_bytes(bytes(changed))
+    result = CliRunner().invoke(root, ["privacy", "verify", str(copy / "ledgers")])
+    assert result.exit_code == 1
 
 
 @pytest.mark.slow

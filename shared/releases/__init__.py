@@ -1,0 +1,1 @@
+"""Statistics that shops release with noise, and what can be made of them for free."""

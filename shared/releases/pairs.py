@@ -1,0 +1,88 @@
+"""Co-purchase pairs: which head items the same users take, as one sum over a shop's users.
+
+Order of a run: every shop releases its noisy item counts; the `h` items of largest noisy count are
+the head, which costs nothing more; every shop releases its noisy pair sums over that head.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from shared.errors import ConfigError
+from shared.interactions.events import Events
+
+Values = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int32]
+
+MAX_NORM = 1.0
+"""L2 norm of a user with at least two head items in `pair_sums`; of all others 0."""
+
+
+def head_items(counts: npt.NDArray[np.floating], h: int) -> Codes:
+    """Returns the codes of the `h` items of largest count, ascending; equal ones by code.
+
+    Args:
+        counts: Noisy counts of the whole catalogue, `(n_items,)`; never clean ones.
+        h: Items of the head; all items where the catalogue is smaller.
+
+    Raises:
+        ConfigError: `h` is below 2, so that there is no pair.
+    """
+    if h < 2:
+        raise ConfigError(f"head_items={h} must be at least 2; raise it")
+    return np.sort(np.argsort(-counts, kind="stable")[:h]).astype(np.int32)
+
+
+def n_pairs(h: int) -> int:
+    """Number of pairs of `h` items."""
+    return h * (h - 1) // 2
+
+
+def pair_sums(events: Events, head: npt.NDArray[np.integer]) -> Values:
+    """Sums over the users the pairs of head items that each has taken.
+
+    A user with `m` head items gives `1 / sqrt(m (m - 1) / 2)` to each of its pairs.
+
+    Args:
+        events: Events of one shop, `user` codes from 0.
+        head: Codes of the head items, ascending, `(h,)`; public or from paid counts.
+
+    Returns:
+        The upper triangle by rows, diagonal left out, `(h (h - 1) / 2,)`.
+
+    Guarantee:
+        Adding or removing a user changes the sum by an L2 norm of at most `MAX_NORM`: with normal
+        noise of standard deviation `sigma * MAX_NORM` it is one Gaussian mechanism with noise
+        multiplier sigma at user level.
+
+    Assumes:
+        `head` does not depend on the clean events of the shop.
+    """
+    x = _incidence(events, head)
+    m = np.diff(x.indptr).astype(np.float64)
+    norm = np.sqrt(np.maximum(m * (m - 1) / 2, 1.0))
+    sums = (x.multiply((1.0 / norm)[:, None]).T @ x).toarray()
+    values: Values = sums[np.triu_indices(len(head), 1)]
+    return values
+
+
+def square(values: npt.NDArray[np.floating], h: int) -> Values:
+    """Writes pairs `(h (h - 1) / 2,)` as a symmetric matrix `(h, h)` with diagonal 0."""
+    if len(values) != n_pairs(h):
+        raise ValueError(f"{len(values)} values must be {n_pairs(h)}, the pairs of {h} items")
+    matrix = np.zeros((h, h))
+    matrix[np.triu_indices(h, 1)] = values
+    return matrix + matrix.T
+
+
+def _incidence(events: Events, head: npt.NDArray[np.integer]) -> sp.csr_array:
+    """Marks the head items of each user with 1, however often they were taken: `(n_users, h)`."""
+    h = len(head)
+    place = np.minimum(np.searchsorted(head, events.item), h - 1)
+    inside = head[place] == events.item
+    cells = np.unique(events.user[inside].astype(np.int64) * h + place[inside])
+    n_users = int(events.user.max(initial=-1)) + 1
+    ones = np.ones(len(cells))
+    return sp.csr_array((ones, (cells // h, cells % h)), shape=(n_users, h))
