@@ -72,7 +72,6 @@ class TextMap(ProfileRecommender):
         self._map: Floats = change.detach().numpy() + np.eye(len(change), dtype=np.float32)
         return self
 
-
     def _mapped(self, profiles: Floats) -> Floats:
         mapped: Floats = _unit(profiles) @ self._map
         return mapped
@@ -94,7 +93,9 @@ class TextMap(ProfileRecommender):
         profiles = torch.from_numpy(_unit(context_vectors(examples, self.item_vectors)[asked]))
         targets = torch.from_numpy(np.searchsorted(history.candidates, target[asked]))
         for _ in range(self.epochs):
-            for rows in np.array_split(rng.permutation(len(targets)), -(-len(targets) // self.batch)):
+            for rows in np.array_split(
+                rng.permutation(len(targets)), -(-len(targets) // self.batch)
+            ):
                 yield profiles[rows], targets[rows]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from shared.environment import capture
+from simulation.bench.audit_figures import audit_figures
 from simulation.bench.dp_step import overhead
 from simulation.bench.figures import Figure, page
 from simulation.bench.ledger_figures import ledger_figures
@@ -26,6 +27,7 @@ PARTS = {
     "dp-step": dp_step,
     "many-shops": many_shops,
     "ledger": ledger_figures,
+    "audit": audit_figures,
 }
 
 
