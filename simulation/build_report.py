@@ -16,7 +16,7 @@ from simulation.evaluation.evaluate import EvaluationResult
 from simulation.evaluation.measures import METRICS
 from simulation.evaluation.shop import ShopResult, named
 from simulation.preparation import Prepared
-from simulation.report.schema import Interval, Report, Round, ShopPrivacy
+from simulation.report.schema import SURFACES, Interval, Report, Round, ShopPrivacy
 from simulation.report.wording import guarantee_text
 from simulation.training import Trained
 
@@ -126,7 +126,8 @@ def _metrics(metrics: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
         }
 
     shops = {shop: surfaces(table) for shop, table in metrics["shops"].items()}
-    return {**surfaces({k: v for k, v in metrics.items() if k != "shops"}), "shops": shops}
+    measured = surfaces({k: v for k, v in metrics.items() if k != "shops"})
+    return {**dict.fromkeys(SURFACES, {}), **measured, "shops": shops}
 
 
 def _comparison(

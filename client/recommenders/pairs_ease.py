@@ -10,11 +10,14 @@ import numpy.typing as npt
 
 from client.recommenders.history import Floats, Form, History
 from client.recommenders.interface import Scores
-from client.surfaces import Queries
-from shared.releases.pairs import Codes, Values, square
+from client.surfaces import Bools, Queries
+from shared.interactions.events import Events
+from shared.releases.pairs import Codes, Values, pair_sums, square, user_sizes
 
 DIAGONAL = 0.3
-"""How often an item occurs, as a share of its pairs: what a pair matrix leaves out."""
+"""How often an item occurs, as a share of its pairs, for a shop without users of its own."""
+SCALE = 2.0
+"""Pairs of a user over their sum after scaling to norm 1, for a shop without users of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,26 +33,43 @@ class PairGram:
     matrix: Floats
 
     @staticmethod
-    def of(head: Codes, pairs: Values, own: Values | None = None) -> PairGram:
-        """Makes the nearest Gram matrix of estimated pairs.
+    def of(head: Codes, pairs: Values, own: Events | None = None) -> PairGram:
+        """Makes the nearest Gram matrix of estimated pairs, in units of the shop's own users.
 
         Args:
             head: Codes of the head items, ascending, `(h,)`.
             pairs: Estimate for all shops together, `(h (h - 1) / 2,)`.
-            own: The shop's own clean part, from the same events that it released: it has these
-                users anyway. None for a shop that released nothing.
+            own: The events that the shop made its own release of: their clean part is taken out,
+                as it has these users anyway, and their users tell how many items one has. None for
+                a shop that released nothing.
 
         Returns:
-            The pairs with `DIAGONAL` times their row sums on the diagonal, without the negative
-            eigenvalues that no users can have.
+            The pairs on the scale of unscaled users, with what such users have on the diagonal,
+            without the negative eigenvalues that no users can have.
         """
-        others = pairs if own is None else np.maximum(pairs - own, 0.0)
-        gram = square(others, len(head))
-        gram[np.diag_indices_from(gram)] = DIAGONAL * gram.sum(axis=0)
+        others, diagonal, scale = pairs, DIAGONAL, SCALE
+        if own is not None:
+            others = np.maximum(pairs - pair_sums(own, head), 0.0)
+            diagonal, scale = _shape_of_users(user_sizes(own, head))
+        gram = square(others * scale, len(head))
+        gram[np.diag_indices_from(gram)] = diagonal * gram.sum(axis=0)
         values, axes = np.linalg.eigh(gram)
         kept = values > 0
         matrix: Floats = ((axes[:, kept] * values[kept]) @ axes[:, kept].T).astype(np.float32)
         return PairGram(head, matrix)
+
+
+def _shape_of_users(sizes: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Returns the diagonal as a share of the row sums, and unscaled over scaled pairs.
+
+    A user with `m` head items has `p = m (m - 1) / 2` pairs of `1 / sqrt(p)` in the sums, and would
+    have `1 / sqrt(p)` in each of `m` places of the diagonal.
+    """
+    m = sizes[sizes >= 2].astype(np.float64)
+    if len(m) == 0:
+        return DIAGONAL, SCALE
+    root = np.sqrt(m * (m - 1) / 2)
+    return float((m / root).sum() / (2 * root).sum()), float((root**2).sum() / root.sum())
 
 
 class PairsEASE:
@@ -75,7 +95,7 @@ class PairsEASE:
         self,
         gram: PairGram,
         *,
-        weight: float = 1.5,
+        weight: float = 0.7,
         l2: float = 10.0,
         form: Form = "last",
         half_life: float = 120.0,
@@ -102,7 +122,7 @@ class PairsEASE:
         diagonal[self._head] = np.diagonal(self._inverse)
         diagonal -= np.einsum("nc,nc->c", self._x, self._mx)
         self._diagonal: Floats = np.maximum(diagonal, np.float32(1e-6 / self.l2))
-        self._unknown = ~x.any(axis=0)
+        self._unknown: Bools = np.asarray(~x.any(axis=0))
         self._unknown[self._head] &= ~self.gram.matrix[here].any(axis=1)
         return self
 
@@ -110,7 +130,7 @@ class PairsEASE:
         """Predicts the candidates from the context, `(q, c)`."""
         x = queries.history.rows(self.form, self.half_life)
         projected = self._divide(x) - (x @ self._x.T) @ self._mx
-        scores: Scores = x - projected / self._diagonal
+        scores: Scores = np.subtract(x, projected / self._diagonal, dtype=np.float32)
         if self._unknown.any() and not self._unknown.all():
             scores[:, self._unknown] = scores[:, ~self._unknown].mean(axis=1, keepdims=True)
         return scores

@@ -11,9 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from client.recommenders.history import Floats, History
-from client.recommenders.interface import Scores
 from client.recommenders.profile import ProfileRecommender
-from client.surfaces import Queries
 from client.training.examples import draw_examples
 from client.training.losses import context_vectors
 
@@ -44,10 +42,10 @@ class TextMap(ProfileRecommender):
         item_vectors: Floats,
         *,
         half_life: float = 120.0,
-        epochs: int = 6,
+        epochs: int = 3,
         learning_rate: float = 0.003,
         scale: float = 10.0,
-        pairs: int = 8,
+        pairs: int = 16,
         batch: int = 256,
         seed: int = 0,
     ) -> None:
@@ -93,9 +91,9 @@ class TextMap(ProfileRecommender):
         profiles = torch.from_numpy(_unit(context_vectors(examples, self.item_vectors)[asked]))
         targets = torch.from_numpy(np.searchsorted(history.candidates, target[asked]))
         for _ in range(self.epochs):
-            for rows in np.array_split(
-                rng.permutation(len(targets)), -(-len(targets) // self.batch)
-            ):
+            order = rng.permutation(len(targets))
+            for start in range(0, len(order), self.batch):
+                rows = order[start : start + self.batch]
                 yield profiles[rows], targets[rows]
 
 

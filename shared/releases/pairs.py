@@ -68,6 +68,11 @@ def pair_sums(events: Events, head: npt.NDArray[np.integer]) -> Values:
     return values
 
 
+def user_sizes(events: Events, head: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Counts the head items of each user, `(n_users,)`; clean, so it stays in the shop."""
+    return np.diff(_incidence(events, head).indptr).astype(np.int64)
+
+
 def square(values: npt.NDArray[np.floating], h: int) -> Values:
     """Writes pairs `(h (h - 1) / 2,)` as a symmetric matrix `(h, h)` with diagonal 0."""
     if len(values) != n_pairs(h):

@@ -136,7 +136,7 @@ class Metrics(BaseModel):
     """Surface -> method -> metric -> interval over all users; the same for each shop.
 
     Metrics are `ndcg@10`, `hr@10`, `recall@20`, `coverage@20`, `diversity@10`, `novelty@10`, all
-    under full ranking. A surface that cannot be measured is absent; `surfaces` says why.
+    under full ranking. A surface that cannot be measured is empty; `surfaces` says why.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
@@ -157,7 +157,7 @@ class Metrics(BaseModel):
         """Surface -> method -> metric -> interval over all users, in the order of `SURFACES`."""
         found = self.__pydantic_extra__
         order = (*SURFACES, *(name for name in found if name not in SURFACES))
-        return {name: found[name] for name in order if name in found}
+        return {name: found[name] for name in order if found.get(name)}
 
 
 class SurfaceRecord(Record):

@@ -89,6 +89,7 @@ def test_all_methods_are_measured_over_all_users_and_for_each_shop(
                 for metric in ("ndcg@10", "hr@10", "recall@20", "coverage@20"):
                     interval = values[metric]
                     assert 0 <= interval["low"] <= interval["mean"] <= interval["high"] <= 1
+    assert metrics["basket"] == {}
     assert not printed["surfaces"]["basket"]["available"]
     assert printed["surfaces"]["basket"]["reason"]
 

@@ -1,0 +1,107 @@
+"""EASE with co-purchase pairs against the items by items inverse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_shops import N_ITEMS, history_before, shop_events
+
+from client.fusion import ndcg_of
+from client.recommenders.ease import EASE
+from client.recommenders.history import History
+from client.recommenders.pairs_ease import DIAGONAL, PairGram, PairsEASE
+from client.surfaces import Queries, build_queries
+from shared.interactions.events import Events
+from shared.releases.pairs import n_pairs, pair_sums
+
+HEAD = np.arange(0, N_ITEMS, 2, dtype=np.int32)
+RAW = np.random.default_rng(0).normal(size=n_pairs(len(HEAD)))
+
+
+def setting(n_users: int = 40) -> tuple[History, Queries]:
+    events = shop_events(1, n_users)
+    known = history_before(events, 72.0)
+    window = events.select(events.time >= 72.0)
+    queries = build_queries("discover", known=known, window=window, rng=np.random.default_rng(0))
+    assert isinstance(queries, Queries)
+    return known, queries
+
+
+def test_gram_by_hand() -> None:
+    gram = PairGram.of(np.array([3, 5, 8], np.int32), np.array([2.0, 0.0, 1.0]))
+    target = np.array([[0.6, 2.0, 0.0], [2.0, 0.9, 1.0], [0.0, 1.0, 0.3]])
+    values, axes = np.linalg.eigh(target)
+    assert values[0] < 0
+    without = target - values[0] * np.outer(axes[:, 0], axes[:, 0])
+    if values[1] < 0:
+        without -= values[1] * np.outer(axes[:, 1], axes[:, 1])
+    assert gram.matrix == pytest.approx(without, abs=1e-6)
+
+
+def test_gram_keeps_pairs_that_some_users_may_have() -> None:
+    pairs = np.full(3, 0.1)
+    gram = PairGram.of(np.array([0, 1, 2], np.int32), pairs)
+    assert np.linalg.eigvalsh(gram.matrix.astype(float)).min() >= -1e-7
+    assert gram.matrix.sum() == pytest.approx(6 * 0.1 + 3 * DIAGONAL * 0.2, abs=0.3)
+
+
+def test_own_pairs_are_taken_out_and_never_below_zero() -> None:
+    pairs, own = np.array([2.0, 1.0, 0.5]), np.array([0.5, 3.0, 0.0])
+    head = np.array([0, 1, 2], np.int32)
+    expected = PairGram.of(head, np.array([1.5, 0.0, 0.5]))
+    assert np.array_equal(PairGram.of(head, pairs, own).matrix, expected.matrix)
+
+
+@pytest.mark.parametrize("weight", [0.3, 2.0])
+@pytest.mark.parametrize("l2", [3.0, 30.0])
+def test_pairs_ease_equals_the_items_by_items_inverse(weight: float, l2: float) -> None:
+    known, queries = setting()
+    candidates = known.candidates[3:50]  # some head items are no candidates
+    known = History(known.events, candidates, known.now)
+    asked = History(queries.history.events, candidates, queries.history.now)
+    gram = PairGram.of(HEAD, np.maximum(RAW, 0.0))
+    x = known.rows("last", 30.0).astype(np.float64)
+    wide = np.zeros((N_ITEMS, N_ITEMS))
+    wide[np.ix_(HEAD, HEAD)] = gram.matrix
+    added = weight * wide[np.ix_(candidates, candidates)]
+    p = np.linalg.inv(x.T @ x + added + l2 * np.eye(len(candidates)))
+    weights = -p / np.diag(p)
+    np.fill_diagonal(weights, 0.0)
+    expected = asked.rows("last", 30.0) @ weights
+    model = PairsEASE(gram, weight=weight, l2=l2, half_life=30.0).fit(known)
+    allowed = queries.targets[:, 3:50]
+    scores = model.score(Queries("for-you", queries.users, asked, asked, None, allowed))
+    assert scores.dtype == np.float32
+    assert scores == pytest.approx(expected, abs=1e-4)
+
+
+def test_pairs_of_other_shops_help_a_small_shop_and_a_shop_without_users() -> None:
+    known, queries = setting(12)
+    others = [shop_events(seed, 60) for seed in (5, 6, 7)]
+    head = np.arange(N_ITEMS, dtype=np.int32)
+    gram = PairGram.of(head, sum(pair_sums(events, head) for events in others))
+    alone = ndcg_of(EASE(l2=20.0).fit(known).score(queries), queries).mean()
+    joined = ndcg_of(PairsEASE(gram, l2=20.0).fit(known).score(queries), queries).mean()
+    assert joined > alone + 0.01
+    nobody = History(known.events.select(slice(0, 0)), known.candidates, known.now)
+    scores = PairsEASE(gram, l2=20.0).fit(nobody).score(queries)
+    chance = np.random.default_rng(0).random(scores.shape, dtype=np.float32)
+    assert ndcg_of(scores, queries).mean() > ndcg_of(chance, queries).mean() + 0.05
+
+
+def test_no_pairs_at_all_is_plain_ease() -> None:
+    known, queries = setting()
+    gram = PairGram.of(HEAD, np.zeros(n_pairs(len(HEAD))))
+    expected = EASE(l2=20.0).fit(known).score(queries)
+    assert PairsEASE(gram, l2=20.0).fit(known).score(queries) == pytest.approx(expected, abs=1e-4)
+
+
+def test_unknown_candidates_get_the_mean_score() -> None:
+    # Items 0 and 1 are known from the shop's user, item 2 from the pair (0, 2), item 9 from nobody.
+    events = Events.build(user=[0, 0], item=[0, 1], time=[0.0, 1.0])
+    history = History(events, np.array([0, 1, 2, 9], np.int32), np.array([1.0]))
+    gram = PairGram.of(np.array([0, 2], np.int32), np.array([1.0]))
+    asked = Queries("for-you", np.array([0]), history, history, None, np.ones((1, 4), np.bool_))
+    scores = PairsEASE(gram, l2=1.0).fit(history).score(asked)[0]
+    assert scores[2] > 0
+    assert scores[3] == pytest.approx(scores[:3].mean())
