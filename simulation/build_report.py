@@ -127,7 +127,7 @@ def _metrics(metrics: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
 
     shops = {shop: surfaces(table) for shop, table in metrics["shops"].items()}
     measured = surfaces({k: v for k, v in metrics.items() if k != "shops"})
-    return {**dict.fromkeys(SURFACES, {}), **measured, "shops": shops}
+    return {**{surface: {} for surface in SURFACES}, **measured, "shops": shops}
 
 
 def _comparison(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.federation import RoundInfo
+from server.planning import mechanisms_of
 from shared.config import RunSettings
 from shared.errors import RunError
 from simulation.build_report import build_report
@@ -81,7 +82,10 @@ def run_simulation(
     }
     run = open_run_folder(folder, identity, resume=resume)
     with PeakMemory() as memory:
-        prepared = prepare(settings, folder=run.state / "data", progress=progress)
+        with run.emptied_on_refusal():
+            for variant in variants:
+                mechanisms_of(variant.settings(settings))
+            prepared = prepare(settings, folder=run.state / "data", progress=progress)
         trained = _train_all(prepared, variants, run, workers=workers, progress=progress)
         result = _evaluate(prepared, trained, workers=workers, progress=progress)
     reports = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.errors import RunError, RunExistsError
+from shared.errors import FedprofileError, RunError, RunExistsError
 from shared.storage import writing
 from simulation.report.write import write_file
 
@@ -22,9 +23,21 @@ class RunFolder:
 
     Attributes:
         path: `report.json`, `report.html`, `adapter/` and the rest.
+        is_new: Whether nothing was in it before.
     """
 
     path: Path
+    is_new: bool = True
+
+    @contextmanager
+    def emptied_on_refusal(self) -> Iterator[None]:
+        """Takes back what was written so far where a new run is refused before it has begun."""
+        try:
+            yield
+        except FedprofileError:
+            if self.is_new:
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     @property
     def state(self) -> Path:
@@ -68,10 +81,11 @@ def open_run_folder(path: Path, settings: Mapping[str, Any], *, resume: bool) ->
             )
         if not (path / STATE).exists():
             raise RunExistsError(f"--resume {path}: the run has ended; choose another --out")
+    is_new = not known.exists()
     write_file(known, text.encode())
     with writing(path):
         (path / STATE).mkdir(parents=True, exist_ok=True)
-    return RunFolder(path)
+    return RunFolder(path, is_new)
 
 
 def _difference(known: Path, settings: Mapping[str, Any]) -> str:

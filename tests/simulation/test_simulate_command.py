@@ -283,7 +283,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert "\n" not in message
     for part in parts:
         assert part in message
-    assert not (tmp_path / "run" / "report.json").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_holds_something_is_left_alone(world: Path, tmp_path: Path) -> None:
