@@ -14,10 +14,11 @@ from client.surfaces import Bools, Queries
 from shared.interactions.events import Events
 from shared.releases.pairs import Codes, Values, pair_sums, square, user_sizes
 
-DIAGONAL = 0.3
-"""How often an item occurs, as a share of its pairs, for a shop without users of its own."""
-SCALE = 2.0
-"""Pairs of a user over their sum after scaling to norm 1, for a shop without users of its own."""
+DIAGONAL = 0.6
+"""Share of the diagonal that is kept: spread over many pairs that are none, what is left of the
+noise adds up in the row sums."""
+TYPICAL_SIZE = 5
+"""Head items of a user, where a shop has no users of its own to tell from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +48,11 @@ class PairGram:
             The pairs on the scale of unscaled users, with what such users have on the diagonal,
             without the negative eigenvalues that no users can have.
         """
-        others, diagonal, scale = pairs, DIAGONAL, SCALE
-        if own is not None:
-            others = np.maximum(pairs - pair_sums(own, head), 0.0)
-            diagonal, scale = _shape_of_users(user_sizes(own, head))
+        sizes = np.zeros(0, np.int64) if own is None else user_sizes(own, head)
+        others = pairs if own is None else np.maximum(pairs - pair_sums(own, head), 0.0)
+        diagonal, scale = _shape_of_users(sizes)
         gram = square(others * scale, len(head))
-        gram[np.diag_indices_from(gram)] = diagonal * gram.sum(axis=0)
+        gram[np.diag_indices_from(gram)] = DIAGONAL * diagonal * gram.sum(axis=0)
         values, axes = np.linalg.eigh(gram)
         kept = values > 0
         matrix: Floats = ((axes[:, kept] * values[kept]) @ axes[:, kept].T).astype(np.float32)
@@ -67,7 +67,7 @@ def _shape_of_users(sizes: npt.NDArray[np.int64]) -> tuple[float, float]:
     """
     m = sizes[sizes >= 2].astype(np.float64)
     if len(m) == 0:
-        return DIAGONAL, SCALE
+        m = np.array([float(TYPICAL_SIZE)])
     root = np.sqrt(m * (m - 1) / 2)
     return float((m / root).sum() / (2 * root).sum()), float((root**2).sum() / root.sum())
 
@@ -95,7 +95,7 @@ class PairsEASE:
         self,
         gram: PairGram,
         *,
-        weight: float = 0.7,
+        weight: float = 1.0,
         l2: float = 10.0,
         form: Form = "last",
         half_life: float = 120.0,

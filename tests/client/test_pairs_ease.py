@@ -27,29 +27,62 @@ def setting(n_users: int = 40) -> tuple[History, Queries]:
     return known, queries
 
 
-def test_gram_by_hand() -> None:
-    gram = PairGram.of(np.array([3, 5, 8], np.int32), np.array([2.0, 0.0, 1.0]))
-    target = np.array([[0.6, 2.0, 0.0], [2.0, 0.9, 1.0], [0.0, 1.0, 0.3]])
+HEAD_3 = np.array([0, 1, 2], np.int32)
+
+
+def users_of(*sizes: int) -> Events:
+    """One user for each size, who took the items from code 0 on."""
+    item = [i for size in sizes for i in range(size)]
+    return Events.build(user=np.repeat(np.arange(len(sizes)), sizes), item=item, time=item)
+
+
+def clipped(target: np.ndarray) -> np.ndarray:
+    """Takes negative eigenvalues out one after the other."""
     values, axes = np.linalg.eigh(target)
-    assert values[0] < 0
-    without = target - values[0] * np.outer(axes[:, 0], axes[:, 0])
-    if values[1] < 0:
-        without -= values[1] * np.outer(axes[:, 1], axes[:, 1])
-    assert gram.matrix == pytest.approx(without, abs=1e-6)
+    for value, axis in zip(values, axes.T, strict=True):
+        if value < 0:
+            target = target - value * np.outer(axis, axis)
+    return target
 
 
-def test_gram_keeps_pairs_that_some_users_may_have() -> None:
-    pairs = np.full(3, 0.1)
-    gram = PairGram.of(np.array([0, 1, 2], np.int32), pairs)
-    assert np.linalg.eigvalsh(gram.matrix.astype(float)).min() >= -1e-7
-    assert gram.matrix.sum() == pytest.approx(6 * 0.1 + 3 * DIAGONAL * 0.2, abs=0.3)
+def test_gram_of_a_shop_without_users_by_hand() -> None:
+    gram = PairGram.of(HEAD_3, np.array([2.0, 0.0, 1.0]))
+    # A typical user has 5 items: 10 pairs of 1 / sqrt(10), and a quarter of its row sums.
+    pairs = np.sqrt(10) * np.array([[0, 2.0, 0.0], [2.0, 0, 1.0], [0.0, 1.0, 0]])
+    target = pairs + np.diag(DIAGONAL * 0.25 * pairs.sum(axis=0))
+    assert np.linalg.eigvalsh(target)[0] < 0
+    assert gram.matrix == pytest.approx(clipped(target), abs=1e-5)
+
+
+def test_gram_is_on_the_scale_of_the_shops_users() -> None:
+    # The shop has a user of three items and one of two; the estimate adds a like pair of users.
+    own = users_of(3, 2)
+    pairs = 2 * pair_sums(own, HEAD_3)
+    gram = PairGram.of(HEAD_3, pairs, own)
+    root3 = np.sqrt(3)
+    scale = (3 + 1) / (root3 + 1)
+    share = (3 / root3 + 2) / (2 * (root3 + 1))
+    square = scale * np.array([[0, 1 + 1 / root3, 1 / root3]] + 2 * [[0, 0, 1 / root3]])
+    square = np.triu(square, 1) + np.triu(square, 1).T
+    expected = clipped(square + np.diag(DIAGONAL * share * square.sum(axis=0)))
+    assert gram.matrix == pytest.approx(expected, abs=1e-6)
+
+
+def test_gram_of_users_of_one_size_is_their_own_gram(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.recommenders.pairs_ease.DIAGONAL", 1.0)
+    own = Events.build(user=[0, 0, 1, 1], item=[0, 1, 1, 2], time=np.zeros(4))
+    gram = PairGram.of(HEAD_3, 2 * pair_sums(own, HEAD_3), own)
+    assert gram.matrix == pytest.approx(np.array([[1, 1, 0], [1, 2, 1], [0, 1, 1]]), abs=1e-6)
 
 
 def test_own_pairs_are_taken_out_and_never_below_zero() -> None:
-    pairs, own = np.array([2.0, 1.0, 0.5]), np.array([0.5, 3.0, 0.0])
-    head = np.array([0, 1, 2], np.int32)
-    expected = PairGram.of(head, np.array([1.5, 0.0, 0.5]))
-    assert np.array_equal(PairGram.of(head, pairs, own).matrix, expected.matrix)
+    own = users_of(3)
+    third = 1 / np.sqrt(3)
+    gram = PairGram.of(HEAD_3, np.array([third, third / 2, third + 1.0]), own)
+    only = PairGram.of(HEAD_3, np.array([third, third, third + 1.0]), own)
+    assert np.array_equal(gram.matrix, only.matrix)
+    assert np.abs(gram.matrix[0]).max() == pytest.approx(0.0, abs=1e-6)
+    assert gram.matrix[1, 2] > 0
 
 
 @pytest.mark.parametrize("weight", [0.3, 2.0])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.errors import ConfigError
 from shared.interactions.events import Events
-from shared.releases.pairs import MAX_NORM, head_items, n_pairs, pair_sums, square
+from shared.releases.pairs import MAX_NORM, head_items, n_pairs, pair_sums, square, user_sizes
 
 Baskets = list[list[int]]
 
@@ -75,3 +75,8 @@ def test_square_puts_every_pair_where_pair_sums_took_it_from() -> None:
     assert n_pairs(4) == 6
     with pytest.raises(ValueError, match="5 values must be 6, the pairs of 4 items"):
         square(values[:5], 4)
+
+
+def test_user_sizes_count_distinct_head_items() -> None:
+    events = events_of([[1, 3, 3, 8], [], [5]])
+    assert user_sizes(events, np.array([1, 3, 5])).tolist() == [2, 0, 1]
