@@ -120,8 +120,33 @@ class PrivacySettings(Settings):
     """Total epsilon a shop and run; None trains without privacy (for comparison only)."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     """Total delta; must be below 1 / number of users of each shop."""
-    counts_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    noise: Literal["shop", "shared"] = "shop"
+    """`shop`: each shop adds all of its noise and trusts nobody; `shared`: each adds its share, and
+    the guarantee holds for the sum of all shops alone, as secure aggregation would show it."""
+    counts_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of the budget (of mu^2) for the noisy item counts; 0 releases none."""
+    pairs_share: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """Share of the budget (of mu^2) for the noisy co-purchase pairs; 0 releases none."""
+    adapter_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the budget (of mu^2) for training the adapter; 0 trains none."""
+    head_items: Annotated[int, Field(ge=2, le=5000)] = 1000
+    """Items whose pairs are released: those of largest noisy count."""
+
+    @model_validator(mode="after")
+    def _split_is_whole(self) -> PrivacySettings:
+        total = self.counts_share + self.pairs_share + self.adapter_share
+        if abs(total - 1) > 1e-9:
+            raise ValueError(
+                f"counts_share={self.counts_share:g} + pairs_share={self.pairs_share:g} + "
+                f"adapter_share={self.adapter_share:g} = {total:g} must be 1; change the split with "
+                "--budget counts=0.2,pairs=0.6,adapter=0.2"
+            )
+        if self.pairs_share > 0 and self.counts_share == 0:
+            raise ValueError(
+                f"counts_share=0 must be above 0 where pairs_share={self.pairs_share:g}: the items "
+                "whose pairs are released are chosen by noisy counts; raise it with --budget"
+            )
+        return self
 
 
 class EvaluationSettings(Settings):
