@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,14 @@ from shared.metrics.ranking import Ranks, hits, ndcg, top_k
 
 K = 10
 """Places of the ranking that weights and hyper-parameters are chosen by."""
-CAUTION = {"for-you": 2.0, "discover": 0.5, "tail": 0.5, "basket": 1.0}
+CAUTION = {
+    "for-you": 2.0,
+    "discover": 0.5,
+    "tail": 0.5,
+    "cold": 1.0,
+    "new-user": 0.5,
+    "basket": 1.0,
+}
 """Standard errors by which a further signal must win on the validation window, by surface.
 
 Where a shopper's own habit answers most questions, a further signal seldom helps and a lucky
@@ -29,12 +37,19 @@ validation window misleads; where nothing local knows the answer, caution costs 
 """
 STEPS = (0.0, 0.1, 0.25, 0.6, 1.5, 4.0)
 """Weights that are tried, on standardised scores."""
+KEEP = (1.0, 0.5, 0.2, 0.0)
+"""Factors on the weights of `COLLABORATIVE` that are tried when a signal from outside comes in."""
+COLLABORATIVE = ("ease", "item-knn", "als")
+"""Local signals that know the same as signals of many shops' behaviour, from fewer users."""
 _NEW = {"ease": 1.0, "text": 0.4, "item-knn": 0.2, "popularity": 0.2}
-_SPARSE = {"text": 4.0, "ease": 1.0}
+_SPARSE = {"text-map": 4.0, "ease": 1.0}
+_COLD = {"text": 1.0}
 MIXES: dict[str, tuple[dict[str, float], ...]] = {
     "for-you": ({"ease": 1.0, "frequency": 0.4, "text": 0.1}, _NEW, _SPARSE),
     "discover": (_NEW, _SPARSE),
     "tail": ({"ease": 1.0, "text": 0.8, "popularity": 0.2}, _SPARSE),
+    "cold": (_COLD, {"text-map": 1.0}),
+    "new-user": (_NEW, _SPARSE),
     "basket": ({"frequency": 1.6, "ease": 0.8, "item-knn": 0.4, "text": 0.2}, _NEW),
 }
 """Public mixes of the local signals by surface, the default first; the best for a shop counts.
@@ -192,22 +207,40 @@ def fit_weights(pool: Pool, names: Sequence[str]) -> tuple[Weights, float]:
     return _normal(weights), floor
 
 
-def add_signal(pool: Pool, weights: Mapping[str, float], name: str, *, surface: str) -> Weights:
-    """Adds one more signal to weights with sum 1 if it clearly helps on the validation window.
+def join(pool: Pool, weights: Mapping[str, float], names: Sequence[str], *, surface: str) -> Weights:
+    """Lets signals from outside into local weights where they clearly help on validation.
+
+    Args:
+        pool: The validation queries of the surface.
+        weights: Of the local signals, with sum 1.
+        names: Signals from outside.
+        surface: Names the caution.
 
     Returns:
-        The weights with `name` at the best of `STEPS`, or alone; at 0 where its gain is within
-        its surface's `CAUTION` standard errors. Never worse on the pool than `weights` without it.
+        Weights with sum 1. The local signals that those from outside replace may fall. Where the
+        gain is within the surface's `CAUTION` standard errors it is `weights` itself, all of
+        `names` at 0: never worse on the pool than without them.
     """
-    without = {**weights, name: 0.0}
+    without = {**weights, **dict.fromkeys(names, 0.0)}
     before = pool.ndcg(without)
-    alone = {**dict.fromkeys(weights, 0.0), name: 1.0}
-    trials = [*({**weights, name: step} for step in STEPS[1:]), alone]
-    values = [pool.ndcg(trial) for trial in trials]
-    top = int(np.argmax([value.mean() for value in values]))
-    return (
-        _normal(trials[top]) if better(values[top], before, caution=CAUTION[surface]) else without
-    )
+    best, found = float(before.mean()), without
+    given = dict.fromkeys(names, 0.0)
+    for _ in range(_CYCLES):
+        start = found
+        for name in names:
+            for kept, step in product(KEEP, STEPS):
+                trial = _mixed(weights, kept, {**given, name: step})
+                if any(trial.values()) and (value := float(pool.ndcg(trial).mean())) > best:
+                    best, found, given = value, trial, {**given, name: step}
+        if found == start:
+            break
+    won = better(pool.ndcg(found), before, caution=CAUTION[surface])
+    return _normal(found) if won else without
+
+
+def _mixed(local: Mapping[str, float], keep: float, given: Mapping[str, float]) -> Weights:
+    kept = {n: w * (keep if n in COLLABORATIVE else 1.0) for n, w in local.items()}
+    return {**kept, **given}
 
 
 def _normal(weights: Mapping[str, float]) -> Weights:

@@ -5,6 +5,8 @@
 | `for-you` | the user's history | all | what the user takes in the window |
 | `discover` | the user's history | those new to the user | likewise |
 | `tail` | the user's history | those new to the user and rare in the shop | likewise |
+| `cold` | the user's history | those new to the user with hardly an event anywhere | likewise |
+| `new-user` | the user's last event alone | those new to the user | likewise |
 | `basket` | a random half of a cart | all but the given half | the other half |
 
 What a user takes beyond the candidates counts for no method, and users without a target are not
@@ -22,10 +24,14 @@ import numpy.typing as npt
 from client.recommenders.history import History
 from shared.interactions.events import Events
 
-SURFACES = ("for-you", "discover", "tail", "basket")
+SURFACES = ("for-you", "discover", "tail", "cold", "new-user", "basket")
 """All surfaces, in the order of reports."""
+SHARED_CONTEXT = ("for-you", "discover", "tail", "cold")
+"""Surfaces whose context is the user's whole history."""
 TAIL_USERS = 10
 """Items taken by fewer of a shop's users than this belong to the tail."""
+COLD_EVENTS = 5
+"""Items with fewer events than this, in all shops together, are cold."""
 MIN_CART = 6
 """Distinct candidates that a cart needs to be split."""
 
@@ -65,7 +71,12 @@ def candidates_of(known: Events, scored: Bools) -> Codes:
 
 
 def build_queries(
-    surface: str, *, known: History, window: Events, rng: np.random.Generator
+    surface: str,
+    *,
+    known: History,
+    window: Events,
+    rng: np.random.Generator,
+    cold: Bools | None = None,
 ) -> Queries | str:
     """Asks what the users of a shop took in a window, given what is known before it.
 
@@ -74,6 +85,7 @@ def build_queries(
         known: All users of the shop, at the start of the window.
         window: The shop's events in the window.
         rng: Splits the carts.
+        cold: Candidates that are cold, `(c,)`; None where nobody knows.
 
     Returns:
         The queries, or in words why this surface cannot be measured here.
@@ -82,18 +94,32 @@ def build_queries(
         return _basket(known, window, rng)
     targets = replace(known, events=window).known
     allowed: Bools | None = None
-    if surface in ("discover", "tail"):
+    if surface != "for-you":
         allowed = ~known.known
     if surface == "tail":
         allowed = ~known.known & (known.users_per_item < TAIL_USERS)
+    if surface == "cold":
+        if cold is None or not cold.any():
+            return f"no item is known to have fewer than {COLD_EVENTS} events"
+        allowed = ~known.known & cold
     if allowed is not None:
         targets = targets & allowed
     users = np.flatnonzero(targets.any(axis=1))
     if len(users) == 0:
         return "no user takes a candidate of this surface in the window"
-    own = _of_users(known, users, known.events)
+    events = _last_events(known) if surface == "new-user" else known.events
+    own = _of_users(known, users, events)
     allowed = None if allowed is None else allowed[users]
     return Queries(surface, users, history=own, own=own, allowed=allowed, targets=targets[users])
+
+
+def _last_events(known: History) -> Events:
+    """Keeps the last event of each user on a candidate, as if the user had just come."""
+    inside = known.events.select(np.isin(known.events.item, known.candidates))
+    order = np.lexsort((inside.time, inside.user))
+    ordered = inside.select(order)
+    last = np.r_[_changes(ordered.user), True] if len(ordered) else np.zeros(0, np.bool_)
+    return ordered.select(last)
 
 
 def _of_users(known: History, users: npt.NDArray[np.int64], events: Events) -> History:

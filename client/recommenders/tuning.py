@@ -15,14 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from client.fusion import better, ndcg_of, standardise
+from client.recommenders.als import ALS
 from client.recommenders.ease import EASE
 from client.recommenders.frequency import OwnFrequency
 from client.recommenders.history import Floats, History
 from client.recommenders.interface import Recommender, Scores
 from client.recommenders.item_knn import ItemKNN
+from client.recommenders.pairs_ease import PairGram, PairsEASE
 from client.recommenders.popularity import Popularity
 from client.recommenders.profile import ProfileRecommender
-from client.surfaces import Queries
+from client.recommenders.text_map import TextMap
+from client.surfaces import SHARED_CONTEXT, Queries
 
 Values = npt.NDArray[np.float64]
 
@@ -63,7 +66,9 @@ def local_grids(item_vectors: Floats, time_unit: str) -> dict[str, Grid]:
         "frequency": Grid([OwnFrequency(h) for h in half_lives], {}),
         "item-knn": _knn_grid(days=days),
         "ease": _ease_grid(days=days),
+        "als": _als_grid(days=days),
         "text": Grid([ProfileRecommender(item_vectors, half_life=h) for h in text], {}),
+        "text-map": _text_map_grid(item_vectors, days=days),
     }
 
 
@@ -85,6 +90,41 @@ def _ease_grid(*, days: bool) -> Grid:
     return Grid(variants, {"for-you": 0, "discover": 1, "tail": 2, "basket": 1})
 
 
+def pairs_grid(gram: PairGram, time_unit: str) -> Grid:
+    """Returns the grid of EASE on a shop's own users and the pairs of others.
+
+    Args:
+        gram: Pairs of the other shops' users.
+        time_unit: "days" or "order".
+    """
+    if time_unit == "days":
+        settings = {"l2": 100.0, "form": "visits", "half_life": 120.0}
+        weights = (0.2, 0.05)
+    else:
+        settings = {"l2": 20.0, "form": "last", "half_life": 10.0}
+        weights = (1.0, 0.3)
+    return Grid([PairsEASE(gram, weight=weight, **settings) for weight in weights], {})
+
+
+def _als_grid(*, days: bool) -> Grid:
+    if days:
+        return Grid([ALS(factors=16, l2=10.0, alpha=10.0, form="visits", half_life=120.0)], {})
+    return Grid([ALS(factors=32, l2=l2, alpha=10.0, half_life=10.0) for l2 in (10.0, 3.0)], {})
+
+
+def _text_map_grid(item_vectors: Floats, *, days: bool) -> Grid:
+    if days:
+        return Grid([TextMap(item_vectors, half_life=60.0, pairs=4, scale=3.0)], {})
+    settings = [(3.0, 0.003), (3.0, 0.0015), (10.0, 0.003)]
+    return Grid(
+        [
+            TextMap(item_vectors, half_life=h, pairs=8, learning_rate=rate)
+            for h, rate in settings
+        ],
+        {},
+    )
+
+
 def score_surfaces(recommender: Recommender, queries: Mapping[str, Queries]) -> dict[str, Scores]:
     """Scores all surfaces; those asked about the same histories share the work.
 
@@ -93,7 +133,7 @@ def score_surfaces(recommender: Recommender, queries: Mapping[str, Queries]) -> 
     """
     scores = {}
     for surface, asked in queries.items():
-        base = queries.get("for-you", asked) if surface != "basket" else asked
+        base = queries.get("for-you", asked) if surface in SHARED_CONTEXT else asked
         if base is asked or surface == "for-you":
             scores[surface] = recommender.score(asked)
         else:

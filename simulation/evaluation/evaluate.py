@@ -18,9 +18,9 @@ from client.surfaces import SURFACES
 from shared.interactions.events import Dataset, Shop
 from shared.interactions.splits import Windows
 from simulation.evaluation.measures import METRICS
-from simulation.evaluation.pooled import Pooled
-from simulation.evaluation.shop import GlobalModel, ShopResult, evaluate_shop
-from simulation.evaluation.stages import Stage, stages
+from simulation.evaluation.pooled import fit_pooled
+from simulation.evaluation.shop import GlobalModel, PooledTwins, ShopResult, evaluate_shop
+from simulation.evaluation.stages import Stage, stages, with_cold_items
 from simulation.evaluation.summary import summarise
 
 
@@ -80,10 +80,8 @@ def evaluate(
         progress: Called with shops done and shops in all.
     """
     with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
-        moments = list(
-            pool.map(lambda shop: stages(shop, windows, dataset.scored, seed=seed), dataset.shops)
-        )
-        bound = _pooled(moments, dataset.time_unit, pool) if pooled else None
+        moments = _moments(dataset, windows, pool, seed=seed)
+        bound = _pooled(moments, item_vectors, dataset.time_unit, pool) if pooled else None
 
         def one(pair: tuple[Shop, tuple[Stage, Stage]]) -> ShopResult:
             shop, (validation, test) = pair
@@ -123,11 +121,25 @@ def one_blas_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _moments(
+    dataset: Dataset, windows: Windows, pool: ThreadPoolExecutor, *, seed: int
+) -> list[tuple[Stage, Stage]]:
+    pairs = pool.map(lambda shop: stages(shop, windows, dataset.scored, seed=seed), dataset.shops)
+    first, second = zip(*pairs, strict=True)
+    n_items = len(dataset.scored)
+    return list(
+        zip(with_cold_items(first, n_items), with_cold_items(second, n_items), strict=True)
+    )
+
+
 def _pooled(
-    moments: Sequence[tuple[Stage, Stage]], time_unit: str, pool: ThreadPoolExecutor
-) -> tuple[Pooled, Pooled]:
+    moments: Sequence[tuple[Stage, Stage]],
+    item_vectors: Floats,
+    time_unit: str,
+    pool: ThreadPoolExecutor,
+) -> tuple[PooledTwins, PooledTwins]:
     histories = [[pair[i].history for pair in moments] for i in (0, 1)]
-    first, second = pool.map(lambda group: Pooled.of(group, time_unit), histories)
+    first, second = pool.map(lambda group: fit_pooled(group, item_vectors, time_unit), histories)
     return first, second
 
 

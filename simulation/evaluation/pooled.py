@@ -1,4 +1,4 @@
-"""The upper bound that no shop may have: item models of all shops' users together, not private."""
+"""The upper bound that no shop may have: models of all shops' users together, not private."""
 
 from __future__ import annotations
 
@@ -7,44 +7,73 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from client.recommenders.als import ALS
 from client.recommenders.ease import EASE
-from client.recommenders.history import History
+from client.recommenders.history import Floats, History
 from client.recommenders.interface import Scores
+from client.recommenders.text_map import TextMap
 from client.surfaces import Codes, Queries
 from shared.interactions.events import Events
+
+TWINS = ("pooled-ease", "pooled-als", "pooled-text-map")
+"""Signals of the upper bound: local recommenders fitted on the users of all shops."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """EASE on the histories of all shops' users before one window.
+    """A recommender that was fitted on all shops' users before one window.
 
     Attributes:
-        candidates: Catalogue codes that any shop may recommend, ascending, `(c,)`.
-        ease: Fitted on the users of all shops.
+        candidates: Catalogue codes that it scores, ascending, `(c,)`.
+        model: Fitted on the users of all shops.
     """
 
     candidates: Codes
-    ease: EASE
-
-    @staticmethod
-    def of(histories: Sequence[History], time_unit: str) -> Pooled:
-        """Fits on all shops' histories before the same window; `time_unit` sets half-lives."""
-        together = pool(histories)
-        ease = (
-            EASE(l2=300.0, form="visits", half_life=120.0)
-            if time_unit == "days"
-            else EASE(l2=50.0, form="last", half_life=10.0)
-        )
-        return Pooled(together.candidates, ease.fit(together))
+    model: EASE | ALS | TextMap
 
     def fit(self, history: History) -> Pooled:
         """Returns the same model for one shop's candidates; its history changes nothing."""
+        if isinstance(self.model, TextMap):  # it scores any item of the catalogue
+            return Pooled(history.candidates, self.model)
         columns = np.searchsorted(self.candidates, history.candidates)
-        return Pooled(history.candidates, self.ease.restrict(columns))
+        return Pooled(history.candidates, self.model.restrict(columns))
 
     def score(self, queries: Queries) -> Scores:
         """Scores one shop's candidates, `(q, c)`; needs `fit` on that shop first."""
-        return self.ease.score(queries)
+        return self.model.score(queries)
+
+
+def fit_pooled(
+    histories: Sequence[History], item_vectors: Floats, time_unit: str
+) -> dict[str, Pooled]:
+    """Fits the pooled twins on all shops' histories before the same window.
+
+    Args:
+        histories: One of each shop.
+        item_vectors: Text vectors of the catalogue, `(n_items, d)`.
+        time_unit: "days" or "order"; half-lives differ.
+
+    Returns:
+        A model for each of `TWINS`.
+    """
+    together = pool(histories)
+    models: tuple[EASE | ALS | TextMap, ...]
+    if time_unit == "days":
+        models = (
+            EASE(l2=300.0, form="visits", half_life=120.0),
+            ALS(factors=32, l2=10.0, alpha=10.0, iterations=5, form="visits", half_life=120.0),
+            TextMap(item_vectors, half_life=60.0, pairs=2, scale=3.0),
+        )
+    else:
+        models = (
+            EASE(l2=50.0, form="last", half_life=10.0),
+            ALS(factors=64, l2=10.0, alpha=10.0, half_life=10.0),
+            TextMap(item_vectors, half_life=3.0, pairs=8),
+        )
+    return {
+        name: Pooled(together.candidates, model.fit(together))
+        for name, model in zip(TWINS, models, strict=True)
+    }
 
 
 def pool(histories: Sequence[History]) -> History:

@@ -9,26 +9,37 @@ from typing import Any
 from client.fusion import (
     Pool,
     Weights,
-    add_signal,
     best_of,
     better,
     default_weights,
     fuse,
+    join,
     local_weights,
     standardise,
 )
 from client.recommenders.history import Floats, History
 from client.recommenders.interface import Recommender, Scores
+from client.recommenders.pairs_ease import PairGram
 from client.recommenders.profile import ProfileRecommender, Project
-from client.recommenders.tuning import Choice, Grid, local_grids, parameters, score_surfaces, tune
+from client.recommenders.tuning import (
+    Choice,
+    Grid,
+    local_grids,
+    pairs_grid,
+    parameters,
+    score_surfaces,
+    tune,
+)
 from client.surfaces import Queries
+from shared.releases.pair_release import PairRelease
 from simulation.evaluation.measures import ItemFacts, Ranking, measure
-from simulation.evaluation.pooled import Pooled
+from simulation.evaluation.pooled import TWINS, Pooled
 from simulation.evaluation.stages import Stage
 
-LOCAL = ("popularity", "frequency", "item-knn", "ease", "text")
+LOCAL = ("popularity", "frequency", "item-knn", "ease", "als", "text", "text-map")
 """Signals that a shop has without any federation."""
-_POOLED = "pooled-ease"
+PooledTwins = Mapping[str, Pooled]
+"""The upper bound's models by signal."""
 _TEXT_WEIGHTS = (0.4, 0.1, 1.0, 2.5, 6.0)
 
 
@@ -41,11 +52,15 @@ class GlobalModel:
             output is that of the similarities against `prior`.
         prior: Added to the items' scores, `(n_items,)`; None for nothing.
         half_life: Of an event in the history vector, in the unit of `Events.time`.
+        pairs: What the federation knows of co-purchase; None where nothing was released.
+        contributors: Shops whose fit events are in `pairs`; None for all.
     """
 
     project: Project
     prior: Floats | None = None
     half_life: float = 120.0
+    pairs: PairRelease | None = None
+    contributors: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +95,7 @@ def evaluate_shop(
     item_vectors: Floats,
     time_unit: str,
     models: Mapping[str, GlobalModel],
-    pooled: tuple[Pooled, Pooled] | None,
+    pooled: tuple[PooledTwins, PooledTwins] | None,
 ) -> ShopResult:
     """Tunes on the validation stage, fits again on all that the test stage knows, and measures.
 
@@ -95,8 +110,12 @@ def evaluate_shop(
     """
     grids = local_grids(item_vectors, time_unit)
     grids |= {named("global", name): _model_grid(item_vectors, m) for name, m in models.items()}
+    for name, model in models.items():
+        if model.pairs is not None:
+            gram = _gram(model, model.pairs, shop_id, validation.history)
+            grids[named("pairs", name)] = pairs_grid(gram, time_unit)
     if pooled is not None:
-        grids[_POOLED] = Grid([pooled[0]], {})
+        grids |= {name: Grid([twin], {}) for name, twin in pooled[0].items()}
     asked, _ = validation.ask()
     choices = {name: tune(grid, validation.history, asked) for name, grid in grids.items()}
     queries, absent = test.ask()
@@ -105,7 +124,7 @@ def evaluate_shop(
     del choices  # the validation scores; the test scores take their place in memory
     if pooled is not None:
         for signals in chosen.values():
-            signals[_POOLED] = pooled[1]
+            signals.update(pooled[1])
     facts = ItemFacts.of(test.history, item_vectors)
     return ShopResult(
         shop_id,
@@ -114,6 +133,12 @@ def evaluate_shop(
         parameters={s: {n: parameters(r) for n, r in found.items()} for s, found in chosen.items()},
         absent=absent,
     )
+
+
+def _gram(model: GlobalModel, pairs: PairRelease, shop_id: str, released: History) -> PairGram:
+    took_part = model.contributors is None or shop_id in model.contributors
+    own = released.events if took_part else None
+    return PairGram.of(pairs.head, pairs.estimate, own)
 
 
 def _model_grid(item_vectors: Floats, model: GlobalModel) -> Grid:
@@ -148,10 +173,13 @@ def _weights(
     models: Mapping[str, GlobalModel],
 ) -> dict[str, Weights]:
     """Returns the weights of every method; a method of one signal has that signal alone."""
-    weights = {name: {name: 1.0} for name in choices if name != _POOLED}
-    further = {named("fused", name): named("global", name) for name in models}
-    if _POOLED in choices:
-        further["pooled"] = _POOLED
+    weights = {name: {name: 1.0} for name in choices if name not in TWINS}
+    further = {
+        named("fused", name): [s for s in (named("pairs", name), named("global", name)) if s in choices]
+        for name in models
+    }
+    if TWINS[0] in choices:
+        further["pooled"] = list(TWINS)
     if queries is None:
         weights["ease-text"] = {"ease": 1.0, "text": _TEXT_WEIGHTS[0]}
         weights["best-local"] = default_weights(surface, LOCAL)
@@ -163,9 +191,9 @@ def _weights(
     pool = Pool.of(local, best, queries)
     weights["ease-text"] = _ease_text(pool)
     weights["best-local"] = local_weights(pool, surface, LOCAL)
-    for method, signal in further.items():
-        pool = Pool.of(local | {signal: signals[signal]}, best, queries)
-        weights[method] = add_signal(pool, weights["best-local"], signal, surface=surface)
+    for method, names in further.items():
+        pool = Pool.of(local | {name: signals[name] for name in names}, best, queries)
+        weights[method] = join(pool, weights["best-local"], names, surface=surface)
     return weights
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from client.recommenders.history import History
-from client.surfaces import SURFACES, Queries, build_queries, candidates_of
+from client.surfaces import (
+    COLD_EVENTS,
+    SURFACES,
+    Bools,
+    Queries,
+    build_queries,
+    candidates_of,
+)
 from shared.interactions.events import Events, Shop
 from shared.interactions.splits import Windows, split_shop
 
@@ -22,18 +30,22 @@ class Stage:
         history: All users of the shop, all events before the window.
         window: The events in the window.
         stream: Numbers that seed what is random in the questions.
+        cold: Candidates with hardly an event in any shop, `(c,)`; None where nobody counted.
     """
 
     history: History
     window: Events
     stream: tuple[int, ...]
+    cold: Bools | None = None
 
     def ask(self) -> tuple[dict[str, Queries], dict[str, str]]:
         """Builds the queries by surface, and says why the other surfaces are missing."""
         queries, absent = {}, {}
         for surface in SURFACES:
             rng = np.random.default_rng(self.stream)
-            built = build_queries(surface, known=self.history, window=self.window, rng=rng)
+            built = build_queries(
+                surface, known=self.history, window=self.window, rng=rng, cold=self.cold
+            )
             if isinstance(built, str):
                 absent[surface] = built
             else:
@@ -81,6 +93,18 @@ def stages(
         history = History(known, candidates.astype(np.int32), now)
         built.append(Stage(history, window, (seed, i, stream)))
     return built[0], built[1]
+
+
+def with_cold_items(moments: Sequence[Stage], n_items: int) -> list[Stage]:
+    """Tells all shops' stages before the same window which items are cold in all of them.
+
+    Args:
+        moments: One of each shop.
+        n_items: Items of the catalogue.
+    """
+    events = sum(np.bincount(m.history.events.item, minlength=n_items) for m in moments)
+    cold = np.asarray(events) < COLD_EVENTS
+    return [replace(moment, cold=cold[moment.history.candidates]) for moment in moments]
 
 
 def _moments(shop: Shop, known: Events, window: Events) -> npt.NDArray[np.float64]:
