@@ -148,9 +148,9 @@ def _quiet_pairs(self: ShopNode, *, plan: Plan, head: CodesArray) -> FloatArray:
 
 
 def _unscaled_pairs(events: Events, head: CodesArray) -> Values:
-    """Sums pairs as often as they were taken: a user counts by the number of its pairs."""
+    """Adds 1 for each pair of a user: one with many counts by the root of their number."""
     bought = np.zeros((int(events.user.max(initial=-1)) + 1, len(head)))
-    np.add.at(bought, (events.user, np.searchsorted(head, events.item)), 1)
+    bought[events.user, np.searchsorted(head, events.item)] = 1
     together: Values = (bought.T @ bought)[np.triu_indices(len(head), 1)]
     return together
 

@@ -20,6 +20,7 @@ from shared.interactions.events import Events
 from shared.messages import CodesArray
 from shared.privacy.accounting import epsilon_pair
 from shared.privacy.guarantee import Mechanism
+from shared.privacy.noise import RandomSource
 from shared.releases.pairs import n_pairs
 from simulation.audit.rejection import CONFIDENCE, Rejection, Samples, reject_claim
 from simulation.audit.result import Finding
@@ -82,7 +83,8 @@ def check_pairs_noise(subject: Subject) -> Finding:
     """Rejects the claimed curve of the pair sums if the noise is short or users weigh too much.
 
     Every pair of a small head is a canary: a user who bought these two items, each twice, and
-    nothing else, which puts norm 1 on one coordinate. Others bought all items, at norm 1 together.
+    nothing else, which puts norm 1 on one coordinate. What a user with many pairs can do is the
+    difference of two releases with the same noise, with that user and without.
     """
     if subject.pairs is None:
         return Finding(True, "the plan releases no pair sums", {})
@@ -90,6 +92,10 @@ def check_pairs_noise(subject: Subject) -> Finding:
     head = np.arange(_head_for(subject))
     canaries = n_pairs(len(head))
     blocks = math.ceil(subject.canaries / canaries)
+    effect = max(_effect_of_a_buyer(subject, head[:size]) for size in (3, len(head)))
+    if effect > 1.001:
+        text = f"one user moves the pair sums by {effect:.4g}, more than their norm of 1"
+        return Finding(False, text, {"effect_over_norm": effect})
     absent, present = [], []
     for block in range(blocks):
         took_part = subject.choice(f"pairs-noise-{block}").random(canaries) < 0.5
@@ -97,7 +103,6 @@ def check_pairs_noise(subject: Subject) -> Finding:
         total = np.zeros(canaries)
         for _ in range(releases):
             total += node.pairs(plan=subject.plan, head=head).astype(np.float64)
-        total -= releases * canaries**-0.5  # the user who bought everything
         absent.append(total[~took_part])
         present.append(total[took_part])
     return _judge(subject, subject.pairs, np.concatenate(absent), np.concatenate(present), releases)
@@ -112,19 +117,36 @@ def _head_for(subject: Subject) -> int:
 def _pairing_shop(
     subject: Subject, head: CodesArray, took_part: np.ndarray[Any, np.dtype[np.bool_]]
 ) -> ShopNode:
-    """A shop of one user for each pair that takes part, and one user who bought the whole head."""
+    """A shop of one user for each pair that takes part."""
     first, second = (codes[took_part] for codes in np.triu_indices(len(head), 1))
-    couples = np.stack([first, second, first, second], axis=1).ravel()
-    item = np.concatenate([couples, head])
-    user = np.concatenate([np.repeat(np.arange(len(first)), 4), np.full(len(head), len(first))])
+    item = np.stack([first, second, first, second], axis=1).ravel()
+    user = np.repeat(np.arange(len(first)), 4)
+    events = Events.build(user=user, item=item, time=np.zeros(len(item)))
     vectors = np.zeros((len(head), 2), np.float32)
     return audit_node(
         subject,
-        events=Events.build(user=user, item=item, time=np.zeros(len(item))),
-        n_users=len(first) + 1,
+        events=events,
+        n_users=len(first),
         item_vectors=vectors,
         settings=ModelSettings(),
     )
+
+
+def _effect_of_a_buyer(subject: Subject, bought: CodesArray) -> float:
+    """L2 distance of two releases with equal noise, with a user who bought these or nobody."""
+    head = np.arange(_head_for(subject))
+    releases = []
+    for item in (bought, bought[:0]):
+        node = audit_node(
+            subject,
+            events=Events.build(user=np.zeros(len(item)), item=item, time=np.zeros(len(item))),
+            n_users=len(item[:1]),
+            item_vectors=np.zeros((len(head), 2), np.float32),
+            settings=ModelSettings(),
+            randomness=RandomSource.from_seed,
+        )
+        releases.append(node.pairs(plan=subject.plan, head=head).astype(np.float64))
+    return float(np.linalg.norm(releases[0] - releases[1]))
 
 
 def releases_for(noise_multiplier: float) -> int:

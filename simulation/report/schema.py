@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.config import RunSettings
 from shared.environment import Environment
-from shared.privacy.collusion import collusion_table
 from shared.privacy.guarantee import Guarantee
 
 if TYPE_CHECKING:
@@ -124,6 +123,8 @@ class ShopPrivacy(Record):
     @classmethod
     def paid(cls, guarantee: Guarantee) -> ShopPrivacy:
         """Builds the record of a private shop; the training mechanism is the one named `dp-sgd`."""
+        from shared.privacy.collusion import collusion_table  # loads torch, which reading does not
+
         training = next((m for m in guarantee.mechanisms if m.name == "dp-sgd"), None)
         rows = collusion_table(guarantee.mechanisms, delta=guarantee.delta)
         return cls.model_validate(
