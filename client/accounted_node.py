@@ -23,6 +23,8 @@ from shared.privacy.ledger.digests import digest_arrays
 from shared.privacy.ledger.entries import Limits, Planning
 from shared.privacy.ledger.ledger import Ledger
 from shared.privacy.ledger.releases import find_release, keep_release
+from shared.releases.pairs import MAX_NORM as PAIRS_MAX_NORM
+from shared.releases.pairs import check_head
 
 LOG = logging.getLogger("fedprofile.client")
 
@@ -32,16 +34,19 @@ class PlanRules:
     """What a shop's owner accepts in a plan, whatever budget is left.
 
     Attributes:
-        min_noise_multiplier: Least noise of any mechanism.
+        min_noise_multiplier: Least noise that this shop itself adds in any mechanism.
         max_sample_rate: Largest probability that a user takes part in a step.
         max_steps: Most noisy steps over all rounds.
         max_grad_norm: Largest clip norm.
+        allow_shared: Whether noise may be shared with other shops. Without secure aggregation,
+            which is not part of this software, only a simulation may set it.
     """
 
     min_noise_multiplier: float = MIN_NOISE
     max_sample_rate: float = 1.0
     max_steps: int = 100_000
     max_grad_norm: float = math.inf
+    allow_shared: bool = False
 
     def check(self, plan: Plan) -> None:
         """Refuses a plan before anything is reserved.
@@ -53,11 +58,14 @@ class PlanRules:
             raise PrivacyError(
                 "private=False must be True: this shop releases nothing without noise"
             )
+        self._check_shared(plan)
         for mechanism in plan_mechanisms(plan):
-            if not mechanism.noise_multiplier >= self.min_noise_multiplier:
+            own = mechanism.own_noise_multiplier
+            if not own >= self.min_noise_multiplier:
+                of = "" if mechanism.shared_by == 1 else f" (one of {mechanism.shared_by} shares)"
                 raise PrivacyError(
-                    f"noise_multiplier={mechanism.noise_multiplier} of {mechanism.name} must be at "
-                    f"least {self.min_noise_multiplier}; raise the noise"
+                    f"noise_multiplier={own:g}{of} of {mechanism.name} must be at least "
+                    f"{self.min_noise_multiplier:g}; raise the noise"
                 )
         bounds = {
             "sample_rate": (plan.sample_rate, self.max_sample_rate),
@@ -67,6 +75,19 @@ class PlanRules:
         for name, (value, most) in bounds.items():
             if not value <= most:
                 raise PrivacyError(f"{name}={value:g} must be at most {most:g}; lower it")
+
+    def _check_shared(self, plan: Plan) -> None:
+        if plan.noise_shops > 1 and not self.allow_shared:
+            raise PrivacyError(
+                f"noise_shops={plan.noise_shops} must be 1: this shop has no secure aggregation, "
+                f"without which its own release would hold 1/{plan.noise_shops} of the noise's "
+                "variance; send a plan with --noise shop"
+            )
+        if plan.noise_shops > 1 and plan.local_steps > 1:
+            raise PrivacyError(
+                f"local_steps={plan.local_steps} must be 1 where noise_shops={plan.noise_shops}: "
+                "a second step would build on a share of the noise alone; take more rounds"
+            )
 
 
 @dataclass(frozen=True)
@@ -95,6 +116,11 @@ class AccountedNode:
         """The owner's public name."""
         return self.node.shop_id
 
+    @property
+    def n_items(self) -> int:
+        """Items of the public catalogue."""
+        return self.node.n_items
+
     def train(
         self,
         *,
@@ -111,7 +137,7 @@ class AccountedNode:
         if not 1 <= round <= plan.rounds:
             raise PrivacyError(f"round={round} must be between 1 and rounds={plan.rounds}")
         inputs: dict[str, npt.NDArray[Any]] = {**adapter, messages.CANDIDATES: candidates}
-        (training, *_) = plan_mechanisms(plan)
+        training = _named("dp-sgd", plan)
         return self._release(
             plan,
             replace(training, steps=plan.local_steps),
@@ -130,15 +156,32 @@ class AccountedNode:
         """
         if not plan.counts_release:
             raise PrivacyError("counts_release=False must be True where item counts are asked for")
-        (_, counts) = plan_mechanisms(plan)
         released = self._release(
             plan,
-            counts,
+            _named("item-counts", plan),
             round=0,
             inputs=digest_arrays({}, "counts"),
             make=lambda: {messages.COUNTS: self.node.counts(plan=plan)},
         )
         return released[messages.COUNTS]
+
+    def pairs(self, *, plan: Plan, head: CodesArray) -> FloatArray:
+        """Releases the noisy pair sums; see `client.node.Node.pairs`.
+
+        Raises:
+            PrivacyError: They are not paid for, or the head is none. Nothing was computed.
+        """
+        if not plan.pairs_release:
+            raise PrivacyError("pairs_release=False must be True where pair sums are asked for")
+        check_head(head, n_items=self.n_items, most=plan.head_items)
+        released = self._release(
+            plan,
+            _named("pair-sums", plan),
+            round=0,
+            inputs=digest_arrays({messages.HEAD: head}, "pairs"),
+            make=lambda: {messages.PAIRS: self.node.pairs(plan=plan, head=head)},
+        )
+        return released[messages.PAIRS]
 
     def _release(
         self,
@@ -233,14 +276,20 @@ class AccountedSource:
 
 def plan_mechanisms(plan: Plan) -> tuple[Mechanism, ...]:
     """Returns all that a plan releases, in the order of the calibration."""
-    training = Mechanism(
-        "dp-sgd",
-        plan.noise_multiplier,
-        plan.sample_rate,
-        plan.rounds * plan.local_steps,
-        plan.max_grad_norm,
-    )
-    if not plan.counts_release:
-        return (training,)
-    counts = Mechanism("item-counts", plan.counts_noise_multiplier, 1.0, 1, COUNTS_MAX_NORM)
-    return (training, counts)
+    found, shops = [], plan.noise_shops
+    if plan.rounds > 0:
+        steps, noise = plan.rounds * plan.local_steps, plan.noise_multiplier
+        found.append(Mechanism("dp-sgd", noise, plan.sample_rate, steps, plan.max_grad_norm, shops))
+    if plan.counts_release:
+        noise = plan.counts_noise_multiplier
+        found.append(Mechanism("item-counts", noise, 1.0, 1, COUNTS_MAX_NORM, shops))
+    if plan.pairs_release:
+        noise = plan.pairs_noise_multiplier
+        found.append(Mechanism("pair-sums", noise, 1.0, 1, PAIRS_MAX_NORM, shops))
+    return tuple(found)
+
+
+def _named(name: str, plan: Plan) -> Mechanism:
+    """Returns the one mechanism of a plan with this name."""
+    (found,) = (m for m in plan_mechanisms(plan) if m.name == name)
+    return found

@@ -51,7 +51,7 @@ def make_client_app(source: NodeSource) -> ClientApp:
         source: Opens the shop of a machine or, in a simulation, of a partition.
 
     Returns:
-        An app with `train` and `query.counts`; neither ever raises an `Exception`.
+        An app with `train`, `query.counts` and `query.pairs`; none ever raises an `Exception`.
     """
     app = ClientApp()
 
@@ -77,6 +77,17 @@ def make_client_app(source: NodeSource) -> ClientApp:
             )
             noisy = messages.to_record({messages.COUNTS: node.counts(plan=plan)})
             return RecordDict({messages.COUNTS: noisy})
+
+        return _reply(message, context, source, answer)
+
+    @app.query(messages.PAIRS_QUERY)
+    def pairs(message: Message, context: Context) -> Message:
+        def answer(node: Node) -> RecordDict:
+            content = message.content
+            plan, _ = read_plan(content.config_records[messages.PLAN], round_key=messages.ROUND)
+            head = content.array_records[messages.HEAD][messages.HEAD].numpy()
+            noisy = messages.to_record({messages.PAIRS: node.pairs(plan=plan, head=head)})
+            return RecordDict({messages.PAIRS: noisy})
 
         return _reply(message, context, source, answer)
 

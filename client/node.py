@@ -23,6 +23,11 @@ class Node(Protocol):
         """The owner's public name."""
         ...
 
+    @property
+    def n_items(self) -> int:
+        """Items of the public catalogue."""
+        ...
+
     def train(
         self,
         *,
@@ -46,6 +51,18 @@ class Node(Protocol):
 
     def counts(self, *, plan: Plan) -> FloatArray:
         """Returns the shop's noisy item counts `(n_items,)`, float32."""
+        ...
+
+    def pairs(self, *, plan: Plan, head: CodesArray) -> FloatArray:
+        """Returns the shop's noisy pair sums over the head, float32.
+
+        Args:
+            plan: The public plan, to be checked against the shop's own limits.
+            head: Public item codes `(h,)`, ascending.
+
+        Returns:
+            The upper triangle by rows, diagonal left out, `(h (h - 1) / 2,)`.
+        """
         ...
 
 

@@ -15,11 +15,12 @@ from client.training.losses import EncoderLoss, FrozenTextLoss
 from client.training.trainer import StepSpec, UserLoss, train_privately
 from shared.config import ModelSettings
 from shared.interactions.events import Events
-from shared.messages import Arrays, FloatArray
+from shared.messages import Arrays, CodesArray, FloatArray
 from shared.model.adapter import array_name, attach, load_adapter_arrays, set_trainable
 from shared.model.profile_model import ProfileModel
 from shared.plan import Plan
 from shared.privacy.noise import RandomSource
+from shared.releases.pairs import MAX_NORM, check_head, n_pairs, pair_sums
 
 RandomFactory = Callable[..., RandomSource]
 """Makes the randomness of one release from its context (what it is for, which round)."""
@@ -51,6 +52,11 @@ class ShopNode:
     device: torch.device
     texts: Sequence[str] = ()
 
+    @property
+    def n_items(self) -> int:
+        """Items of the public catalogue."""
+        return len(self.item_vectors)
+
     def train(
         self,
         *,
@@ -63,7 +69,9 @@ class ShopNode:
 
         Guarantee:
             The returned update is `plan.local_steps` Poisson-sampled Gaussian mechanisms with
-            `plan.noise_multiplier` at user level; everything else in it is public.
+            `plan.noise_multiplier` at user level; everything else in it is public. With
+            `plan.noise_shops` above 1 that holds for the sum of so many shops' updates alone, and
+            for one step.
         """
         random = self._random(plan, "train", round)
         model = attach(self.base(), self.settings, seed=plan.seed, device=self.device)
@@ -86,12 +94,31 @@ class ShopNode:
         Each user gives 1 / sqrt(number of its items) to each of its items: norm 1, sensitivity 1.
 
         Guarantee:
-            One Gaussian mechanism with `plan.counts_noise_multiplier`, at user level.
+            One Gaussian mechanism with `plan.counts_noise_multiplier`, at user level; with
+            `plan.noise_shops` above 1 for the sum of so many shops' counts alone.
         """
         noise = self._random(plan, "counts", 0).gaussian(
-            (len(self.item_vectors),), plan.counts_noise_multiplier
+            (self.n_items,), plan.own_noise(plan.counts_noise_multiplier)
         )
-        return (user_counts(self.events, len(self.item_vectors)) + noise).astype(np.float32)
+        return (user_counts(self.events, self.n_items) + noise).astype(np.float32)
+
+    def pairs(self, *, plan: Plan, head: CodesArray) -> FloatArray:
+        """Releases the shop's pair sums over the head with noise, `(h (h - 1) / 2,)`.
+
+        Guarantee:
+            One Gaussian mechanism with `plan.pairs_noise_multiplier`, at user level; with
+            `plan.noise_shops` above 1 for the sum of so many shops' pair sums alone.
+
+        Assumes:
+            The head comes from noisy counts or other public facts.
+
+        Raises:
+            PrivacyError: The head is none.
+        """
+        check_head(head, n_items=self.n_items, most=plan.head_items)
+        std = plan.own_noise(plan.pairs_noise_multiplier) * MAX_NORM
+        noise = self._random(plan, "pairs", 0).gaussian((n_pairs(len(head)),), std)
+        return (pair_sums(self.events, head) + noise).astype(np.float32)
 
     def _random(self, plan: Plan, purpose: str, server_round: int) -> RandomSource:
         return self.randomness(plan.seed, self.shop_id, purpose, server_round)
@@ -102,7 +129,7 @@ class ShopNode:
             sample_rate=plan.sample_rate,
             divisor=plan.divisor,
             max_grad_norm=plan.max_grad_norm,
-            noise_multiplier=plan.noise_multiplier,
+            noise_multiplier=plan.own_noise(plan.noise_multiplier),
             learning_rate=plan.learning_rate,
             physical_batch=plan.physical_batch,
             bf16=self.device.type == "cuda",

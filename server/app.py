@@ -1,4 +1,4 @@
-"""Flower's ServerApp: item counts, rounds, checkpoints, final adapter."""
+"""Flower's ServerApp: item counts, pair sums, rounds, checkpoints, final adapter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.checkpoint import Checkpoints
 from server.exchange import Traffic, exchange
-from server.federation import Federation, FederationResult, RoundInfo
+from server.federation import Federation, FederationResult, RequestKind, RoundInfo
 from server.state import ServerState
 from server.strategy import ProfileStrategy
 from shared.errors import RunError
@@ -67,6 +67,8 @@ def federate(grid: Grid, federation: Federation) -> FederationResult:
         rounds=state.rounds,
         refusals=state.refusals,
         seconds=time.perf_counter() - started,
+        head=state.head,
+        pairs=state.pairs,
     )
 
 
@@ -74,8 +76,12 @@ def _steps(grid: Grid, strategy: ProfileStrategy) -> Iterator[RoundInfo]:
     """Does what is left, one request to all shops at a time."""
     plan = strategy.federation.plan
     if plan.counts_release and strategy.state.counts is None:
-        step = _Step(grid, strategy, number=0)
+        step = _Step(grid, strategy, number=0, kind="counts")
         _, metrics = strategy.aggregate_counts(step.ask(strategy.configure_counts(grid)))
+        yield step.info(metrics)
+    if plan.pairs_release and strategy.state.pairs is None:
+        step = _Step(grid, strategy, number=0, kind="pairs")
+        _, metrics = strategy.aggregate_pairs(step.ask(strategy.configure_pairs(grid)))
         yield step.info(metrics)
     for number in range(strategy.state.round + 1, plan.rounds + 1):
         step = _Step(grid, strategy, number=number)
@@ -89,8 +95,11 @@ def _steps(grid: Grid, strategy: ProfileStrategy) -> Iterator[RoundInfo]:
 class _Step:
     """Clock and counters of one request to all shops."""
 
-    def __init__(self, grid: Grid, strategy: ProfileStrategy, *, number: int) -> None:
-        self._grid, self._federation, self._number = grid, strategy.federation, number
+    def __init__(
+        self, grid: Grid, strategy: ProfileStrategy, *, number: int, kind: RequestKind = "train"
+    ) -> None:
+        self._grid, self._federation = grid, strategy.federation
+        self._number, self._kind = number, kind
         self._traffic, self._asked, self._started = Traffic(), 0, time.perf_counter()
 
     def ask(self, requests: list[Message]) -> Iterator[Message]:
@@ -114,6 +123,7 @@ class _Step:
             bytes_down=self._traffic.down,
             bytes_up=self._traffic.up,
             seconds=time.perf_counter() - self._started,
+            kind=self._kind,
         )
 
     def _count(self, done: int, total: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -126,13 +127,13 @@ def _pack(state: ServerState, *, digest: str) -> bytes:
         "second": state.optimizer.second,
         "iterates": state.iterates,
     }
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         f"{group}/{name}": np.ascontiguousarray(array)
         for group in _GROUPS
         for name, array in groups[group].items()
     }
-    if state.counts is not None:
-        arrays["counts"] = state.counts
+    sums = {"counts": state.counts, "head": state.head, "pairs": state.pairs}
+    arrays |= {name: array for name, array in sums.items() if array is not None}
     metadata = {
         "digest": digest,
         "sha256": _checksum(arrays),
@@ -145,7 +146,7 @@ def _pack(state: ServerState, *, digest: str) -> bytes:
     return save(arrays, metadata={"state": json.dumps(metadata)})
 
 
-def _unpack(arrays: Arrays, fields: dict[str, Any]) -> ServerState:
+def _unpack(arrays: Mapping[str, npt.NDArray[Any]], fields: dict[str, Any]) -> ServerState:
     groups: dict[str, Arrays] = {group: {} for group in _GROUPS}
     for key, array in arrays.items():
         group, _, name = key.partition("/")
@@ -160,12 +161,14 @@ def _unpack(arrays: Arrays, fields: dict[str, Any]) -> ServerState:
         iterates=groups["iterates"],
         averaged=fields["averaged"],
         counts=arrays.get("counts"),
+        head=arrays.get("head"),
+        pairs=arrays.get("pairs"),
         rounds=tuple(RoundInfo(**info) for info in fields["rounds"]),
         refusals=tuple(Refusal(**refusal) for refusal in fields["refusals"]),
     )
 
 
-def _checksum(arrays: Arrays) -> str:
+def _checksum(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     state = hashlib.sha256()
     for name in sorted(arrays):
         state.update(f"{name}{arrays[name].shape}".encode())

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from shared.messages import Arrays, CodesArray, FloatArray
 from shared.plan import Plan
 
 CandidateDraw: TypeAlias = Callable[[int, FloatArray | None], CodesArray]
+RequestKind: TypeAlias = Literal["train", "counts", "pairs"]
+"""What shops are asked for: an update, noisy item counts or noisy pair sums."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,18 @@ class Refusal:
     """A reply that did not count.
 
     Attributes:
-        round: Round of the request, 0 for the item counts.
+        round: Round of the request, 0 for item counts and pair sums.
         shop: The name that the shop gave itself, or `node-<id>` where it gave none.
         code: A `RefusalCode` of the server, or the shop's own code.
         remedy: What to do, one line.
+        kind: What was asked for.
     """
 
     round: int
     shop: str
     code: str
     remedy: str
+    kind: RequestKind = "train"
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,15 @@ class RoundInfo:
     """What one round did; nothing in it comes from a single shop's data.
 
     Attributes:
-        round: From 1; 0 is the request for item counts.
+        round: From 1; 0 is a request for item counts or pair sums.
         asked: Shops asked.
         good: Replies that counted.
         refused: Replies that did not.
-        update_norm: L2 norm of the aggregated update (of the sum, for item counts).
+        update_norm: L2 norm of the aggregated update (of the sum, for item counts and pair sums).
         bytes_down: Bytes of arrays sent to shops.
         bytes_up: Bytes of arrays received.
         seconds: Wall time.
+        kind: What was asked for.
     """
 
     round: int
@@ -61,6 +66,7 @@ class RoundInfo:
     bytes_down: int
     bytes_up: int
     seconds: float
+    kind: RequestKind = "train"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +79,8 @@ class FederationResult:
         rounds: One entry a round, also those before a resumption.
         refusals: All replies that did not count, in order of round and shop.
         seconds: Wall time of this call.
+        head: Codes of the items whose pairs were asked for, ascending `(h,)`; None where none were.
+        pairs: Sum of the shops' noisy pair sums `(h (h - 1) / 2,)`, None where none were released.
     """
 
     adapter: Arrays
@@ -80,6 +88,8 @@ class FederationResult:
     rounds: tuple[RoundInfo, ...]
     refusals: tuple[Refusal, ...]
     seconds: float
+    head: CodesArray | None = None
+    pairs: FloatArray | None = None
 
     @property
     def bytes_down(self) -> int:
@@ -149,6 +159,7 @@ class Federation:
         if self.settings.aggregation == "fedsvd":
             _check_fedsvd(self.settings, ranks=[self.adapter[a].shape for a, _ in pairs])
         _check_weights(self.weights, self.settings)
+        _check_shared(self.plan, self.settings, self.weights)
         if self.nodes is not None and self.nodes < self.settings.min_replies:
             raise ConfigError(
                 f"min_replies={self.settings.min_replies} must be at most the number of shops="
@@ -192,6 +203,21 @@ def _check_fedsvd(settings: FederationSettings, *, ranks: list[tuple[int, ...]])
         if rank > width:
             raise ConfigError(
                 f"rank={rank} must be at most the module's input width={width} for fedsvd; lower it"
+            )
+
+
+def _check_shared(
+    plan: Plan, settings: FederationSettings, weights: Mapping[str, float] | None
+) -> None:
+    """Refuses what would look at single updates, or give the noise of some shops less weight."""
+    if plan.noise_shops == 1:
+        return
+    given = {"robust": settings.robust, "max_update_norm": settings.max_update_norm}
+    for name, value in {**given, "weights": weights}.items():
+        if value not in (None, "none"):
+            raise ConfigError(
+                f"{name}={value} does not go with noise_shops={plan.noise_shops}: shared noise "
+                "protects the plain sum alone; remove it, or let each shop add all of its noise"
             )
 
 

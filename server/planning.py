@@ -7,11 +7,15 @@ import math
 from shared.config import RunSettings
 from shared.plan import Plan
 from shared.privacy.calibration import calibrate
-from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism
+from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism, own_noise
+from shared.releases.pairs import MAX_NORM
 
 
 def mechanisms_of(settings: RunSettings) -> tuple[Mechanism, ...]:
-    """Returns what each shop will release, with the noise that meets the budget.
+    """Returns what is released of each shop, with the noise that meets the budget.
+
+    With shared noise that is the noise of the sum over all shops; how many these are, the plan
+    tells.
 
     Raises:
         PrivacyError: The budget cannot be met.
@@ -26,7 +30,10 @@ def mechanisms_of(settings: RunSettings) -> tuple[Mechanism, ...]:
         sample_rate=training.sample_rate,
         max_grad_norm=training.max_grad_norm,
         counts_share=privacy.counts_share,
+        pairs_share=privacy.pairs_share,
+        adapter_share=privacy.adapter_share,
         counts_max_norm=COUNTS_MAX_NORM,
+        pairs_max_norm=MAX_NORM,
     )
 
 
@@ -48,16 +55,25 @@ def make_plan(
         base_hash: SHA-256 of the frozen base.
     """
     noise = {mechanism.name: mechanism.noise_multiplier for mechanism in mechanisms}
-    training, model = settings.training, settings.model
+    training, model, privacy = settings.training, settings.model, settings.privacy
+    noise_shops = n_shops if privacy.noise == "shared" and mechanisms else 1
     rate = training.learning_rate or learning_rate(
-        noise.get("dp-sgd", 0.0), divisor=training.divisor, n_shops=n_shops, n_trained=n_trained
+        own_noise(noise.get("dp-sgd", 0.0), noise_shops),
+        divisor=training.divisor,
+        n_shops=n_shops,
+        n_trained=n_trained,
     )
     return Plan(
-        **training.model_dump(exclude={"learning_rate"}),
+        **training.model_dump(exclude={"learning_rate", "rounds"}),
+        rounds=training.rounds if privacy.adapter_share > 0 else 0,
         noise_multiplier=noise.get("dp-sgd", 0.0),
         learning_rate=rate,
         counts_noise_multiplier=noise.get("item-counts", 0.0),
-        counts_release=settings.privacy.counts_share > 0,
+        counts_release=privacy.counts_share > 0,
+        pairs_noise_multiplier=noise.get("pair-sums", 0.0),
+        pairs_release=privacy.pairs_share > 0,
+        head_items=privacy.head_items,
+        noise_shops=noise_shops,
         private=bool(mechanisms),
         aggregation=settings.federation.aggregation,
         scale=model.scale,
@@ -73,8 +89,9 @@ def learning_rate(
     """Returns a step size that falls as the noise of the mean update grows; public.
 
     The noise of one aggregated step, at learning rate 1, is a vector of length about
-    `noise_multiplier * sqrt(n_trained / n_shops) / divisor`, while the users' normalised gradients
-    add up to at most (users of a shop) / divisor: of order 1 where the divisor is well chosen.
+    `noise_multiplier * sqrt(n_trained / n_shops) / divisor`, where `noise_multiplier` is what one
+    shop adds, while the users' normalised gradients add up to at most (users of a shop) / divisor:
+    of order 1 where the divisor is well chosen.
     """
     noise = noise_multiplier * math.sqrt(n_trained / n_shops) / divisor
     return 1.0 / (1.0 + noise)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from flwr.app import Message, RecordDict
 
 from server.checks import RefusalCode, UpdateRefusedError, check_arrays
-from server.federation import Refusal
+from server.federation import Refusal, RequestKind
 from shared.messages import STATUS, Arrays
 
 REPLY_UNAVAILABLE = (3, 4)
@@ -22,6 +22,7 @@ def accepted_replies(
     shapes: Mapping[str, tuple[int, ...]],
     round: int,  # noqa: A002
     refusals: list[Refusal],
+    kind: RequestKind = "train",
 ) -> Iterator[tuple[str, Arrays]]:
     """Yields shop and checked arrays of each good reply, one at a time.
 
@@ -31,6 +32,7 @@ def accepted_replies(
         shapes: Expected shape by array name.
         round: Number for the refusals.
         refusals: Receives the replies that do not count.
+        kind: What was asked for, for the refusals.
 
     Yields:
         The name that the shop gave itself, and its arrays.
@@ -47,9 +49,9 @@ def accepted_replies(
             seen.add(shop)
             yield shop, arrays
         except _ShopRefusedError as no:
-            refusals.append(Refusal(round, shop, no.code, no.remedy))
+            refusals.append(Refusal(round, shop, no.code, no.remedy, kind))
         except UpdateRefusedError as no:
-            refusals.append(Refusal(round, shop, str(no.code), no.remedy))
+            refusals.append(Refusal(round, shop, str(no.code), no.remedy, kind))
 
 
 class _ShopRefusedError(Exception):

@@ -11,7 +11,7 @@ from server.aggregation import lora_pairs, orthonormal_factors, rotate
 from server.federation import Refusal, RoundInfo
 from server.optimizers import OptimizerState, optimizer_step
 from shared.config import FederationSettings
-from shared.messages import Arrays, FloatArray
+from shared.messages import Arrays, CodesArray, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,8 @@ class ServerState:
         iterates: Sum of the trainable matrices after each of the last rounds.
         averaged: Rounds in that sum.
         counts: Summed noisy item counts `(n_items,)`, None before they were asked.
+        head: Codes of the items whose pairs were asked, ascending `(h,)`; None before.
+        pairs: Summed noisy pair sums `(h (h - 1) / 2,)`, None before they were asked.
         rounds: What the rounds did.
         refusals: Replies that did not count.
     """
@@ -35,6 +37,8 @@ class ServerState:
     iterates: Arrays = field(default_factory=dict)
     averaged: int = 0
     counts: FloatArray | None = None
+    head: CodesArray | None = None
+    pairs: FloatArray | None = None
     rounds: tuple[RoundInfo, ...] = ()
     refusals: tuple[Refusal, ...] = ()
 

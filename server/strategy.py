@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Literal
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
@@ -19,6 +21,7 @@ from server.state import ServerState, advance
 from shared import messages
 from shared.errors import RunError
 from shared.messages import Arrays, FloatArray
+from shared.releases.pairs import head_items, n_pairs
 
 LOG = logging.getLogger("fedprofile.server")
 
@@ -75,6 +78,28 @@ class ProfileStrategy(FedAvg):
         content = RecordDict({messages.PLAN: ConfigRecord(self.federation.plan.to_record())})
         return self._address(content, f"{MessageType.QUERY}.{messages.COUNTS_QUERY}", 0, grid)
 
+    def configure_pairs(self, grid: Grid) -> list[Message]:
+        """Addresses the head and the request for noisy pair sums to every connected node.
+
+        The head follows from the noisy counts, which are kept: a run that goes on asks for the very
+        same pairs.
+
+        Raises:
+            RunError: Also if the counts were not asked before.
+        """
+        plan, counts = self.federation.plan, self.state.counts
+        if counts is None:
+            raise RunError("counts=none: pair sums are asked for after the counts; ask those first")
+        head = head_items(counts, plan.head_items).astype(np.int64)
+        self.state = replace(self.state, head=head)
+        content = RecordDict(
+            {
+                messages.PLAN: ConfigRecord(plan.to_record()),
+                messages.HEAD: messages.codes_record(head, name=messages.HEAD),
+            }
+        )
+        return self._address(content, f"{MessageType.QUERY}.{messages.PAIRS_QUERY}", 0, grid)
+
     def configure_evaluate(
         self,
         server_round: int,  # noqa: ARG002
@@ -120,17 +145,35 @@ class ProfileStrategy(FedAvg):
         Raises:
             RunError: Fewer than `min_replies` good replies.
         """
-        shapes = {messages.COUNTS: (self.federation.n_items,)}
+        summed, metrics = self._sum(replies, "counts", size=self.federation.n_items)
+        self.state = replace(self.state, counts=summed)
+        return summed, metrics
+
+    def aggregate_pairs(self, replies: Iterable[Message]) -> tuple[FloatArray, MetricRecord]:
+        """Checks and sums the shops' noisy pair sums `(h (h - 1) / 2,)`, one reply at a time.
+
+        Raises:
+            RunError: Fewer than `min_replies` good replies.
+        """
+        head = self.state.head
+        size = 0 if head is None else n_pairs(len(head))
+        summed, metrics = self._sum(replies, "pairs", size=size)
+        self.state = replace(self.state, pairs=summed)
+        return summed, metrics
+
+    def _sum(
+        self, replies: Iterable[Message], kind: Literal["counts", "pairs"], *, size: int
+    ) -> tuple[FloatArray, MetricRecord]:
+        """Sums one array `(size,)` of each good reply; record and array are named by the kind."""
         refusals: list[Refusal] = []
         total = ExactSum()
         for _, arrays in accepted_replies(
-            replies, key=messages.COUNTS, shapes=shapes, round=0, refusals=refusals
+            replies, key=kind, shapes={kind: (size,)}, round=0, refusals=refusals, kind=kind
         ):
             total.add(arrays)
         self._note(0, total.count, refusals)
         summed = total.total()
-        self.state = replace(self.state, counts=summed[messages.COUNTS])
-        return summed[messages.COUNTS], _metrics(total.count, refusals, summed)
+        return summed[kind], _metrics(total.count, refusals, summed)
 
     def _address(
         self, content: RecordDict, kind: str, server_round: int, grid: Grid
@@ -186,12 +229,16 @@ class ProfileStrategy(FedAvg):
                 refusal.code,
                 refusal.remedy,
             )
-        minimum = self.federation.settings.min_replies
+        minimum, name = self.federation.settings.min_replies, "min_replies"
+        remedy = "lower min_replies"
+        if minimum < self.federation.plan.noise_shops:
+            minimum, name = self.federation.plan.noise_shops, "noise_shops"
+            remedy = "let each shop add all of its noise"
         if good < minimum:
             first = f"; first refusal: {refusals[0].shop}: {refusals[0].code}" if refusals else ""
             raise RunError(
-                f"round={server_round}: good replies={good} must be at least min_replies={minimum}"
-                f"{first}; mend the shops or lower min_replies, then continue with --resume"
+                f"round={server_round}: good replies={good} must be at least {name}={minimum}"
+                f"{first}; mend the shops or {remedy}, then continue with --resume"
             )
         self.state = replace(self.state, refusals=(*self.state.refusals, *refusals))
 

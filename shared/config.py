@@ -138,8 +138,8 @@ class PrivacySettings(Settings):
         if abs(total - 1) > 1e-9:
             raise ValueError(
                 f"counts_share={self.counts_share:g} + pairs_share={self.pairs_share:g} + "
-                f"adapter_share={self.adapter_share:g} = {total:g} must be 1; change the split with "
-                "--budget counts=0.2,pairs=0.6,adapter=0.2"
+                f"adapter_share={self.adapter_share:g} = {total:g} must be 1; change the split "
+                "with --budget counts=0.2,pairs=0.6,adapter=0.2"
             )
         if self.pairs_share > 0 and self.counts_share == 0:
             raise ValueError(
@@ -183,6 +183,24 @@ class RunSettings(Settings):
     """Guarantee."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Evaluation."""
+
+    @model_validator(mode="after")
+    def _sums_alone_are_seen(self) -> RunSettings:
+        if self.privacy.noise == "shop":
+            return self
+        if self.federation.robust != "none" or self.federation.max_update_norm is not None:
+            name = "robust" if self.federation.robust != "none" else "max_update_norm"
+            raise ValueError(
+                f"federation.{name}={getattr(self.federation, name)} needs single updates, which "
+                "noise=shared does not show; remove it, or use --noise shop"
+            )
+        if self.training.local_steps > 1:
+            raise ValueError(
+                f"local_steps={self.training.local_steps} must be 1 with noise=shared: a second "
+                "step would build on a first that holds a share of the noise alone; take more "
+                "rounds, or use --noise shop"
+            )
+        return self
 
     @model_validator(mode="after")
     def _frozen_encoder_for_private_layers(self) -> RunSettings:

@@ -29,6 +29,13 @@ COUNTS = "counts"
 """ArrayRecord with one array, `counts` `(n_items,)`: the noisy item counts (shop to server)."""
 COUNTS_QUERY = "counts"
 """Name of the query (`query.counts`) that asks a shop for its noisy counts."""
+HEAD = "head"
+"""ArrayRecord with one array, `head` `(h,)` int64: codes of the items whose pairs are asked for,
+ascending (server to shop)."""
+PAIRS = "pairs"
+"""ArrayRecord with one array, `pairs` `(h (h - 1) / 2,)`: the noisy pair sums (shop to server)."""
+PAIRS_QUERY = "pairs"
+"""Name of the query (`query.pairs`) that asks a shop for its noisy pair sums."""
 STATUS = "status"
 """ConfigRecord: `shop` and, for a refusal, `code` and `remedy`; nothing from the data."""
 LORA_A = "lora_A.weight"
@@ -57,9 +64,9 @@ def to_record(arrays: Mapping[str, FloatArray]) -> ArrayRecord:
     )
 
 
-def codes_record(codes: CodesArray) -> ArrayRecord:
-    """Packs the round's candidates."""
-    return ArrayRecord({CANDIDATES: Array(np.ascontiguousarray(codes, dtype=np.int64))})
+def codes_record(codes: CodesArray, *, name: str = CANDIDATES) -> ArrayRecord:
+    """Packs item codes: the round's candidates, or the head."""
+    return ArrayRecord({name: Array(np.ascontiguousarray(codes, dtype=np.int64))})
 
 
 def from_record(record: ArrayRecord) -> Arrays:

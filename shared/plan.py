@@ -10,16 +10,17 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.config import Settings
+from shared.privacy.guarantee import own_noise
 
 
 class Plan(Settings):
     """Public parameters of a federated run."""
 
-    rounds: Annotated[int, Field(ge=1)]
-    """Federated rounds in all."""
+    rounds: Annotated[int, Field(ge=0)]
+    """Federated rounds in all; 0 trains nothing."""
     local_steps: Annotated[int, Field(ge=1)]
     """DP-SGD steps in each shop and round."""
     sample_rate: Annotated[float, Field(gt=0, le=1)]
@@ -29,13 +30,23 @@ class Plan(Settings):
     max_grad_norm: Annotated[float, Field(gt=0)]
     """L2 bound of one user's gradient."""
     noise_multiplier: Annotated[float, Field(ge=0)]
-    """Noise of a step in units of `max_grad_norm`; 0 only in runs without privacy."""
+    """Noise of a step in units of `max_grad_norm`; 0 only where nothing is trained, or without
+    privacy."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Step size per unit of clipped gradient (applied as learning_rate / max_grad_norm)."""
     counts_noise_multiplier: Annotated[float, Field(ge=0)]
     """Noise of the item counts in units of their sensitivity; 0 only without privacy."""
     counts_release: bool
     """Whether item counts are released."""
+    pairs_noise_multiplier: Annotated[float, Field(ge=0)]
+    """Noise of the pair sums in units of their sensitivity; 0 only without privacy."""
+    pairs_release: bool
+    """Whether pair sums are released, over the items of largest noisy count."""
+    head_items: Annotated[int, Field(ge=2)]
+    """Items at most whose pairs are released."""
+    noise_shops: Annotated[int, Field(ge=1)]
+    """Shops that add the noise together: noise multipliers are those of the sum of so many shops,
+    and each adds `noise_multiplier / sqrt(noise_shops)`; 1 where each adds all of it."""
     private: bool
     """Whether the guarantee holds; False marks a run for comparison."""
     aggregation: Literal["frozen-a", "average", "fedsvd"]
@@ -58,6 +69,19 @@ class Plan(Settings):
     """SHA-256 of the frozen base that adapters belong to."""
     seed: int
     """Public seed: candidate draws; in a simulation also the shops' noise."""
+
+    @model_validator(mode="after")
+    def _head_is_paid_for(self) -> Plan:
+        if self.pairs_release and not self.counts_release:
+            raise ValueError(
+                "pairs_release=True needs counts_release=True: the items whose pairs are released "
+                "are chosen by noisy counts"
+            )
+        return self
+
+    def own_noise(self, noise_multiplier: float) -> float:
+        """Returns what each shop adds itself of a noise multiplier of this plan."""
+        return own_noise(noise_multiplier, self.noise_shops)
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON form."""

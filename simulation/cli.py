@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from shared.budget import BUDGET_HELP, parse_budget
 from shared.config import RunSettings
 from shared.errors import ConfigError
 from shared.settings_sources import assignments, load_settings
@@ -31,6 +32,8 @@ OPTIONS = {
     "sample_rate": "training.sample_rate",
     "aggregation": "federation.aggregation",
     "delta": "privacy.delta",
+    "noise": "privacy.noise",
+    "head_items": "privacy.head_items",
     "seed": "seed",
     "engine": "engine",
     "device": "device",
@@ -57,6 +60,13 @@ OPTIONS = {
 @click.option("--aggregation", type=click.Choice(["frozen-a", "average", "fedsvd"]))
 @click.option("--epsilon", help="Total epsilon of a shop; 1,3,8,none sweeps.", metavar="LIST")
 @click.option("--delta", type=float, help="Total delta of a shop.")
+@click.option(
+    "--noise",
+    type=click.Choice(["shop", "shared"]),
+    help="Each shop adds all noise, or a share of it under secure aggregation.",
+)
+@click.option("--budget", help=BUDGET_HELP, metavar="PART=SHARE,...")
+@click.option("--head-items", type=int, help="Items whose co-purchase pairs are released.")
 @click.option("--no-privacy", is_flag=True, help="Train without noise, for comparison only.")
 @click.option("--seed", type=int, help="Seed of everything random.")
 @click.option("--seeds", type=click.IntRange(1, 100), default=1, help="Seeds, counted from --seed.")
@@ -73,6 +83,7 @@ OPTIONS = {
 def simulate(
     *,
     epsilon: str | None,
+    budget: str | None,
     no_privacy: bool,
     seeds: int,
     workers: int,
@@ -92,7 +103,7 @@ def simulate(
     options: dict[str, Any] = {
         OPTIONS[name]: value for name, value in given.items() if value is not None
     }
-    options |= assignments(sets)
+    options |= parse_budget(budget) | assignments(sets)
     if save_rankings:
         options["evaluation.save_rankings"] = True
     epsilons = parse_epsilons(epsilon, no_privacy=no_privacy)

@@ -135,7 +135,8 @@ def _train_all(
         phase_name = "control" if name == CONTROL else "train"
         label = "Training without privacy" if settings.privacy.epsilon is None else "Training"
         label += f" ({name})" if len(variants) > 1 and name != CONTROL else ""
-        with progress.phase(phase_name, label=label, total=settings.training.rounds) as phase:
+        rounds = settings.training.rounds if settings.privacy.adapter_share > 0 else None
+        with progress.phase(phase_name, label=label, total=rounds) as phase:
 
             def moved(info: RoundInfo) -> None:
                 phase.update(info.round)  # called within this phase only

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from client.accounted_node import AccountedSource
+from client.accounted_node import AccountedSource, PlanRules, plan_mechanisms
 from client.node import NodeSource
 from server.candidates import draw_candidates
 from server.federation import Federation, FederationResult, RoundInfo
@@ -21,9 +21,11 @@ from shared.model.popularity import denoise_counts, log_prior
 from shared.model.profile_model import build_base
 from shared.model.projection import project_profiles, projection_matrix
 from shared.plan import Plan
-from shared.privacy.accounting import guarantee
+from shared.privacy.accounting import MIN_NOISE, guarantee
 from shared.privacy.guarantee import Guarantee
 from shared.privacy.ledger.entries import Limits
+from shared.releases.pair_release import PairRelease, release_pairs
+from shared.releases.pairs import MAX_NORM
 from simulation.engines import run_federation
 from simulation.evaluation.shop import GlobalModel
 from simulation.preparation import Prepared
@@ -39,6 +41,7 @@ class Trained:
         guarantee: Of every shop; None without privacy.
         result: Final adapter, rounds and refusals.
         popularity: Estimate from the noisy counts `(n_items,)`, None where none were released.
+        pairs: Estimate of co-purchase over the head, None where none was released.
     """
 
     settings: RunSettings
@@ -46,6 +49,7 @@ class Trained:
     guarantee: Guarantee | None
     result: FederationResult
     popularity: FloatArray | None
+    pairs: PairRelease | None = None
 
 
 def train_global(
@@ -94,22 +98,46 @@ def train_global(
     result = run_federation(
         settings.engine,
         federation,
-        _accounted(prepared, settings, ledgers),
+        _accounted(prepared, settings, plan, ledgers),
         num_shops=prepared.n_shops,
         workers=workers,
         gpus_per_shop=1.0 / workers if prepared.device.type == "cuda" else 0.0,
     )
+    paid = plan_mechanisms(plan) if plan.private else ()
     return Trained(
         settings=settings,
         plan=plan,
-        guarantee=guarantee(mechanisms, delta=settings.privacy.delta) if mechanisms else None,
+        guarantee=guarantee(paid, delta=settings.privacy.delta) if paid else None,
         result=result,
         popularity=None if result.counts is None else popularity.estimate(result.counts),
+        pairs=_pair_release(prepared, plan, result, popularity),
     )
 
 
-def _accounted(prepared: Prepared, settings: RunSettings, ledgers: Path | None) -> NodeSource:
-    """Puts a ledger in front of every shop of a private run."""
+def _pair_release(
+    prepared: Prepared, plan: Plan, result: FederationResult, popularity: _Popularity
+) -> PairRelease | None:
+    """Makes the best of the noisy pair sums, which is free; None where there are none."""
+    if result.counts is None or result.head is None or result.pairs is None:
+        return None
+    (shops,) = (info.good for info in result.rounds if info.kind == "pairs")
+    return release_pairs(
+        result.pairs,
+        head=result.head,
+        std=plan.own_noise(plan.pairs_noise_multiplier) * MAX_NORM * shops**0.5,
+        item_vectors=prepared.item_vectors,
+        popularity=popularity.estimate(result.counts),
+    )
+
+
+def _accounted(
+    prepared: Prepared, settings: RunSettings, plan: Plan, ledgers: Path | None
+) -> NodeSource:
+    """Puts a ledger in front of every shop of a private run.
+
+    No other place lets shops share their noise: the secure aggregation that it needs is simulated,
+    as all shops are on one machine.
+    """
     privacy = settings.privacy
     if ledgers is None or privacy.epsilon is None:
         return prepared.source
@@ -117,6 +145,9 @@ def _accounted(prepared: Prepared, settings: RunSettings, ledgers: Path | None) 
         prepared.source,
         ledgers,
         Limits(epsilon=privacy.epsilon, delta=privacy.delta),
+        rules=PlanRules(
+            min_noise_multiplier=plan.own_noise(MIN_NOISE), allow_shared=privacy.noise == "shared"
+        ),
         repeatable=True,
         planning="planned",
     )
@@ -146,7 +177,7 @@ class _Popularity:
     def __init__(self, prepared: Prepared, plan: Plan) -> None:
         self._items = prepared.item_vectors
         self._plan = plan
-        self._std = plan.counts_noise_multiplier * prepared.n_shops**0.5
+        self._std = plan.own_noise(plan.counts_noise_multiplier) * prepared.n_shops**0.5
         self._known: FloatArray | None = None
 
     def estimate(self, counts: FloatArray) -> FloatArray:

@@ -29,7 +29,12 @@ UNIT = "user: the whole bounded history of one user"
 ADJACENCY = "add or remove one user"
 TRUST = "server, other shops and outsiders; the shop's own machine is trusted"
 
-KNOWN_MECHANISMS = frozenset({"dp-sgd", "item-counts"})
+TRUST_SHARED = (
+    "holds for the sum of all shops' releases: it assumes secure aggregation, that shops add their "
+    "noise honestly, and that none drops out"
+)
+
+KNOWN_MECHANISMS = frozenset({"dp-sgd", "item-counts", "pair-sums"})
 MIN_DELTA = 1e-10
 """Below this, rounding errors of the accountants' Fourier transforms are no longer negligible."""
 MAX_SAMPLED_STEPS = 100_000
@@ -150,9 +155,14 @@ def guarantee(mechanisms: Sequence[Mechanism], *, delta: float) -> Guarantee:
         accountant=GAUSSIAN if full_batch else PRV,
         epsilon_check=check,
         accountant_check=PLD,
-        trust=TRUST,
+        trust=trust(mechanisms),
         mechanisms=tuple(mechanisms),
     )
+
+
+def trust(mechanisms: Sequence[Mechanism]) -> str:
+    """Says against whom the guarantee of these mechanisms holds, and what it assumes."""
+    return TRUST_SHARED if any(m.shared_by > 1 for m in mechanisms) else TRUST
 
 
 def require_agreement(epsilon: float, other: float, name: str) -> None:
@@ -191,6 +201,10 @@ def check_mechanism(mechanism: Mechanism) -> None:
         raise PrivacyError(f"sample_rate={rate} must be above 0 and at most 1; change it")
     if steps != int(steps) or steps < 0:
         raise PrivacyError(f"steps={steps} must be a whole number of at least 0; change it")
+    if mechanism.shared_by != int(mechanism.shared_by) or mechanism.shared_by < 1:
+        raise PrivacyError(
+            f"shared_by={mechanism.shared_by} must be a whole number of at least 1; change it"
+        )
 
 
 def _full_batch(mechanisms: Sequence[Mechanism]) -> bool:

@@ -17,7 +17,7 @@ from shared.privacy.accounting import (
     epsilon_pair,
     epsilon_pld,
 )
-from shared.privacy.guarantee import Mechanism
+from shared.privacy.guarantee import Mechanism, MechanismName
 
 MIN_EPSILON = 0.05
 """The accountants' numerical errors are a few thousandths: below this they would dominate."""
@@ -27,7 +27,7 @@ SLACK = 1e-3
 """Share of epsilon that calibration may leave unused."""
 
 Build = Callable[[float], tuple[Mechanism, ...]]
-"""From the noise multiplier of DP-SGD to the plan's mechanisms."""
+"""From the noise that is looked for to the plan's mechanisms."""
 
 
 @lru_cache(maxsize=256)
@@ -39,24 +39,30 @@ def calibrate(
     sample_rate: float,
     max_grad_norm: float,
     counts_share: float,
+    pairs_share: float,
+    adapter_share: float,
     counts_max_norm: float,
+    pairs_max_norm: float,
 ) -> tuple[Mechanism, ...]:
     """Finds the least noise that both accountants accept for the whole plan.
 
     Args:
         epsilon: Total epsilon of one shop.
         delta: Total delta of one shop.
-        steps: DP-SGD steps over all rounds.
+        steps: DP-SGD steps over all rounds; not looked at where `adapter_share` is 0.
         sample_rate: Poisson rate of a user a step; 1 is the full batch.
         max_grad_norm: L2 bound of a user's gradient in a step.
         counts_share: Share of mu^2 for one release of item counts, where mu is that of a Gaussian
             mechanism at (epsilon, delta); 0 releases none.
+        pairs_share: The same for one release of pair sums.
+        adapter_share: The same for training; 0 trains nothing. The three shares add up to 1.
         counts_max_norm: L2 bound of a user's row in the item counts.
+        pairs_max_norm: L2 bound of a user's pairs.
 
     Returns:
-        The `dp-sgd` mechanism and, unless `counts_share` is 0, `item-counts`. The noise multiplier
-        of DP-SGD is rounded up to five digits and leaves at most a thousandth of epsilon unused,
-        unless it is at its least, 0.1.
+        `dp-sgd`, `item-counts` and `pair-sums`, each unless its share is 0. Noise multipliers are
+        rounded up to five digits. That of DP-SGD, or without training all of them together, leaves
+        at most a thousandth of epsilon unused, unless it is at its least, 0.1.
 
     Guarantee:
         Both accountants of `epsilon_pair` stay at or below `epsilon` for the composition.
@@ -69,24 +75,48 @@ def calibrate(
     """
     check_epsilon(epsilon)
     check_delta(delta)
-    if not 0 <= counts_share < 1:
-        raise PrivacyError(f"counts_share={counts_share} must be in [0, 1); change it")
-    if steps < 1:
-        raise PrivacyError(f"steps={steps} must be at least 1; change it")
+    check_shares(counts=counts_share, pairs=pairs_share, adapter=adapter_share)
     single = get_sigma_gaussian(epsilon, delta)
-    counts: tuple[Mechanism, ...] = ()
-    if counts_share > 0:
-        noise = round_up(single / math.sqrt(counts_share))
-        counts = (Mechanism("item-counts", noise, 1.0, 1, counts_max_norm),)
 
-    def build(noise_multiplier: float) -> tuple[Mechanism, ...]:
-        return (
-            Mechanism("dp-sgd", noise_multiplier, sample_rate, steps, max_grad_norm),
-            *counts,
+    def statistics(sigma: float) -> tuple[Mechanism, ...]:
+        parts: tuple[tuple[MechanismName, float, float], ...] = (
+            ("item-counts", counts_share, counts_max_norm),
+            ("pair-sums", pairs_share, pairs_max_norm),
+        )
+        return tuple(
+            Mechanism(name, round_up(sigma / math.sqrt(share)), 1.0, 1, norm)
+            for name, share, norm in parts
+            if share > 0
         )
 
-    unsampled = single * math.sqrt(steps / (1 - counts_share))
+    if adapter_share == 0:
+        return statistics(_least_noise(statistics, epsilon=epsilon, delta=delta, start=single))
+    if steps < 1:
+        raise PrivacyError(f"steps={steps} must be at least 1; change it")
+    fixed = statistics(single)
+
+    def build(noise_multiplier: float) -> tuple[Mechanism, ...]:
+        return (Mechanism("dp-sgd", noise_multiplier, sample_rate, steps, max_grad_norm), *fixed)
+
+    unsampled = single * math.sqrt(steps / adapter_share)
     return build(_least_noise(build, epsilon=epsilon, delta=delta, start=unsampled))
+
+
+def check_shares(*, counts: float, pairs: float, adapter: float) -> None:
+    """Refuses a split of the budget that is not whole.
+
+    Raises:
+        PrivacyError: A share is negative, or they do not add up to 1.
+    """
+    for name, share in (("counts", counts), ("pairs", pairs), ("adapter", adapter)):
+        if not 0 <= share <= 1:
+            raise PrivacyError(f"{name}_share={share} must be in [0, 1]; change it with --budget")
+    total = counts + pairs + adapter
+    if abs(total - 1) > 1e-9:
+        raise PrivacyError(
+            f"counts_share={counts:g} + pairs_share={pairs:g} + adapter_share={adapter:g} = "
+            f"{total:g} must be 1; change the split with --budget counts=0.2,pairs=0.6,adapter=0.2"
+        )
 
 
 def check_epsilon(epsilon: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from shared.budget import BUDGET_HELP, parse_budget
 from shared.cli import LazyGroup
 from shared.errors import PrivacyError
 
@@ -70,6 +71,7 @@ PLAN_OPTIONS = {
 @click.option("--local-steps", type=int, help="DP-SGD steps a round.")
 @click.option("--sample-rate", type=float, help="Poisson rate of a user a step; 1: full batch.")
 @click.option("--rank", type=int, help="Rank of the LoRA adapter.")
+@click.option("--budget", help=BUDGET_HELP, metavar="PART=SHARE,...")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
 @click.option("--set", "sets", multiple=True, help="Any setting, as name=value.", metavar="N=V")
 @click.option("--ledger", type=click.Path(path_type=Path), help="Ledger that would pay.")
@@ -79,6 +81,7 @@ def plan(
     users: int,
     config: Path | None,
     sets: tuple[str, ...],
+    budget: str | None,
     ledger: Path | None,
     as_json: bool,
     **given: Any,
@@ -93,7 +96,9 @@ def plan(
         PLAN_OPTIONS[name]: value for name, value in given.items() if value is not None
     }
     settings = load_settings(
-        file=config, environment=os.environ, options=options | assignments(sets)
+        file=config,
+        environment=os.environ,
+        options=options | parse_budget(budget) | assignments(sets),
     )
     chain = None if ledger is None else read_ledger(ledger)[0]
     found = forecast(settings, n_users=users, chain=chain)

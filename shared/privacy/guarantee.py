@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+MechanismName = Literal["dp-sgd", "item-counts", "pair-sums"]
 COUNTS_MAX_NORM = 1.0
 """L2 norm of one user's row in the item counts."""
 
@@ -14,18 +16,31 @@ class Mechanism:
     """`steps` runs of a Poisson-sampled (or, at `sample_rate` 1, full-batch) Gaussian mechanism.
 
     Attributes:
-        name: `dp-sgd` or `item-counts`.
+        name: `dp-sgd`, `item-counts` or `pair-sums`.
         noise_multiplier: Standard deviation of the noise in units of the L2 sensitivity.
         sample_rate: Probability that a user takes part in a step.
         steps: Number of noisy releases.
         max_norm: L2 bound of one user's contribution to one step (the sensitivity).
+        shared_by: Shops that add the noise together; above 1, `noise_multiplier` is that of their
+            sum, and the guarantee holds for the sum alone.
     """
 
-    name: Literal["dp-sgd", "item-counts"]
+    name: MechanismName
     noise_multiplier: float
     sample_rate: float
     steps: int
     max_norm: float
+    shared_by: int = 1
+
+    @property
+    def own_noise_multiplier(self) -> float:
+        """Noise that one shop adds itself: all of it, or its equal share of the variance."""
+        return own_noise(self.noise_multiplier, self.shared_by)
+
+
+def own_noise(noise_multiplier: float, shops: int) -> float:
+    """Returns what each of `shops` adds so that their sum has noise of `noise_multiplier`."""
+    return noise_multiplier / math.sqrt(shops)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, PrivacyError
 from shared.interactions.events import Events
 
 Values = npt.NDArray[np.float64]
@@ -33,6 +33,31 @@ def head_items(counts: npt.NDArray[np.floating], h: int) -> Codes:
     if h < 2:
         raise ConfigError(f"head_items={h} must be at least 2; raise it")
     return np.sort(np.argsort(-counts, kind="stable")[:h]).astype(np.int32)
+
+
+def check_head(head: npt.NDArray[np.integer], *, n_items: int, most: int) -> None:
+    """Refuses a head that a shop was sent and that is none.
+
+    Args:
+        head: As received.
+        n_items: Items of the public catalogue.
+        most: Items that the plan allows.
+
+    Raises:
+        PrivacyError: It is empty, too long, not ascending, or not within the catalogue.
+    """
+    if head.ndim != 1 or head.dtype.kind != "i" or not 1 <= len(head) <= most:
+        raise PrivacyError(
+            f"head of shape {head.shape} and type {head.dtype} must be 1 to head_items={most} "
+            "item codes; send the head that the plan allows"
+        )
+    if (np.diff(head) <= 0).any():
+        raise PrivacyError("head must be ascending without repetition; sort its item codes")
+    if head[0] < 0 or head[-1] >= n_items:
+        raise PrivacyError(
+            f"head from {head[0]} to {head[-1]} must be within the catalogue's {n_items} items; "
+            "use the same catalogue"
+        )
 
 
 def n_pairs(h: int) -> int:

@@ -15,12 +15,15 @@ import numpy as np
 import torch
 from opacus.optimizers import DPOptimizer
 
+from client import shop_node
 from client.shop_node import ShopNode
 from client.training import trainer
 from client.training.optimizer import PrivateOptimizer
-from shared.messages import FloatArray
+from shared.interactions.events import Events
+from shared.messages import CodesArray, FloatArray
 from shared.plan import Plan
 from shared.privacy.noise import RandomSource
+from shared.releases.pairs import Values
 
 
 @contextmanager
@@ -119,7 +122,8 @@ def _fixed_seed(cls: type[RandomSource]) -> RandomSource:
     return cls(bytes(32), repeatable=False)
 
 
-_one_step, _honest_counts = trainer._step, ShopNode.counts
+_one_step = trainer._step
+_honest_counts, _honest_pairs = ShopNode.counts, ShopNode.pairs
 
 
 def _two_steps(*given: Any) -> None:
@@ -137,6 +141,20 @@ def _quiet_counts(self: ShopNode, *, plan: Plan) -> FloatArray:
     return _honest_counts(self, plan=plan.model_copy(update={"counts_noise_multiplier": noise}))
 
 
+def _quiet_pairs(self: ShopNode, *, plan: Plan, head: CodesArray) -> FloatArray:
+    noise = plan.pairs_noise_multiplier / 3
+    quiet = plan.model_copy(update={"pairs_noise_multiplier": noise})
+    return _honest_pairs(self, plan=quiet, head=head)
+
+
+def _unscaled_pairs(events: Events, head: CodesArray) -> Values:
+    """Adds 1 for each pair of a user: one with many counts by the root of their number."""
+    bought = np.zeros((int(events.user.max(initial=-1)) + 1, len(head)))
+    bought[events.user, np.searchsorted(head, events.item)] = 1
+    together: Values = (bought.T @ bought)[np.triu_indices(len(head), 1)]
+    return together
+
+
 FAULTS: dict[str, Callable[[], Patches]] = {
     "none": list,
     "noise at a third": short_noise(1 / 3),
@@ -152,5 +170,7 @@ FAULTS: dict[str, Callable[[], Patches]] = {
     "empty batches skipped": lambda: [(trainer, "_step", _skip_empty)],
     "non-finite shows": lambda: [(trainer, "PrivateOptimizer", _ShowsNonFinite)],
     "counts noise at a third": lambda: [(ShopNode, "counts", _quiet_counts)],
+    "pairs noise at a third": lambda: [(ShopNode, "pairs", _quiet_pairs)],
+    "users of pairs not scaled": lambda: [(shop_node, "pair_sums", _unscaled_pairs)],
 }
 """What may be planted -> attributes to replace."""

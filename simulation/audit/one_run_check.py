@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from shared.errors import PrivacyError
 from shared.privacy.accounting import epsilon_pair
 from simulation.audit.noise_checks import step_spec
 from simulation.audit.one_run import count_correct, epsilon_low_f_dp, epsilon_low_steinke
@@ -22,8 +23,15 @@ def check_one_run(subject: Subject) -> Finding:
 
     Fails if the bound is above the epsilon that is claimed for the training steps.
     """
-    steps = min(subject.training.steps, MOST_STEPS)
-    mechanism = replace(subject.training, steps=steps)
+    training = subject.training
+    if training is None:
+        return Finding(True, "the plan trains nothing", {})
+    steps = min(training.steps, MOST_STEPS)
+    mechanism = replace(training, steps=steps, noise_multiplier=training.own_noise_multiplier)
+    try:
+        claimed = epsilon_pair((mechanism,), subject.delta)[0]
+    except PrivacyError:
+        return Finding(True, "one shop's share of the noise is too little to bound epsilon", {})
     m = subject.one_run_canaries
     took_part = subject.choice("one-run").random(m) < 0.5
     watched = watch_training(
@@ -34,7 +42,6 @@ def check_one_run(subject: Subject) -> Finding:
         device=subject.device,
     )
     guesses, correct = count_correct(watched.scores.sum(axis=0), took_part)
-    claimed = epsilon_pair((mechanism,), subject.delta)[0]
     low, factor = epsilon_low_f_dp(m, guesses, correct, mechanism=mechanism, delta=subject.delta)
     plain = epsilon_low_steinke(m, guesses, correct, subject.delta)
     figures = {
@@ -48,5 +55,7 @@ def check_one_run(subject: Subject) -> Finding:
         "steps": steps,
         "confidence": 0.95,
     }
-    text = f"epsilon is at least {low:.2f} of {claimed:.2f} claimed ({plain:.2f} by Steinke et al.)"
+    of = " for one share of the noise" if training.shared_by > 1 else ""
+    bound = f"epsilon is at least {low:.2f} of {claimed:.2f} claimed{of}"
+    text = f"{bound} ({plain:.2f} by Steinke et al.)"
     return Finding(max(low, plain) <= claimed + 0.01, text, figures)

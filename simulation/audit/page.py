@@ -14,7 +14,11 @@ from simulation.audit import plots
 from simulation.audit.result import AuditResult
 from simulation.report.write import write_file
 
-CURVES = {"training-noise": "Training steps", "counts-noise": "Item counts"}
+CURVES = {
+    "training-noise": "Training steps",
+    "counts-noise": "Item counts",
+    "pairs-noise": "Pair sums",
+}
 """Checks with a measured curve -> caption."""
 
 

@@ -50,7 +50,9 @@ def single_release(epsilon: float, *, steps: int = 1) -> Subject:
     noise = round_up(get_sigma_gaussian(epsilon, DELTA) * steps**0.5)
     settings = RunSettings(
         training=TrainingSettings(rounds=steps),
-        privacy=PrivacySettings(epsilon=epsilon, delta=DELTA, counts_share=0.0),
+        privacy=PrivacySettings(
+            epsilon=epsilon, delta=DELTA, counts_share=0.0, pairs_share=0.0, adapter_share=1.0
+        ),
     )
     training = Mechanism("dp-sgd", noise, 1.0, steps, settings.training.max_grad_norm)
     return subject_of_settings(settings, mechanisms=(training,))

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.config import PrivacySettings
 from shared.errors import PrivacyError
-from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism
+from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism, MechanismName
 from shared.privacy.ledger.entries import Filter
 from shared.privacy.ledger.shop_files import find_ledgers
 from shared.privacy.ledger.spending import spending as compose
 from shared.privacy.ledger.status import read_ledger
+from shared.releases.pairs import MAX_NORM
 from simulation.audit.result import Finding
 
 if TYPE_CHECKING:
@@ -56,20 +58,13 @@ def records_of_report(report: Report) -> tuple[ShopRecord, ...]:
     for shop, privacy in report.privacy.items():
         if privacy.epsilon is None or privacy.delta is None:
             continue
-        released = [
-            Mechanism(
-                "dp-sgd",
-                privacy.noise_multiplier,
-                training.sample_rate,
-                rounds * training.local_steps,
-                training.max_grad_norm,
-            )
-        ]
+        released = []
+        if rounds > 0:
+            noise, steps = privacy.noise_multiplier, rounds * training.local_steps
+            rate, norm = training.sample_rate, training.max_grad_norm
+            released.append(Mechanism("dp-sgd", noise, rate, steps, norm))
         paid = tuple(Mechanism(**entry.model_dump()) for entry in privacy.mechanisms)
-        if report.settings.privacy.counts_share > 0:
-            noise = [m.noise_multiplier for m in paid if m.name == "item-counts"]
-            counts = Mechanism("item-counts", min(noise, default=0.0), 1.0, 1, COUNTS_MAX_NORM)
-            released.append(counts)
+        released += _statistics(report.settings.privacy, paid)
         records.append(
             ShopRecord(
                 shop=shop,
@@ -81,6 +76,18 @@ def records_of_report(report: Report) -> tuple[ShopRecord, ...]:
             )
         )
     return tuple(records)
+
+
+def _statistics(settings: PrivacySettings, paid: Sequence[Mechanism]) -> Iterator[Mechanism]:
+    """Yields the statistics that the settings release, with the noise that was recorded."""
+    shares: tuple[tuple[MechanismName, float, float], ...] = (
+        ("item-counts", settings.counts_share, COUNTS_MAX_NORM),
+        ("pair-sums", settings.pairs_share, MAX_NORM),
+    )
+    for name, share, norm in shares:
+        if share > 0:
+            noise = [m.noise_multiplier for m in paid if m.name == name]
+            yield Mechanism(name, min(noise, default=0.0), 1.0, 1, norm)
 
 
 def records_of_ledgers(path: Path) -> tuple[ShopRecord, ...]:

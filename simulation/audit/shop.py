@@ -34,7 +34,7 @@ def check_shop_release(subject: Subject) -> Finding:
     """
     plan = subject.plan.model_copy(update={"local_steps": min(subject.plan.local_steps, 4)})
     unit = plan.learning_rate / plan.divisor
-    claimed = plan.noise_multiplier * unit * math.sqrt(plan.local_steps)
+    claimed = subject.own_noise_multiplier * unit * math.sqrt(plan.local_steps)
     updates = [_flat(_train(subject, plan, users=0, round=i)) for i in range(UPDATES)]
     noise = np.concatenate(updates) / claimed
     ratio, short = deviation(noise)

@@ -28,7 +28,7 @@ def check_fresh_noise(subject: Subject) -> Finding:
     """Tests that no noise is used twice, that it is normal, and that it is as large as claimed."""
     watched = _watch(subject, "fresh-noise", users=[0], steps=STEPS, width=WIDTH)
     noise = watched.moves[:, :, 1:-1]  # canary 0 takes part
-    noise = noise / subject.plan.noise_multiplier
+    noise = noise / subject.own_noise_multiplier
     blocks = noise.reshape(len(noise) * BLOCKS, -1)
     largest, allowed = _largest_correlation(blocks)
     ratio, short = deviation(noise)
@@ -52,10 +52,7 @@ def check_fresh_noise(subject: Subject) -> Finding:
 
 def check_secret_noise(subject: Subject) -> Finding:
     """Tests that the same release made twice has different noise, and that no seed gives it."""
-    first, second = (
-        _watch(subject, "secret-noise", users=[0], steps=1, width=WIDTH).moves[:, :, 1:].ravel()
-        for _ in range(2)
-    )
+    first, second = (_released_noise(subject) for _ in range(2))
     repeatable = subject.noise("secret-noise", 1).repeatable
     largest, allowed = _largest_correlation(np.stack([first, second]))
     figures = {"repeatable": repeatable, "correlation": largest, "allowed_correlation": allowed}
@@ -63,6 +60,14 @@ def check_secret_noise(subject: Subject) -> Finding:
         text = "the noise can be drawn again: whoever knows the seed can subtract it"
         return Finding(False, text, figures)
     return Finding(True, "a release that is made twice has different noise", figures)
+
+
+def _released_noise(subject: Subject) -> npt.NDArray[np.float64]:
+    """Noise of one step; where nothing is trained, what the source itself gives."""
+    if subject.training is None:
+        return subject.noise("secret-noise", 0).gaussian((WIDTH,), 1.0).astype(np.float64)
+    watched = _watch(subject, "secret-noise", users=[0], steps=1, width=WIDTH)
+    return watched.moves[:, :, 1:].ravel()
 
 
 def check_steps(subject: Subject) -> Finding:
@@ -76,7 +81,7 @@ def check_steps(subject: Subject) -> Finding:
     if seen != steps or quiet:
         text = f"{steps} steps were accounted, {seen} took place, {quiet} of them without noise"
         return Finding(False, text, figures)
-    if rest > 1e-3 * subject.plan.noise_multiplier:
+    if rest > 1e-3 * subject.own_noise_multiplier:
         return Finding(False, "the update is not the sum of the noisy steps", figures)
     text = f"{seen} steps of {steps} took place, and the update is their sum"
     return Finding(True, text, figures)
@@ -89,7 +94,7 @@ def check_empty_batches(subject: Subject) -> Finding:
     counts.append(len(nobody.moves))
     few = _watch(subject, "few-users", users=range(3), steps=steps, width=8, sample_rate=0.1)
     counts.append(len(few.moves))
-    ratio, short = deviation(nobody.moves / subject.plan.noise_multiplier)
+    ratio, short = deviation(nobody.moves / subject.own_noise_multiplier)
     figures = {"asked": steps, "seen": counts, "noise_over_claimed": ratio}
     if min(counts) < steps:
         text = f"{steps} steps were accounted, {min(counts)} took place: an empty batch shows"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from client.accounted_node import plan_mechanisms
 from client.shop_node import RandomFactory
 from shared.plan import Plan
-from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism
+from shared.privacy.guarantee import Mechanism
 from shared.privacy.noise import RandomSource
 from simulation.audit.records import ShopRecord
 
@@ -46,29 +47,32 @@ class Subject:
     seed: int = 0
 
     @property
-    def training(self) -> Mechanism:
-        """What the plan claims of all its training steps."""
-        plan = self.plan
-        return Mechanism(
-            "dp-sgd",
-            plan.noise_multiplier,
-            plan.sample_rate,
-            plan.rounds * plan.local_steps,
-            plan.max_grad_norm,
-        )
+    def training(self) -> Mechanism | None:
+        """What the plan claims of all its training steps, None if it trains nothing."""
+        return self._named("dp-sgd")
 
     @property
     def counts(self) -> Mechanism | None:
         """What the plan claims of its item counts, None if it releases none."""
-        if not self.plan.counts_release:
-            return None
-        noise = self.plan.counts_noise_multiplier
-        return Mechanism("item-counts", noise, 1.0, 1, COUNTS_MAX_NORM)
+        return self._named("item-counts")
+
+    @property
+    def pairs(self) -> Mechanism | None:
+        """What the plan claims of its pair sums, None if it releases none."""
+        return self._named("pair-sums")
 
     @property
     def mechanisms(self) -> tuple[Mechanism, ...]:
         """All that the plan claims to release."""
-        return (self.training,) if self.counts is None else (self.training, self.counts)
+        return plan_mechanisms(self.plan)
+
+    @property
+    def own_noise_multiplier(self) -> float:
+        """Noise of a training step that the audited shop adds itself."""
+        return self.plan.own_noise(self.plan.noise_multiplier)
+
+    def _named(self, name: str) -> Mechanism | None:
+        return next((m for m in self.mechanisms if m.name == name), None)
 
     def noise(self, *context: str | int) -> RandomSource:
         """Makes one release's randomness, in the form that a node asks for it."""

@@ -50,7 +50,7 @@ def subject_of_settings(
     plan = make_plan(
         settings.model_copy(update={"model": model}),
         mechanisms or mechanisms_of(settings),
-        n_shops=max(1, len(records)),
+        n_shops=_together(mechanisms, records),
         n_trained=model.rank * model.dim,
         base_hash="audit",
     )
@@ -62,6 +62,13 @@ def subject_of_settings(
     )
 
 
+def _together(mechanisms: tuple[Mechanism, ...], records: tuple[ShopRecord, ...]) -> int:
+    """Returns the shops that share the noise, or without any, the records."""
+    recorded = (*mechanisms, *(m for record in records for m in record.mechanisms))
+    shared = max((m.shared_by for m in recorded), default=1)
+    return shared if shared > 1 else max(1, len(records))
+
+
 def subject_of_path(
     path: Path, *, changes: Mapping[str, Any] | None = None, device: torch.device | None = None
 ) -> Subject:
@@ -70,33 +77,41 @@ def subject_of_path(
     Same arguments and errors as `subject_of_run`.
 
     Raises:
-        PrivacyError: Also if there is no ledger, or it reserves no training.
+        PrivacyError: Also if there is no ledger, or it reserves nothing in advance.
     """
     if path.suffix == ".json" or (path / "report.json").is_file():
         return subject_of_run(path, changes=changes, device=device)
     records = records_of_ledgers(path)
-    paid = next((r for r in records if any(m.name == "dp-sgd" for m in r.mechanisms)), None)
+    paid = next((r for r in records if r.mechanisms), None)
     if paid is None:
         raise PrivacyError(
-            f"{path}: no reservation is for training planned in advance, so there is no plan to "
+            f"{path}: no reservation is for releases planned in advance, so there is no plan to "
             "test; name a run folder, or test a plan with --epsilon"
         )
-    training = next(m for m in paid.mechanisms if m.name == "dp-sgd")
-    counts = any(m.name == "item-counts" for m in paid.mechanisms)
-    settings = {
-        "training.rounds": min(training.steps, 10_000),
-        "training.sample_rate": training.sample_rate,
-        "training.max_grad_norm": training.max_norm,
-        "privacy.delta": paid.delta,
-        "privacy.counts_share": 0.1 if counts else 0.0,
-        **(changes or {}),
-    }
+    settings = {**_settings_of(paid), **(changes or {})}
     return subject_of_settings(
         check_settings(_changed(RunSettings().model_dump(), settings)),
         mechanisms=() if changes else paid.mechanisms,
         records=records,
         device=device,
     )
+
+
+def _settings_of(paid: ShopRecord) -> dict[str, Any]:
+    """Returns dotted settings of a plan with the recorded mechanisms; shares only say which."""
+    names = {m.name for m in paid.mechanisms}
+    parts = {"counts": "item-counts", "pairs": "pair-sums", "adapter": "dp-sgd"}
+    shared = any(m.shared_by > 1 for m in paid.mechanisms)
+    settings: dict[str, Any] = {
+        "privacy.delta": paid.delta,
+        "privacy.noise": "shared" if shared else "shop",
+        **{f"privacy.{p}_share": (name in names) / len(names) for p, name in parts.items()},
+    }
+    for training in (m for m in paid.mechanisms if m.name == "dp-sgd"):
+        settings["training.rounds"] = min(training.steps, 10_000)
+        settings["training.sample_rate"] = training.sample_rate
+        settings["training.max_grad_norm"] = training.max_norm
+    return settings
 
 
 def subject_of_run(

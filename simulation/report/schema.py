@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -62,7 +63,7 @@ class MechanismRecord(Record):
     """One noisy mechanism: everything that a shop releases is in one of these."""
 
     name: str
-    """`dp-sgd` or `item-counts`."""
+    """`dp-sgd`, `item-counts` or `pair-sums`."""
     noise_multiplier: Annotated[float, Field(ge=0)]
     """Standard deviation of the noise in units of the L2 sensitivity."""
     sample_rate: Annotated[float, Field(gt=0, le=1)]
@@ -71,6 +72,18 @@ class MechanismRecord(Record):
     """Noisy releases."""
     max_norm: Annotated[float, Field(gt=0)]
     """L2 bound of one user's contribution to a step."""
+    shared_by: Annotated[int, Field(ge=1)] = 1
+    """Shops that add the noise together; above 1, `noise_multiplier` is that of their sum, and the
+    guarantee holds for the sum alone."""
+
+
+class CollusionRecord(Record):
+    """The guarantee if some shops help the server and subtract the noise that they added."""
+
+    shops: Annotated[int, Field(ge=0)]
+    """Shops that do."""
+    epsilon: float | None
+    """Epsilon of a user of another shop, by `accountant`; null where no accountant bounds it."""
 
 
 class ShopPrivacy(Record):
@@ -97,29 +110,39 @@ class ShopPrivacy(Record):
     mechanisms: tuple[MechanismRecord, ...]
     """Everything that the shop releases; empty in a run without privacy."""
     noise_multiplier: Annotated[float, Field(ge=0)]
-    """Noise of a training step in units of the clip norm; 0 in a run without privacy."""
+    """Noise of a training step in units of the clip norm; 0 in a run without privacy, or that
+    trains nothing."""
     sample_rate: Annotated[float, Field(gt=0, le=1)]
     """Probability that a user takes part in a training step."""
-    steps: Annotated[int, Field(ge=1)]
-    """Training steps in all."""
+    steps: Annotated[int, Field(ge=0)]
+    """Training steps in all; 0 where nothing is trained."""
+    collusion: tuple[CollusionRecord, ...] = ()
+    """Epsilon if 0, 1 or the largest minority of the shops collude with the server; empty where
+    each shop adds all of its noise."""
 
     @classmethod
     def paid(cls, guarantee: Guarantee) -> ShopPrivacy:
         """Builds the record of a private shop; the training mechanism is the one named `dp-sgd`."""
-        training = next(m for m in guarantee.mechanisms if m.name == "dp-sgd")
-        return cls(
-            **guarantee.to_json(),
-            noise_multiplier=training.noise_multiplier,
-            sample_rate=training.sample_rate,
-            steps=training.steps,
+        from shared.privacy.collusion import collusion_table  # loads torch, which reading does not
+
+        training = next((m for m in guarantee.mechanisms if m.name == "dp-sgd"), None)
+        rows = collusion_table(guarantee.mechanisms, delta=guarantee.delta)
+        return cls.model_validate(
+            {
+                **guarantee.to_json(),
+                "noise_multiplier": training.noise_multiplier if training else 0.0,
+                "sample_rate": training.sample_rate if training else 1.0,
+                "steps": training.steps if training else 0,
+                "collusion": [asdict(row) for row in rows],
+            }
         )
 
     @classmethod
     def none(cls, *, sample_rate: float, steps: int) -> ShopPrivacy:
         """Builds the record of a shop that trained without privacy."""
-        absent = dict.fromkeys(name for name in cls.model_fields if name != "mechanisms")
+        absent = dict.fromkeys(cls.model_fields)
         plan = {"noise_multiplier": 0.0, "sample_rate": sample_rate, "steps": steps}
-        return cls.model_validate({**absent, "mechanisms": (), **plan})
+        return cls.model_validate({**absent, "mechanisms": (), "collusion": (), **plan})
 
 
 RunLabel = Literal["private", "non-private"]
@@ -184,9 +207,11 @@ class Round(Record):
     """One federated round."""
 
     round: Annotated[int, Field(ge=0)]
-    """Number of the round, from 1; 0 is the request for the noisy item counts."""
+    """Number of the round, from 1; 0 is a request for noisy item counts or pair sums."""
+    kind: Literal["train", "counts", "pairs"] = "train"
+    """What shops were asked for: an update, noisy item counts or noisy pair sums."""
     update_norm: Annotated[float, Field(ge=0)]
-    """L2 norm of the aggregated update (in round 0, of the summed counts)."""
+    """L2 norm of the aggregated update (in round 0, of the summed counts or pair sums)."""
     replies: Annotated[int, Field(ge=0)]
     """Updates that counted."""
     refused: tuple[RefusedReply, ...] = ()
@@ -201,10 +226,15 @@ class Round(Record):
     @classmethod
     def of(cls, info: RoundInfo, refusals: Iterable[Refusal]) -> Round:
         """Builds the record of a round from what the server says of it and of refused replies."""
-        refused = [{"shop": r.shop, "code": r.code} for r in refusals if r.round == info.round]
+        refused = [
+            {"shop": r.shop, "code": r.code}
+            for r in refusals
+            if (r.round, r.kind) == (info.round, info.kind)
+        ]
         return cls.model_validate(
             {
                 "round": info.round,
+                "kind": info.kind,
                 "update_norm": info.update_norm,
                 "replies": info.good,
                 "refused": refused,

@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from simulation.report.schema import METHODS, NON_PRIVATE, Interval, Methods, Report, Round
-from simulation.report.wording import SURFACE_NAMES, number, signed, small
+from simulation.report.schema import (
+    METHODS,
+    NON_PRIVATE,
+    Interval,
+    Methods,
+    Report,
+    Round,
+    ShopPrivacy,
+)
+from simulation.report.wording import SURFACE_NAMES, number, shared_by, signed, small
 
 METRIC_NAMES = {
     "ndcg@10": "NDCG@10",
@@ -20,6 +28,8 @@ METRIC_NAMES = {
 }
 RANKED = ("ndcg@10", "hr@10", "recall@20")
 """Metrics where more is better: their best is marked and their intervals are shown."""
+ROUND_ZERO = {"train": "0", "counts": "0 (item counts)", "pairs": "0 (co-purchase pairs)"}
+"""Kind of a request of round 0 -> how tables name it."""
 Grid = dict[str, dict[str, str]]
 """Row -> column -> text."""
 
@@ -96,16 +106,26 @@ def privacy_table(report: Report) -> Grid:
             "noise multiplier": f"{p.noise_multiplier:.4g}",
             "sample rate": f"{p.sample_rate:g}",
             "steps": str(p.steps),
+            **_statistics(p),
             "sampling": p.sampling or "",
         }
         for shop, p in report.privacy.items()
     }
 
 
+def _statistics(shop: ShopPrivacy) -> dict[str, str]:
+    """Noise of what is released besides training, and of whose sum all noise is."""
+    names = {"item-counts": "noise of counts", "pair-sums": "noise of pairs"}
+    found = {names[m.name]: f"{m.noise_multiplier:.4g}" for m in shop.mechanisms if m.name in names}
+    if shared_by(shop) > 1:
+        found["noise of the sum of"] = f"{shared_by(shop)} shops"
+    return found
+
+
 def round_table(rounds: Sequence[Round]) -> Grid:
     """Norm, replies, refusals, time and traffic of each round."""
     return {
-        str(r.round) if r.round else "0 (item counts)": {
+        str(r.round) if r.round else ROUND_ZERO[r.kind]: {
             "update norm": f"{r.update_norm:.4g}",
             "replies": str(r.replies),
             "refused": ", ".join(f"{x.shop}: {x.code}" for x in r.refused),
@@ -148,10 +168,16 @@ def key_figures(report: Report) -> list[tuple[str, str, str]]:
     memory = f"{report.peak_rss_mb / 1e3:.1f} GB memory"
     return [
         ("Epsilon", *privacy),
-        ("Shops", str(len(report.privacy)), "each adds its own noise" if paid else ""),
+        ("Shops", str(len(report.privacy)), _noise_of(paid)),
         ("Rounds", str(len(trained)), f"{pace}{traffic:,.1f} MB in all"),
         ("Time", duration(sum(report.seconds.values())), memory),
     ]
+
+
+def _noise_of(paid: Sequence[ShopPrivacy]) -> str:
+    if not paid:
+        return ""
+    return "each adds its own noise" if shared_by(paid[0]) == 1 else "the noise is shared"
 
 
 def duration(seconds: float) -> str:

@@ -55,7 +55,7 @@ def _scalars(report: Report, created: float) -> Iterator[Scalar]:
         clock = created - sum(r.seconds for r in rounds)
         for r in rounds:
             clock += r.seconds
-            if r.round == 0:  # the item counts: another thing with another norm
+            if r.round == 0:  # counts and pairs: other things with other norms
                 continue
             yield f"train/update_norm/{label}", r.round, r.update_norm, clock
             yield f"train/replies/{label}", r.round, float(r.replies), clock

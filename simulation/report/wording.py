@@ -85,7 +85,7 @@ def privacy_line(privacy: dict[str, ShopPrivacy]) -> str:
     text = (
         f"epsilon {_range(s.epsilon for s in paid)} by {first.accountant}, "
         f"{_range(s.epsilon_check for s in paid)} by {first.accountant_check}; "
-        f"delta {_deltas(paid)}; unit: {_unit(first)}, {first.adjacency}; noise in each shop"
+        f"delta {_deltas(paid)}; unit: {_unit(first)}, {first.adjacency}; {_noise_line(first)}"
     )
     absent = len(shops) - len(paid)
     return text + (f"; {absent} of {len(shops)} shops WITHOUT privacy" if absent else "")
@@ -106,13 +106,13 @@ def guarantee_text(privacy: dict[str, ShopPrivacy], *, seed: int) -> str:
             f"For each of the {len(paid)} shops, everything that leaves the shop during the run is "
             f"({_range(s.epsilon for s in paid)}, {_deltas(paid)})-differentially private. "
             f"Protected is {_unit(first)}; neighbouring data sets differ as follows: "
-            f"{first.adjacency}. What leaves: {_releases(first)}. Each shop adds the full noise "
-            "itself.",
-            f"It holds against: {first.trust}. A user of several shops is covered by the "
+            f"{first.adjacency}. What leaves: {_releases(first)}. {_noise_in_words(first)}",
+            f"{_trust(first)} A user of several shops is covered by the "
             "composition of their guarantees, so epsilons and deltas add up at worst.",
             f"A simulation is not a release: its noise comes from seed {seed}, so that the run can "
             "be repeated, and whoever knows the seed can take the noise away. A release needs "
-            "noise that is drawn from the operating system on each shop's own machine.",
+            "noise that is drawn from the operating system on each shop's own machine"
+            f"{_aggregation(first)}.",
             "Not covered: the metrics, rankings and user counts of this report, which are computed "
             "on the raw data for the engineer who holds all of it; settings chosen by looking at "
             "such results; the item catalogue and its texts, which are public; timing; and the "
@@ -180,12 +180,54 @@ def _unit(shop: ShopPrivacy) -> str:
 
 
 def _releases(shop: ShopPrivacy) -> str:
-    names = {"dp-sgd": "training steps", "item-counts": "item counts"}
-    return " and ".join(
+    names = {
+        "dp-sgd": "training steps",
+        "item-counts": "item counts",
+        "pair-sums": "sums of co-purchase pairs",
+    }
+    found = [
         f"{names.get(m.name, m.name)} ({m.steps}, with noise of {m.noise_multiplier:.3g} times the "
         "largest contribution of a user)"
         for m in shop.mechanisms
+    ]
+    return listing(found)
+
+
+def shared_by(shop: ShopPrivacy) -> int:
+    """Returns how many shops add the noise together; 1 where each adds all of it."""
+    return max((m.shared_by for m in shop.mechanisms), default=1)
+
+
+def _noise_line(shop: ShopPrivacy) -> str:
+    shops = shared_by(shop)
+    if shops == 1:
+        return "noise in each shop"
+    return f"noise shared by {shops} shops: holds for their sum under secure aggregation alone"
+
+
+def _noise_in_words(shop: ShopPrivacy) -> str:
+    shops = shared_by(shop)
+    if shops == 1:
+        return "Each shop adds the full noise itself."
+    text = (
+        f"The {shops} shops add the noise together, each 1/{shops} of its variance: what one shop "
+        "sends has too little noise to be seen alone."
     )
+    rows = [row for row in shop.collusion if row.shops > 0 and row.epsilon is not None]
+    if not rows:
+        return text
+    worse = listing([f"{row.epsilon:.2f} with {row.shops}" for row in rows])
+    return f"{text} If shops tell the server the noise that they added, epsilon is {worse}."
+
+
+def _trust(shop: ShopPrivacy) -> str:
+    if shared_by(shop) == 1:
+        return f"It holds against: {shop.trust}."
+    return f"The guarantee {shop.trust}."
+
+
+def _aggregation(shop: ShopPrivacy) -> str:
+    return "" if shared_by(shop) == 1 else ", and secure aggregation, which is only simulated here"
 
 
 def _deltas(shops: list[ShopPrivacy]) -> str:

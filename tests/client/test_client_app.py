@@ -25,6 +25,10 @@ PLAN = Plan(
     learning_rate=0.5,
     counts_noise_multiplier=1.0,
     counts_release=True,
+    pairs_noise_multiplier=1.0,
+    pairs_release=True,
+    head_items=4,
+    noise_shops=1,
     private=True,
     aggregation="frozen-a",
     examples_per_user=1,
@@ -47,6 +51,7 @@ class DoublingNode:
 
     shop_id: str
     error: Exception | None = None
+    n_items: int = 4
 
     def train(
         self,
@@ -62,6 +67,9 @@ class DoublingNode:
 
     def counts(self, *, plan: Plan) -> FloatArray:
         return np.full(4, plan.counts_noise_multiplier, np.float32)
+
+    def pairs(self, *, plan: Plan, head: CodesArray) -> FloatArray:  # noqa: ARG002
+        return head.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,16 @@ def test_counts_query() -> None:
     reply = make_client_app(Source())(request(f"query.{messages.COUNTS_QUERY}"), context())
     arrays = messages.from_record(reply.content.array_records[messages.COUNTS])
     np.testing.assert_array_equal(arrays[messages.COUNTS], np.ones(4, np.float32))
+
+
+def test_pairs_query_hands_the_head_to_the_shop() -> None:
+    message = request(f"query.{messages.PAIRS_QUERY}")
+    head = messages.codes_record(np.array([1, 3]), name=messages.HEAD)
+    message.content[messages.HEAD] = head
+    reply = make_client_app(Source())(message, context())
+    arrays = messages.from_record(reply.content.array_records[messages.PAIRS])
+    np.testing.assert_array_equal(arrays[messages.PAIRS], [1, 3])
+    assert set(reply.content) == {messages.PAIRS, messages.STATUS}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from client.shop_node import ShopNode, user_counts
 from shared.config import ModelSettings
+from shared.errors import PrivacyError
 from shared.interactions.events import Events
 from shared.model.adapter import adapter_arrays, attach
 from shared.model.profile_model import ProfileModel
@@ -36,6 +39,10 @@ def plan(**changes: object) -> Plan:
         "learning_rate": 1.0,
         "counts_noise_multiplier": 0.0,
         "counts_release": True,
+        "pairs_noise_multiplier": 0.0,
+        "pairs_release": True,
+        "head_items": 10,
+        "noise_shops": 1,
         "private": False,
         "aggregation": "frozen-a",
         "examples_per_user": 4,
@@ -99,6 +106,63 @@ def test_counts_carry_the_noise_of_the_plan_even_without_users() -> None:
         [empty.counts(plan=plan(counts_noise_multiplier=3.0, seed=s)) for s in range(50)]
     )
     assert noise.std() == pytest.approx(3.0, rel=0.05)
+
+
+def test_pairs_without_noise_are_a_loop_over_the_users() -> None:
+    histories = [[2, 2, 5, 7], [5, 7], [2], [9, 5, 7, 2]]
+    head = np.array([2, 5, 7])
+    user = [u for u, items in enumerate(histories) for _ in items]
+    item = [i for items in histories for i in items]
+    expected = dict.fromkeys(combinations(head.tolist(), 2), 0.0)
+    for items in histories:
+        mine = list(combinations(sorted(set(items) & set(head.tolist())), 2))
+        for pair in mine:
+            expected[pair] += len(mine) ** -0.5
+    shop = node(Events.build(user=user, item=item, time=[0] * len(item)), 4)
+    found = shop.pairs(plan=plan(), head=head)
+    assert found.dtype == np.float32
+    assert found == pytest.approx(list(expected.values()))
+
+
+def test_pairs_carry_the_noise_of_the_plan_even_without_users_and_refuse_what_is_no_head() -> None:
+    empty = node(Events.build(user=[], item=[], time=[]), 0)
+    head = np.arange(10)
+    plans = [plan(pairs_noise_multiplier=3.0, seed=s) for s in range(100)]
+    noise = np.concatenate([empty.pairs(plan=p, head=head) for p in plans])
+    assert noise.shape == (4500,)
+    assert noise.std() == pytest.approx(3.0, rel=0.05)
+    for bad in (np.arange(11), np.array([3, 2]), np.array([0, N_ITEMS])):
+        with pytest.raises(PrivacyError, match="head"):
+            empty.pairs(plan=plan(), head=bad)
+
+
+def released_noise(shop: ShopNode, the_plan: Plan) -> dict[str, np.ndarray]:
+    """The three releases of a shop without users, each in units of its sensitivity."""
+    unit = the_plan.learning_rate / the_plan.divisor
+    return {
+        "counts": shop.counts(plan=the_plan),
+        "pairs": shop.pairs(plan=the_plan, head=np.arange(10)),
+        "update": update(shop, the_plan).ravel() / unit,
+    }
+
+
+def test_one_shop_adds_a_share_of_the_noise_and_all_together_add_the_whole() -> None:
+    """Five shops without users: each has variance 9 / 5, their sum has 9."""
+    noises = {
+        "noise_multiplier": 3.0,
+        "counts_noise_multiplier": 3.0,
+        "pairs_noise_multiplier": 3.0,
+        "noise_shops": 5,
+    }
+    nobody = Events.build(user=[], item=[], time=[])
+    shops = [node(nobody, 0, shop_id=name) for name in "abcde"]
+    released = [
+        [released_noise(shop, plan(seed=seed, **noises)) for shop in shops] for seed in range(60)
+    ]
+    for name in ("counts", "pairs", "update"):
+        each = np.array([[shop[name] for shop in run] for run in released])
+        assert each.std() == pytest.approx(3 / 5**0.5, rel=0.04)
+        assert each.sum(axis=1).std() == pytest.approx(3.0, rel=0.08)
 
 
 def update(shop: ShopNode, the_plan: Plan, *, number: int = 1) -> np.ndarray:

@@ -30,7 +30,12 @@ def state(number: int) -> ServerState:
         iterates={"m.lora_B.weight": matrix()},
         averaged=2,
         counts=matrix()[:, 0].copy(),
-        rounds=(RoundInfo(1, 3, 2, 1, 0.125, 10, 20, 0.5),),
+        head=np.array([1, 2, 2**40]),
+        pairs=matrix()[:, 1].copy(),
+        rounds=(
+            RoundInfo(0, 3, 2, 1, 0.25, 10, 20, 0.5, "pairs"),
+            RoundInfo(1, 3, 2, 1, 0.125, 10, 20, 0.5),
+        ),
         refusals=(Refusal(1, "shop-a", "keys", "same plan?"),),
     )
 
@@ -39,8 +44,9 @@ def same(one: ServerState, other: ServerState) -> bool:
     def plain(s: ServerState) -> str:
         groups = [s.adapter, s.optimizer.first, s.optimizer.second, s.iterates]
         numbers = [{k: (v.tolist(), str(v.dtype)) for k, v in sorted(g.items())} for g in groups]
-        counts = None if s.counts is None else s.counts.tolist()
-        rest = [s.round, s.optimizer.steps, s.averaged, counts]
+        sums = [None if a is None else (a.tolist(), str(a.dtype)) for a in
+                (s.counts, s.head, s.pairs)]  # fmt: skip
+        rest = [s.round, s.optimizer.steps, s.averaged, sums]
         return json.dumps([numbers, rest, repr(s.rounds), repr(s.refusals)])
 
     return plain(one) == plain(other)

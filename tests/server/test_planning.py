@@ -8,7 +8,9 @@ import pytest
 from server.candidates import draw_candidates
 from server.planning import learning_rate, make_plan, mechanisms_of
 from shared.config import ModelSettings, PrivacySettings, RunSettings, TrainingSettings
+from shared.errors import ConfigError
 from shared.privacy.accounting import guarantee
+from shared.settings_sources import check_settings
 
 MODEL = ModelSettings(scale=3.0, half_life=120.0)
 
@@ -16,13 +18,62 @@ MODEL = ModelSettings(scale=3.0, half_life=120.0)
 def test_the_planned_releases_meet_the_budget_together() -> None:
     settings = RunSettings(model=MODEL, training=TrainingSettings(rounds=4, local_steps=2))
     mechanisms = mechanisms_of(settings)
-    assert {m.name: m.steps for m in mechanisms} == {"dp-sgd": 8, "item-counts": 1}
+    assert [(m.name, m.steps) for m in mechanisms] == [
+        ("dp-sgd", 8),
+        ("item-counts", 1),
+        ("pair-sums", 1),
+    ]
     found = guarantee(mechanisms, delta=settings.privacy.delta)
     assert 7.9 < found.epsilon <= 8.0
     plan = make_plan(settings, mechanisms, n_shops=19, n_trained=4096, base_hash="b")
     assert plan.private
     assert plan.counts_release
     assert plan.noise_multiplier == mechanisms[0].noise_multiplier
+    assert plan.pairs_noise_multiplier == mechanisms[2].noise_multiplier
+    assert (plan.pairs_release, plan.head_items, plan.noise_shops) == (True, 1000, 1)
+
+
+def test_shared_noise_is_that_of_the_sum_and_the_step_size_follows_what_a_shop_adds() -> None:
+    shared = RunSettings(model=MODEL, privacy=PrivacySettings(noise="shared"))
+    alone = RunSettings(model=MODEL)
+    together = make_plan(shared, mechanisms_of(shared), n_shops=16, n_trained=99, base_hash="b")
+    each = make_plan(alone, mechanisms_of(alone), n_shops=16, n_trained=99, base_hash="b")
+    assert together.noise_shops == 16
+    assert together.noise_multiplier == each.noise_multiplier
+    assert together.own_noise(together.noise_multiplier) == each.noise_multiplier / 4
+    assert together.learning_rate == learning_rate(
+        each.noise_multiplier / 4, divisor=100, n_shops=16, n_trained=99
+    )
+    silent = make_plan(shared, (), n_shops=16, n_trained=99, base_hash="b")
+    assert (silent.private, silent.noise_shops) == (False, 1)
+
+
+def test_a_budget_without_training_plans_no_rounds() -> None:
+    privacy = PrivacySettings(counts_share=0.25, pairs_share=0.75, adapter_share=0)
+    settings = RunSettings(model=MODEL, privacy=privacy)
+    plan = make_plan(settings, mechanisms_of(settings), n_shops=3, n_trained=9, base_hash="b")
+    assert (plan.rounds, plan.noise_multiplier, plan.private) == (0, 0.0, True)
+    assert plan.pairs_noise_multiplier * 3**0.5 == pytest.approx(
+        plan.counts_noise_multiplier, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "text"),
+    [
+        ("federation", {"robust": "median"}, "federation.robust=median needs single updates"),
+        ("federation", {"max_update_norm": 1.0}, "federation.max_update_norm=1.0 needs single"),
+        ("training", {"local_steps": 2}, "local_steps=2 must be 1 with noise=shared"),
+    ],
+)
+def test_what_needs_single_updates_is_refused_with_shared_noise(
+    part: str, change: dict[str, object], text: str
+) -> None:
+    values = {part: change, "privacy": {"noise": "shared"}}
+    with pytest.raises(ConfigError, match=text) as refused:
+        check_settings(values)
+    assert "\n" not in str(refused.value)
+    check_settings({part: change})
 
 
 def test_without_privacy_nothing_is_noisy_and_the_plan_says_so() -> None:

@@ -189,8 +189,11 @@ def test_forecast_of_the_default_plan(tmp_path) -> None:
         steps=8,
         sample_rate=1,
         max_grad_norm=0.01,
-        counts_share=0.1,
+        counts_share=0.2,
+        pairs_share=0.6,
+        adapter_share=0.2,
         counts_max_norm=1,
+        pairs_max_norm=1,
     )
     assert found.mechanisms == noise
     assert {row["rounds"]: row["noise_multiplier"] for row in found.what_if}[8] == (

@@ -52,6 +52,7 @@ def test_reservation_records_all_that_an_auditor_needs(tmp_path) -> None:
         "sample_rate": 1.0,
         "steps": 4,
         "max_norm": 0.01,
+        "shared_by": 1,
     }
     assert body["delta"] == 1e-5
     assert body["unit"].startswith("user")

@@ -24,9 +24,13 @@ def plan(**changes: Any) -> tuple[Mechanism, ...]:
         "sample_rate": 1.0,
         "max_grad_norm": 0.01,
         "counts_share": 0.1,
+        "pairs_share": 0.0,
         "counts_max_norm": 1.0,
+        "pairs_max_norm": 1.0,
+        **changes,
     }
-    return calibrate(**{**values, **changes})
+    rest = 1 - values["counts_share"] - values["pairs_share"]
+    return calibrate(**{"adapter_share": rest, **values})
 
 
 @settings(max_examples=25, deadline=None)
@@ -34,13 +38,23 @@ def plan(**changes: Any) -> tuple[Mechanism, ...]:
     epsilon=st.floats(0.05, 20),
     log_delta=st.floats(-9, -2),
     steps=st.integers(1, 500),
-    share=st.sampled_from([0.0, 0.1, 0.7]),
+    share=st.sampled_from([(0.0, 0.0), (0.1, 0.0), (0.7, 0.0), (0.2, 0.6), (0.4, 0.6), (1.0, 0.0)]),
 )
 def test_full_batch_plans_use_the_budget_up_and_never_exceed_it(
-    epsilon: float, log_delta: float, steps: int, share: float
+    epsilon: float, log_delta: float, steps: int, share: tuple[float, float]
 ) -> None:
-    delta = 10**log_delta
-    mechanisms = plan(epsilon=epsilon, delta=delta, steps=steps, counts_share=share)
+    delta, (counts, pairs) = 10**log_delta, share
+    rest = round(1 - counts - pairs, 9)
+    mechanisms = plan(
+        epsilon=epsilon,
+        delta=delta,
+        steps=steps,
+        counts_share=counts,
+        pairs_share=pairs,
+        adapter_share=rest,
+    )
+    names = {"dp-sgd": rest, "item-counts": counts, "pair-sums": pairs}
+    assert [m.name for m in mechanisms] == [name for name, part in names.items() if part > 0]
     first, second = epsilon_pair(mechanisms, delta)
     assert max(first, second) <= epsilon
     assert max(first, second) >= epsilon * (1 - 1e-3)
@@ -86,6 +100,25 @@ def test_counts_get_their_share_of_mu_squared() -> None:
     assert counts.max_norm == 1.0
 
 
+def test_every_part_gets_its_share_with_training_and_without() -> None:
+    mu = 1 / get_sigma_gaussian(8.0, 1e-5)
+    for adapter in (0.2, 0.0):
+        found = (
+            {m.name: m for m in plan(counts_share=0.4 - adapter, pairs_share=0.6, steps=8)}
+            if adapter
+            else {
+                m.name: m
+                for m in plan(counts_share=0.4, pairs_share=0.6, adapter_share=0.0, steps=0)
+            }
+        )
+        assert ("dp-sgd" in found) == (adapter > 0)
+        spent = {name: m.steps / m.noise_multiplier**2 / mu**2 for name, m in found.items()}
+        assert spent["item-counts"] == pytest.approx(0.4 - adapter, rel=2e-3)
+        assert spent["pair-sums"] == pytest.approx(0.6, rel=2e-3)
+        assert found["pair-sums"].max_norm == 1.0
+        assert {m.shared_by for m in found.values()} == {1}
+
+
 def test_no_share_means_no_counts() -> None:
     assert [m.name for m in plan(counts_share=0.0)] == ["dp-sgd"]
 
@@ -115,7 +148,9 @@ def test_noise_has_a_floor_where_the_rate_alone_would_do() -> None:
         ({"delta": 1.0}, r"delta=1\.0 must be"),
         ({"steps": 0}, r"steps=0 must be at least 1"),
         ({"sample_rate": 0.0}, r"sample_rate=0\.0 must be"),
-        ({"counts_share": 1.0}, r"counts_share=1\.0 must be"),
+        ({"counts_share": 1.5}, r"counts_share=1\.5 must be in \[0, 1\]"),
+        ({"pairs_share": -0.5, "counts_share": 0.5}, r"pairs_share=-0\.5 must be in"),
+        ({"adapter_share": 0.8}, r"counts_share=0\.1 .* = 0\.9 must be 1; .* --budget"),
     ],
 )
 def test_bad_plans_are_refused(changes: dict[str, float], message: str) -> None:

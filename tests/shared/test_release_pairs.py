@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, PrivacyError
 from shared.interactions.events import Events
-from shared.releases.pairs import MAX_NORM, head_items, n_pairs, pair_sums, square, user_sizes
+from shared.releases.pairs import (
+    MAX_NORM,
+    check_head,
+    head_items,
+    n_pairs,
+    pair_sums,
+    square,
+    user_sizes,
+)
 
 Baskets = list[list[int]]
 
@@ -67,6 +75,25 @@ def test_head_items_are_the_largest_counts_with_ties_by_code() -> None:
     assert head_items(counts, 99).tolist() == [0, 1, 2, 3, 4, 5]
     with pytest.raises(ConfigError, match="head_items=1 must be at least 2; raise it"):
         head_items(counts, 1)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ([], "must be 1 to head_items=4 item codes"),
+        ([0, 1, 2, 3, 4], "must be 1 to head_items=4 item codes"),
+        ([[0, 1]], "must be 1 to head_items=4 item codes"),
+        ([0.0, 1.0], "type float64 must be"),
+        ([0, 2, 1], "must be ascending without repetition"),
+        ([0, 1, 1], "must be ascending without repetition"),
+        ([-1, 1], "from -1 to 1 must be within the catalogue's 9 items"),
+        ([1, 9], "from 1 to 9 must be within the catalogue's 9 items"),
+    ],
+)
+def test_what_is_no_head_is_refused(head: list[int], message: str) -> None:
+    with pytest.raises(PrivacyError, match=message):
+        check_head(np.array(head), n_items=9, most=4)
+    check_head(np.array([0, 3, 8]), n_items=9, most=4)
 
 
 def test_square_puts_every_pair_where_pair_sums_took_it_from() -> None:

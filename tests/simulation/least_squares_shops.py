@@ -27,6 +27,7 @@ class LeastSquaresNode:
     X: FloatArray
     Y: FloatArray
     items: FloatArray
+    n_items: int = ITEMS
 
     def loss(self, adapter: Arrays) -> float:
         return float(np.mean((self.X @ (adapter[B] @ adapter[A]).T - self.Y) ** 2))
@@ -59,6 +60,16 @@ class LeastSquaresNode:
         noise = np.random.default_rng([plan.seed, 0, *self.shop_id.encode()])
         noisy: FloatArray = self.items + np.float32(plan.counts_noise_multiplier) * (
             noise.standard_normal(ITEMS, dtype=np.float32)
+        )
+        return noisy
+
+    def pairs(self, *, plan: Plan, head: CodesArray) -> FloatArray:
+        """Products of the items' counts stand for pairs."""
+        noise = np.random.default_rng([plan.seed, 1, *self.shop_id.encode()])
+        first, second = np.triu_indices(len(head), 1)
+        clean = self.items[head][first] * self.items[head][second]
+        noisy: FloatArray = clean + np.float32(plan.own_noise(plan.pairs_noise_multiplier)) * (
+            noise.standard_normal(len(first), dtype=np.float32)
         )
         return noisy
 
@@ -98,6 +109,10 @@ def make_plan(**changes: object) -> Plan:
         "learning_rate": 0.1,
         "counts_noise_multiplier": 0.0,
         "counts_release": False,
+        "pairs_noise_multiplier": 0.0,
+        "pairs_release": False,
+        "head_items": ITEMS,
+        "noise_shops": 1,
         "private": True,
         "aggregation": "frozen-a",
         "examples_per_user": 1,

@@ -42,6 +42,7 @@ def paid(epsilon: float) -> ShopPrivacy:
             mechanisms=(
                 Mechanism("item-counts", 9.6 / epsilon**0.85, 1.0, 1, 1.0),
                 Mechanism("dp-sgd", 9.1 / epsilon**0.85, 1.0, 8, 0.01),
+                Mechanism("pair-sums", 5.5 / epsilon**0.85, 1.0, 1, 1.0),
             ),
         )
     )
@@ -100,6 +101,8 @@ def sample_report(
         for i in range(1, 9)
     ]
     counts = {**rounds[0], "round": 0, "update_norm": 812.0, "bytes_down": 0, "bytes_up": 0}
+    counts["kind"] = "counts"
+    pairs = {**counts, "kind": "pairs", "update_norm": 640.0}
     return Report.model_validate(
         {
             "name": f"sample-{epsilon}-{seed}",
@@ -139,7 +142,7 @@ def sample_report(
             "training": {"non-private": rounds}
             if epsilon is None
             else {
-                "private": [counts, *rounds],
+                "private": [counts, pairs, *rounds],
                 "non-private": [{**r, "update_norm": 0.03} for r in rounds],
             },
             "seconds": {"load": 3.2, "encode": 41.0, "train": 7.9, "evaluate": 18.4},

@@ -17,13 +17,19 @@ from simulation.audit.subject import Subject
 from simulation.audit.subjects import subject_of_settings
 
 
-def subject(*, rate: float = 0.2) -> Subject:
+def subject(*, rate: float = 0.2, shared_by: int = 1) -> Subject:
     """A sampled plan of a few steps; enough canaries for coarse faults."""
     settings = RunSettings(
         training=TrainingSettings(rounds=8, sample_rate=rate),
-        privacy=PrivacySettings(epsilon=8, delta=1e-5),
+        privacy=PrivacySettings(
+            epsilon=8, delta=1e-5, noise="shop" if shared_by == 1 else "shared"
+        ),
     )
-    noise = (Mechanism("dp-sgd", 1.0, rate, 8, 0.01), Mechanism("item-counts", 1.5, 1.0, 1, 1.0))
+    noise = (
+        Mechanism("dp-sgd", 1.0, rate, 8, 0.01, shared_by),
+        Mechanism("item-counts", 1.5, 1.0, 1, 1.0, shared_by),
+        Mechanism("pair-sums", 1.5, 1.0, 1, 1.0, shared_by),
+    )
     found = subject_of_settings(settings, mechanisms=noise)
     return replace(found, canaries=6_000, one_run_canaries=500)
 
@@ -54,6 +60,8 @@ CAUGHT = {
     "empty batches skipped": {"shop-release", "empty-batches"},
     "non-finite shows": {"non-finite"},
     "counts noise at a third": {"counts-noise"},
+    "pairs noise at a third": {"pairs-noise"},
+    "users of pairs not scaled": {"pairs-noise"},
 }
 """Fault -> checks that must fail; others may, as a fault can show in several ways."""
 UNTOUCHED = {"accounts", "secret-noise", "non-finite"}
@@ -64,6 +72,40 @@ UNTOUCHED = {"accounts", "secret-noise", "non-finite"}
 def test_a_planted_fault_is_caught_by_its_checks(fault: str) -> None:
     checks = CAUGHT[fault] | UNTOUCHED
     assert failed(fault, subject(), checks) == CAUGHT[fault]
+
+
+def test_shared_noise_is_tested_for_the_share_of_one_shop() -> None:
+    audited = subject(shared_by=4)
+    result = run_audit(audited)
+    assert result.passed, [c.finding for c in result.checks if not c.passed]
+    found = {check.name: check for check in result.checks}
+    for name, noise in (("training-noise", 1.0), ("counts-noise", 1.5), ("pairs-noise", 1.5)):
+        assert found[name].figures["claimed_noise_multiplier"] == pytest.approx(noise / 2)
+        assert found[name].figures["measured_noise_multiplier"] == pytest.approx(noise / 2, rel=0.1)
+        assert "(one of 4 shares)" in found[name].finding
+    assert failed("pairs noise at a third", audited, ["pairs-noise"]) == {"pairs-noise"}
+    assert failed("counts noise at a third", audited, ["counts-noise"]) == {"counts-noise"}
+
+
+def test_a_user_of_many_pairs_that_is_not_scaled_is_measured() -> None:
+    with planted("users of pairs not scaled"):
+        (check,) = run_audit(subject(), checks=["pairs-noise"]).checks
+    head = (1 + (1 + 8 * 6_000) ** 0.5) // 2
+    assert check.figures["effect_over_norm"] == pytest.approx((head * (head - 1) / 2) ** 0.5)
+
+
+def test_a_plan_of_statistics_alone_is_audited_without_training() -> None:
+    settings = RunSettings(
+        privacy=PrivacySettings(counts_share=0.4, pairs_share=0.6, adapter_share=0)
+    )
+    audited = replace(subject_of_settings(settings), canaries=6_000)
+    assert [m.name for m in audited.mechanisms] == ["item-counts", "pair-sums"]
+    result = run_audit(audited)
+    assert result.passed
+    idle = {check.name for check in result.checks if check.finding == "the plan trains nothing"}
+    assert idle == set(CHECKS) - {"accounts", "counts-noise", "pairs-noise", "secret-noise"}
+    seeded = replace(audited, randomness=RandomSource.from_seed)
+    assert failed("none", seeded, ["secret-noise"]) == {"secret-noise"}
 
 
 def test_every_fault_is_listed() -> None:

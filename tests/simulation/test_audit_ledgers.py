@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from recorded_runs import BOTH, COUNTS, TRAINING
+from recorded_runs import ALL, BOTH, COUNTS, TRAINING
 
 from shared.errors import PrivacyError
 from shared.privacy.guarantee import Mechanism
@@ -67,8 +67,22 @@ def test_adaptive_runs_are_recomputed_with_their_filter(tmp_path: Path) -> None:
     assert check_records(records).passed
     wrong = replace(records[0], epsilon=records[0].epsilon - 0.1)
     assert "recorded epsilon=" in check_records([wrong]).text
-    with pytest.raises(PrivacyError, match="no reservation is for training planned in advance"):
+    with pytest.raises(PrivacyError, match="no reservation is for releases planned in advance"):
         subject_of_path(tmp_path)
+
+
+def test_a_ledger_of_shared_noise_gives_the_plan_that_it_paid_for(tmp_path: Path) -> None:
+    shared = tuple(replace(mechanism, shared_by=5) for mechanism in ALL)
+    reserve(ledger(tmp_path), 1, shared)
+    found = subject_of_path(tmp_path)
+    assert found.mechanisms == shared
+    assert (found.plan.noise_shops, found.own_noise_multiplier) == (5, 3.6 / 5**0.5)
+    assert check_records(found.records).passed
+
+
+def test_a_ledger_of_statistics_alone_gives_a_plan_without_training(tmp_path: Path) -> None:
+    reserve(ledger(tmp_path), 0, ALL[1:])
+    assert subject_of_path(tmp_path).mechanisms == ALL[1:]
 
 
 def test_the_command_takes_a_ledger_and_a_folder(tmp_path: Path) -> None:

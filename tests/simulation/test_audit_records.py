@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from recorded_runs import BOTH, COUNTS, TRAINING, report
+from recorded_runs import ALL, BOTH, COUNTS, TRAINING, report
 from sample_reports import sample_report
 
 from shared.privacy.accounting import epsilon_pair
@@ -69,6 +69,15 @@ def test_a_run_is_read_with_the_rounds_that_took_place() -> None:
     assert [r.shop for r in records] == ["r19-01", "r19-02", "r19-03"]
     assert records[0].released == (TRAINING, replace(COUNTS, max_norm=1.0))
     assert check_records(records).passed
+
+
+def test_a_run_of_pairs_is_read_with_them() -> None:
+    records = records_of_report(report(mechanisms=ALL))
+    assert records[0].released == ALL
+    assert check_records(records).passed
+    unpaid = [replace(r, mechanisms=ALL[:2], epsilon=epsilon_pair(ALL[:2], 1e-5)[0])
+              for r in records]  # fmt: skip
+    assert "pair-sums was released and is not in the record" in check_records(unpaid).text
 
 
 def test_a_run_with_more_rounds_than_it_paid_for_fails() -> None:

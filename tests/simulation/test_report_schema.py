@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,11 @@ from pydantic import ValidationError
 from sample_reports import paid, sample_report
 
 from server.federation import Refusal, RoundInfo
+from shared.privacy.accounting import guarantee
+from shared.privacy.guarantee import Mechanism
 from simulation.report.describe import describe, updated
 from simulation.report.schema import METHODS, SURFACES, Report, Round, ShopPrivacy
+from simulation.report.wording import guarantee_text, privacy_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,7 +59,7 @@ def test_json_has_the_keys_that_scripts_rely_on() -> None:
 def test_the_training_mechanism_is_reported_and_not_the_counts() -> None:
     shop = paid(1.0)
     assert (shop.noise_multiplier, shop.steps) == (9.1, 8)
-    assert [m.name for m in shop.mechanisms] == ["item-counts", "dp-sgd"]
+    assert [m.name for m in shop.mechanisms] == ["item-counts", "dp-sgd", "pair-sums"]
 
 
 def test_a_run_without_privacy_has_null_where_a_guarantee_would_stand() -> None:
@@ -79,9 +83,42 @@ def test_a_round_is_built_from_what_the_server_says() -> None:
     )
     refusals = [Refusal(1, "a", "keys", "-"), Refusal(2, "b", "non-finite", "-")]
     assert Round.of(info, refusals).model_dump(mode="json") == {
-        "round": 2, "update_norm": 0.5, "replies": 2, "seconds": 1.5, "bytes_down": 30,
+        "round": 2, "kind": "train", "update_norm": 0.5, "replies": 2, "seconds": 1.5, "bytes_down": 30,
         "bytes_up": 20, "refused": [{"shop": "b", "code": "non-finite"}],
     }  # fmt: skip
+
+
+def test_the_two_requests_of_round_zero_are_told_apart() -> None:
+    counts = RoundInfo(0, 3, 2, 1, 0.5, 30, 20, 1.5, "counts")
+    refusals = [Refusal(0, "a", "keys", "-", "counts"), Refusal(0, "b", "shape", "-", "pairs")]
+    for info, shop in ((counts, "a"), (replace(counts, kind="pairs"), "b")):
+        found = Round.of(info, refusals)
+        assert (found.round, found.kind) == (0, info.kind)
+        assert [r.shop for r in found.refused] == [shop]
+
+
+def test_a_shop_that_trains_nothing_has_no_steps() -> None:
+    statistics = (
+        Mechanism("item-counts", 3.0, 1.0, 1, 1.0),
+        Mechanism("pair-sums", 2.0, 1.0, 1, 1),
+    )
+    shop = ShopPrivacy.paid(guarantee(statistics, delta=1e-5))
+    assert (shop.noise_multiplier, shop.sample_rate, shop.steps) == (0.0, 1.0, 0)
+    assert shop.collusion == ()
+    assert ShopPrivacy.none(sample_rate=1.0, steps=0).steps == 0
+
+
+def test_shared_noise_is_stated_with_what_collusion_would_cost() -> None:
+    shared = (Mechanism("dp-sgd", 3.0, 1.0, 4, 0.01, 8), Mechanism("pair-sums", 2.0, 1.0, 1, 1, 8))
+    shop = ShopPrivacy.paid(guarantee(shared, delta=1e-5))
+    assert [row.shops for row in shop.collusion] == [0, 1, 3]
+    assert shop.collusion[0].epsilon == shop.epsilon
+    assert {m.shared_by for m in shop.mechanisms} == {8}
+    words = guarantee_text({"a": shop}, seed=1)
+    assert "it assumes secure aggregation" in words
+    assert f"epsilon is {shop.collusion[1].epsilon:.2f} with 1" in words
+    assert "adds the full noise itself" not in words
+    assert "noise shared by 8 shops" in privacy_line({"a": shop})
 
 
 def break_unknown_key(found: dict) -> None:

@@ -81,7 +81,10 @@ def test_privacy_and_rounds_are_laid_out_by_shop_and_round() -> None:
     assert privacy_table(sample_report(epsilon=None, shops=2))["r19-01"]["epsilon"] == "none"
     rows = round_table(report.training["private"])
     assert rows["3"]["refused"] == "r19-01: not-finite"
-    assert next(iter(rows)) == "0 (item counts)"
+    assert list(rows)[:3] == ["0 (item counts)", "0 (co-purchase pairs)", "1"]
+    assert float(privacy_table(report)["r19-01"]["noise of pairs"]) == pytest.approx(
+        0.939, abs=1e-3
+    )
     assert (rows["3"]["replies"], rows["4"]["replies"], rows["4"]["MB up"]) == ("1", "2", "0.25")
 
 

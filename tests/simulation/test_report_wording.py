@@ -94,6 +94,8 @@ def test_the_guarantee_says_what_it_covers_and_what_not() -> None:
         "add or remove one user",
         "item counts (1, with noise of",
         "training steps (8, with noise of",
+        "and sums of co-purchase pairs (1, with noise of",
+        "Each shop adds the full noise itself",
         "the shop's own machine is trusted",
         "not a release",
         "seed 42",

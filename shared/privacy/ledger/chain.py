@@ -29,8 +29,8 @@ from shared.privacy.ledger.receipts import receipt_bytes
 RoundKey = tuple[str, int, str, str]
 """Run, round, mechanism's name and plan digest: what may be spent once."""
 
-Noise = tuple[str, float, float, float]
-"""A mechanism without its steps: name, noise multiplier, sample rate, norm."""
+Noise = tuple[str, float, float, float, int]
+"""A mechanism without its steps: name, noise multiplier, sample rate, norm, shops that share it."""
 
 
 @dataclass
@@ -249,12 +249,13 @@ def check_round(chain: Chain, body: Round) -> None:
     if drawn + asked.steps > paid:
         raise PrivacyError(
             f"round={body.round}: {asked.name} with noise_multiplier={asked.noise_multiplier}, "
-            f"sample_rate={asked.sample_rate}, max_norm={asked.max_norm} takes {asked.steps} steps "
-            f"after {drawn}, but {paid} are reserved; ask for what the plan says"
+            f"sample_rate={asked.sample_rate}, max_norm={asked.max_norm}, "
+            f"shared_by={asked.shared_by} takes {asked.steps} steps after {drawn}, but {paid} are "
+            "reserved; ask for what the plan says"
         )
 
 
 def noise_of(mechanism: Mechanism) -> Noise:
     """Returns a mechanism without its steps."""
     m = mechanism
-    return (m.name, m.noise_multiplier, m.sample_rate, m.max_norm)
+    return (m.name, m.noise_multiplier, m.sample_rate, m.max_norm, m.shared_by)

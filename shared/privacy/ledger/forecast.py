@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from shared.errors import PrivacyError
 from shared.privacy.accounting import epsilon_gaussian, epsilon_pld
@@ -51,10 +52,7 @@ def most_rounds(
 
 def times(a_round: Sequence[Mechanism], rounds: int) -> tuple[Mechanism, ...]:
     """Returns the mechanisms of several equal rounds."""
-    return tuple(
-        Mechanism(m.name, m.noise_multiplier, m.sample_rate, m.steps * rounds, m.max_norm)
-        for m in a_round
-    )
+    return tuple(replace(m, steps=m.steps * rounds) for m in a_round)
 
 
 def quick_epsilon(mechanisms: Sequence[Mechanism], delta: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from shared.config import ModelSettings, RunSettings
@@ -16,6 +16,7 @@ from shared.privacy.ledger.chain import Chain
 from shared.privacy.ledger.entries import Planning
 from shared.privacy.ledger.forecast import quick_epsilon, rounds_that_fit, times
 from shared.privacy.ledger.spending import after, claimed
+from shared.releases.pairs import MAX_NORM
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,15 @@ class Forecast:
         delta: Of both.
         rounds: Federated rounds.
         mechanisms: Everything released, with the noise found.
-        what_if: Rounds -> epsilon with this noise, and the noise that keeps the budget.
-        noise_and_signal: Of one step.
+        what_if: Rounds -> epsilon with this noise, and the noise that keeps the budget; empty
+            where nothing is trained.
+        noise_and_signal: Of one training step; None where nothing is trained.
         rounds_left: About how many such rounds the ledger has left; None without a ledger.
         fits: Whether the ledger would admit the plan, if it is fixed before any result that the
             ledger's other runs gave; None without a ledger.
         fits_adaptive: Whether the ledger would admit its rounds, one by one, if it is not.
         ledger_epsilon: What the ledger has spent; None without one.
+        shared: Whether noise multipliers are those of the sum of all shops.
     """
 
     n_users: int
@@ -62,11 +65,12 @@ class Forecast:
     rounds: int
     mechanisms: tuple[Mechanism, ...]
     what_if: tuple[dict[str, float | int | None], ...]
-    noise_and_signal: NoiseAndSignal
+    noise_and_signal: NoiseAndSignal | None
     rounds_left: int | None
     fits: bool | None
     fits_adaptive: bool | None
     ledger_epsilon: float | None
+    shared: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values."""
@@ -86,7 +90,7 @@ def forecast(settings: RunSettings, *, n_users: int, chain: Chain | None = None)
     """
     privacy, training = settings.privacy, settings.training
     check_delta(privacy.delta, n_users)
-    if training.sample_rate * n_users < 1:
+    if privacy.adapter_share > 0 and training.sample_rate * n_users < 1:
         raise PrivacyError(
             f"sample_rate={training.sample_rate} of n_users={n_users} is less than 1 user a step; "
             f"raise it to at least {1 / n_users:.3g} with --sample-rate"
@@ -101,22 +105,32 @@ def forecast(settings: RunSettings, *, n_users: int, chain: Chain | None = None)
         epsilon=epsilon,
         epsilon_check=check,
         delta=privacy.delta,
-        rounds=training.rounds,
+        rounds=training.rounds if privacy.adapter_share > 0 else 0,
         mechanisms=mechanisms,
         what_if=_what_if(settings, mechanisms),
-        noise_and_signal=noise_and_signal(settings, mechanisms[0], n_users=n_users),
+        noise_and_signal=noise_and_signal(settings, training_of(mechanisms), n_users=n_users),
         rounds_left=None if chain is None else rounds_that_fit(chain, a_round),
         fits=None if chain is None else _fits(chain, mechanisms, "planned"),
         fits_adaptive=None if chain is None else _fits(chain, mechanisms, "adaptive"),
         ledger_epsilon=None if chain is None else claimed(chain),
+        shared=privacy.noise == "shared",
     )
 
 
-def noise_and_signal(settings: RunSettings, training: Mechanism, *, n_users: int) -> NoiseAndSignal:
+def training_of(mechanisms: tuple[Mechanism, ...]) -> Mechanism | None:
+    """Returns the training steps of a plan, None where it trains nothing."""
+    return next((m for m in mechanisms if m.name == "dp-sgd"), None)
+
+
+def noise_and_signal(
+    settings: RunSettings, training: Mechanism | None, *, n_users: int
+) -> NoiseAndSignal | None:
     """Compares noise and signal of one step: both are for the sum over users, before the divisor.
 
     The signal is a bound: real gradients agree less, so the real ratio is larger.
     """
+    if training is None:
+        return None
     size = parameters(settings.model, settings.federation.aggregation)
     signal = training.max_norm * training.sample_rate * n_users
     if size is None:
@@ -142,26 +156,24 @@ def _calibrated(settings: RunSettings, rounds: int) -> tuple[Mechanism, ...]:
         sample_rate=training.sample_rate,
         max_grad_norm=training.max_grad_norm,
         counts_share=privacy.counts_share,
+        pairs_share=privacy.pairs_share,
+        adapter_share=privacy.adapter_share,
         counts_max_norm=COUNTS_MAX_NORM,
+        pairs_max_norm=MAX_NORM,
     )
 
 
 def _one_round(mechanisms: tuple[Mechanism, ...], rounds: int) -> tuple[Mechanism, ...]:
-    first = mechanisms[0]
-    return (
-        Mechanism(
-            first.name,
-            first.noise_multiplier,
-            first.sample_rate,
-            first.steps // rounds,
-            first.max_norm,
-        ),
-    )
+    """Returns one round of training; where nothing is trained, all that the run releases."""
+    training = training_of(mechanisms)
+    return mechanisms if training is None else (replace(training, steps=training.steps // rounds),)
 
 
 def _what_if(
     settings: RunSettings, mechanisms: tuple[Mechanism, ...]
 ) -> tuple[dict[str, float | int | None], ...]:
+    if training_of(mechanisms) is None:
+        return ()
     rounds, rows = settings.training.rounds, []
     a_round = _one_round(mechanisms, rounds)
     choices = sorted({max(1, rounds // 4), max(1, rounds // 2), rounds, 2 * rounds, 4 * rounds})

@@ -8,6 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from shared.privacy.ledger.report import of_the_sum
+
 Statement = Mapping[str, Any]
 RUN_COLUMNS = ["Time", "Run", "Planning", "Released", "Rounds", "Epsilon after", "Check"]
 
@@ -75,7 +77,7 @@ def run_row(run: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns a run's cells in the order of `RUN_COLUMNS`."""
     released = "; ".join(
         f"{m['name']} {m['steps']} x noise {m['noise_multiplier']:g}, rate {m['sample_rate']:g}, "
-        f"norm {m['max_norm']:g}"
+        f"norm {m['max_norm']:g}{of_the_sum(m)}"
         for m in run["mechanisms"]
     )
     return (

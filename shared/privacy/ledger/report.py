@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from shared.privacy.accounting import TRUST
+from shared.privacy.accounting import TRUST, TRUST_SHARED
 from shared.privacy.ledger.chain import Chain
 from shared.privacy.ledger.status import Status
 from shared.privacy.ledger.verify import Verdict
@@ -60,7 +60,8 @@ def guarantee_text(chain: Chain, account: Status) -> str:
     text = (
         f"Everything that left {start.shop} in {account.runs} runs is, together, "
         f"({account.epsilon:.4g}, {account.delta:g})-differentially private for each user. "
-        f"Unit: {start.unit}. Neighbouring data sets: {start.adjacency}. Towards {TRUST}. The shop "
+        f"Unit: {start.unit}. Neighbouring data sets: {start.adjacency}. Towards {TRUST}. "
+        f"{_shared_text(account)}The shop "
         f"refuses whatever would pass epsilon {account.limit:g}; {account.remaining:.4g} is left. "
         "A user of several shops is covered by the composition of their ledgers."
     )
@@ -70,6 +71,16 @@ def guarantee_text(chain: Chain, account: Status) -> str:
             "take the noise away."
         )
     return text
+
+
+def _shared_text(account: Status) -> str:
+    """Says what is assumed where noise was shared, with a space at its end; empty elsewhere."""
+    if account.shared_by == 1:
+        return ""
+    return (
+        f"Noise was shared by up to {account.shared_by} shops, each of which added its part of the "
+        f"variance alone: the guarantee {TRUST_SHARED}. "
+    )
 
 
 def registry(chain: Chain, account: Status) -> dict[str, Any]:
@@ -86,7 +97,8 @@ def registry(chain: Chain, account: Status) -> dict[str, Any]:
             "name": f"Federated recommendation adapter, {start.shop}",
             "data_curator": start.shop,
             "description": "A LoRA adapter of a profile model, trained by several shops together; "
-            "each shop releases noisy updates and, once a run, noisy item counts.",
+            "each shop releases noisy updates and, once a run, noisy item counts and noisy sums "
+            "of co-purchase pairs.",
             "intended_use": "Recommendations in the shops that take part.",
             "data_product_type": "Machine learning model",
             "publication_date": _last_release(chain),
@@ -109,10 +121,8 @@ def registry(chain: Chain, account: Status) -> dict[str, Any]:
             },
             "model": {
                 "model_name": "Federated",
-                "model_name_description": "Each shop adds the full noise itself; the server sees "
-                "noisy updates alone.",
-                "actors": "Users trust their shop. The server, the other shops and whoever gets "
-                "the adapter need not be trusted with data.",
+                "model_name_description": _MODEL[account.shared_by > 1],
+                "actors": _ACTORS[account.shared_by > 1],
                 "is_many_release": True,
                 "is_many_release_description": f"{account.releases} releases in {account.runs} "
                 "runs so far, under one lifetime limit kept in a signed ledger.",
@@ -136,6 +146,19 @@ def registry(chain: Chain, account: Status) -> dict[str, Any]:
     }
 
 
+_MODEL = {
+    False: "Each shop adds the full noise itself; the server sees noisy updates alone.",
+    True: "Shops add the noise together; the server sees the noisy sum alone, by secure "
+    "aggregation.",
+}
+_ACTORS = {
+    False: "Users trust their shop. The server, the other shops and whoever gets the adapter need "
+    "not be trusted with data.",
+    True: "Users trust their shop, the secure aggregation, and the other shops to add their part "
+    "of the noise, to keep it to themselves and to stay to the end. Whoever gets the adapter need "
+    "not be trusted with data.",
+}
+"""Whether noise was shared -> whom users trust."""
 _PLANNING = {
     "none": "Nothing was released.",
     "planned": "All parameters were fixed before any result.",
@@ -155,7 +178,9 @@ def _nist(chain: Chain, account: Status) -> dict[str, Any]:
         "unit of privacy": start.unit,
         "neighbouring data sets": start.adjacency,
         "definition": "(epsilon, delta)-differential privacy",
-        "trust model": f"Noise is added in the shop: protects against {TRUST}.",
+        "trust model": f"Noise is added in the shop: protects against {TRUST}."
+        if account.shared_by == 1
+        else f"Noise is shared by up to {account.shared_by} shops; the guarantee {TRUST_SHARED}.",
         "mechanisms": sorted({_words(m) for r in runs for m in r["mechanisms"]}),
         "sensitivity and clipping": "The L2 norm of one user's contribution to a step is at most "
         "the norm stated with each mechanism, which noise multipliers are relative to.",
@@ -206,8 +231,14 @@ def _words(mechanism: Mapping[str, Any]) -> str:
     return (
         f"{mechanism['name']}: {mechanism['steps']} x Gaussian, noise multiplier "
         f"{mechanism['noise_multiplier']:g}, norm {mechanism['max_norm']:g}, sample rate "
-        f"{mechanism['sample_rate']:g}"
+        f"{mechanism['sample_rate']:g}{of_the_sum(mechanism)}"
     )
+
+
+def of_the_sum(mechanism: Mapping[str, Any]) -> str:
+    """Says of shared noise whose sum it is; empty where the shop adds all of it."""
+    shops = mechanism["shared_by"]
+    return "" if shops == 1 else f", noise of the sum of {shops} shops"
 
 
 def _last_release(chain: Chain) -> str:

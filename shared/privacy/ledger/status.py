@@ -43,6 +43,8 @@ class Status:
         last: Time of the last line.
         simulation: Whether any noise came from a seed, which protects nobody.
         torn: Whether the file ends in a torn line.
+        shared_by: Most shops that shared the noise of a release; above 1, the account holds for
+            sums alone, if aggregation is secure and the others add their noise.
     """
 
     shop: str
@@ -65,6 +67,7 @@ class Status:
     last: datetime
     simulation: bool
     torn: bool
+    shared_by: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values."""
@@ -151,6 +154,10 @@ def status(chain: Chain, *, now: datetime, torn: bool = False) -> Status:
         last=chain.time or now,
         simulation=any(r.body.repeatable for r in chain.reservations.values()),
         torn=torn,
+        shared_by=max(
+            (m.shared_by for r in chain.reservations.values() for m in r.body.mechanisms),
+            default=1,
+        ),
     )
 
 
@@ -202,7 +209,7 @@ def last_round(chain: Chain, reserved: Reserved) -> tuple[Mechanism, ...]:
 
 
 def _undrawn(chain: Chain, reserved: Reserved) -> int:
-    (each,) = last_round(chain, reserved)
+    each = last_round(chain, reserved)[-1]
     steps = sum(m.steps for m in reserved.body.mechanisms if m.name == each.name)
     drawn = sum(n for noise, n in reserved.drawn.items() if noise[0] == each.name)
     return (steps - drawn) // each.steps if each.steps else 0

@@ -19,19 +19,21 @@ def print_plan(forecast: Forecast) -> None:
         f"epsilon {forecast.epsilon:.4g} (check {forecast.epsilon_check:.4g}) at delta "
         f"{forecast.delta:g} for {forecast.rounds} rounds and {forecast.n_users} users"
     )
+    together = ", of the sum of all shops" if forecast.shared else ""
     for m in forecast.mechanisms:
         console.print(
             f"  {m.name}: noise multiplier {m.noise_multiplier:g}, {m.steps} steps, sample rate "
-            f"{m.sample_rate:g}, norm {m.max_norm:g}"
+            f"{m.sample_rate:g}, norm {m.max_norm:g}{together}"
         )
     table = _table("Rounds", "Epsilon with this noise", f"Noise for epsilon {forecast.epsilon:.3g}")
     for row in forecast.what_if:
         cells = (row["epsilon"], row["noise_multiplier"])
         texts = ("out of reach" if cell is None else f"{cell:.4g}" for cell in cells)
         table.add_row(str(row["rounds"]), *texts)
-    console.print(table)
+    if forecast.what_if:
+        console.print(table)
     step = forecast.noise_and_signal
-    if step.noise is not None and step.ratio is not None:
+    if step is not None and step.noise is not None and step.ratio is not None:
         console.print(
             f"One step: noise {step.noise:.4g} (L2, {step.parameters} numbers) against a signal of "
             f"at most {step.signal:.4g}: ratio {step.ratio:.3g}, divided by the root of the number "
@@ -111,6 +113,8 @@ def _note(account: Status) -> str:
         notes.append(f"over {account.alerts[-1]}%")
     if account.simulation:
         notes.append("simulation")
+    if account.shared_by > 1:
+        notes.append(f"noise shared by {account.shared_by} shops: holds for their sum alone")
     if account.planning in ("adaptive", "both"):
         notes.append("adaptive")
     if account.uncommitted:
