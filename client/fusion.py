@@ -57,9 +57,23 @@ MIXES: dict[str, tuple[dict[str, float], ...]] = {
 `_SPARSE` is for catalogues with a handful of events a user, where text says more than others do.
 """
 
+OUTSIDE: dict[str, dict[str, float]] = {
+    "for-you": {},
+    "discover": {"pairs": 0.3, "global": 1.0},
+    "tail": {"pairs": 0.3, "global": 1.0},
+    "cold": {"global": 1.0},
+    "new-user": {"pairs": 0.3, "global": 1.0},
+    "basket": {},
+}
+"""Public weights of signals from outside beside local ones with sum 1, by kind and surface."""
+
 Weights = dict[str, float]
 _CYCLES = 3
 _POOL = 50
+_PRIOR_QUERIES = 100.0
+"""Validation queries that count as much as the public mix."""
+_LENIENCE = 1.5
+"""Standard errors by which caution falls for a shop without any validation query."""
 
 
 def standardise(scores: Scores, allowed: Bools | None) -> Scores:
@@ -162,40 +176,65 @@ class Pool:
         return ndcg(hits(best, self.targets), self.n_targets, K)
 
 
-def local_weights(pool: Pool, surface: str, names: Sequence[str]) -> Weights:
+def local_weights(
+    pool: Pool, surface: str, names: Sequence[str], *, sparse: bool = False
+) -> Weights:
     """Finds the weights of a shop's own signals.
 
     Args:
         pool: The validation queries of the surface.
         surface: Names the public mixes to shrink towards.
         names: The signals that may be used.
+        sparse: Whether users have a handful of events; names the mix that counts without evidence.
 
     Returns:
-        Weights with sum 1, one for each name: the mean of the fitted weights and the best public
-        mix, or the fitted ones where the mean would rank worse than the best single signal.
+        Weights with sum 1, one for each name: the mean of the fitted weights and a public mix, the
+        more of the mix the fewer the queries; or the fitted ones where the mean clearly ranks worse
+        than the best single signal.
     """
-    fitted, floor = fit_weights(pool, names)
-    mixes = [_normal({name: mix.get(name, 0.0) for name in names}) for mix in MIXES[surface]]
-    mix = max(mixes, key=lambda weights: float(pool.ndcg(weights).mean()))
-    mean = {name: (fitted[name] + mix[name]) / 2 for name in names}
-    return mean if pool.ndcg(mean).mean() >= floor else fitted
+    fitted, single = fit_weights(pool, names)
+    mixes = [mix_weights(mix, names) for mix in _ordered(surface, sparse=sparse)]
+    values = [pool.ndcg(mix) for mix in mixes]
+    top = int(np.argmax([value.mean() for value in values]))
+    trust = public_trust(pool)
+    mix = mixes[top] if better(values[top], values[0], caution=2 * trust) else mixes[0]
+    share = max(trust, 0.5)
+    mean = {name: (1 - share) * fitted[name] + share * mix[name] for name in names}
+    worse = better(pool.ndcg(single), pool.ndcg(mean), caution=2 * trust)
+    return fitted if worse else mean
 
 
-def default_weights(surface: str, names: Sequence[str]) -> Weights:
+def public_trust(pool: Pool) -> float:
+    """Weight of what is publicly known against what the validation queries say, in (0, 1]."""
+    return _PRIOR_QUERIES / (_PRIOR_QUERIES + len(pool.n_targets))
+
+
+def mix_weights(mix: Mapping[str, float], names: Sequence[str]) -> Weights:
+    """Writes a public mix as weights with sum 1, one for each name."""
+    return _normal({name: mix.get(name, 0.0) for name in names})
+
+
+def _ordered(surface: str, *, sparse: bool) -> tuple[dict[str, float], ...]:
+    mixes = MIXES[surface]
+    return (_SPARSE, *(m for m in mixes if m != _SPARSE)) if sparse and _SPARSE in mixes else mixes
+
+
+def default_weights(surface: str, names: Sequence[str], *, sparse: bool = False) -> Weights:
     """Returns the public mix of a surface, for a shop without validation queries."""
-    return _normal({name: MIXES[surface][0].get(name, 0.0) for name in names})
+    return mix_weights(_ordered(surface, sparse=sparse)[0], names)
 
 
-def fit_weights(pool: Pool, names: Sequence[str]) -> tuple[Weights, float]:
+def fit_weights(pool: Pool, names: Sequence[str]) -> tuple[Weights, Weights]:
     """Fits weights by coordinate search from the best single signal.
 
     Returns:
-        Weights with sum 1, and the validation NDCG@10 of the best single signal, which they reach.
+        Weights with sum 1 that reach the validation NDCG@10 of the best single signal, and that
+        signal alone.
     """
     singles = [{name: float(name == single) for name in names} for single in names]
     values = [float(pool.ndcg(single).mean()) for single in singles]
-    floor = best = max(values)
-    weights = singles[values.index(best)]
+    best = max(values)
+    weights = single = singles[values.index(best)]
     for _ in range(_CYCLES):
         before = weights
         for name in names:
@@ -204,38 +243,67 @@ def fit_weights(pool: Pool, names: Sequence[str]) -> tuple[Weights, float]:
                     best, weights = value, trial
         if weights == before:
             break
-    return _normal(weights), floor
+    return _normal(weights), single
 
 
 def join(pool: Pool, weights: Mapping[str, float], names: Sequence[str], *, surface: str) -> Weights:
-    """Lets signals from outside into local weights where they clearly help on validation.
+    """Lets signals from outside into local weights, unless validation speaks against it.
+
+    A shop with few validation users leans on the public mix `OUTSIDE` and lets signals in unless
+    its users speak against them; a shop with many goes by what they clearly show.
 
     Args:
         pool: The validation queries of the surface.
         weights: Of the local signals, with sum 1.
-        names: Signals from outside.
-        surface: Names the caution.
+        names: Signals from outside; the first part of a name, up to a dash, is its kind.
+        surface: Names the caution and the public mix.
 
     Returns:
         Weights with sum 1. The local signals that those from outside replace may fall. Where the
-        gain is within the surface's `CAUTION` standard errors it is `weights` itself, all of
-        `names` at 0: never worse on the pool than without them.
+        gain on the pool is not above the caution it is `weights` itself, all of `names` at 0.
     """
     without = {**weights, **dict.fromkeys(names, 0.0)}
+    trust = public_trust(pool)
+    public = outside_weights(weights, names, surface=surface)
+    found = _search(pool, weights, names)
+    mixed = {name: (1 - trust) * found[name] + trust * public[name] for name in without}
+    caution = CAUTION[surface] - _LENIENCE * trust
     before = pool.ndcg(without)
-    best, found = float(before.mean()), without
+    return mixed if better(pool.ndcg(mixed), before, caution=caution) else without
+
+
+def outside_weights(
+    weights: Mapping[str, float], names: Sequence[str], *, surface: str
+) -> Weights:
+    """Adds the public mix of signals from outside to local weights; all that without validation.
+
+    Args:
+        weights: Of the local signals, with sum 1.
+        names: Signals from outside; kinds without a public weight get 0.
+        surface: Names the public mix.
+
+    Returns:
+        Weights with sum 1.
+    """
+    mix = OUTSIDE[surface]
+    return _normal({**weights, **{name: mix.get(name.split("-")[0], 0.0) for name in names}})
+
+
+def _search(pool: Pool, weights: Mapping[str, float], names: Sequence[str]) -> Weights:
+    """Fits the weights of `names` and the fall of what they replace, by coordinate search."""
     given = dict.fromkeys(names, 0.0)
+    found: Weights = {**weights, **given}
+    best = float(pool.ndcg(found).mean())
     for _ in range(_CYCLES):
         start = found
         for name in names:
-            for kept, step in product(KEEP, STEPS):
-                trial = _mixed(weights, kept, {**given, name: step})
+            for keep, step in product(KEEP, STEPS):
+                trial = _mixed(weights, keep, {**given, name: step})
                 if any(trial.values()) and (value := float(pool.ndcg(trial).mean())) > best:
                     best, found, given = value, trial, {**given, name: step}
         if found == start:
             break
-    won = better(pool.ndcg(found), before, caution=CAUTION[surface])
-    return _normal(found) if won else without
+    return _normal(found)
 
 
 def _mixed(local: Mapping[str, float], keep: float, given: Mapping[str, float]) -> Weights:

@@ -15,6 +15,7 @@ from client.fusion import (
     fuse,
     join,
     local_weights,
+    outside_weights,
     standardise,
 )
 from client.recommenders.history import Floats, History
@@ -38,6 +39,8 @@ from simulation.evaluation.stages import Stage
 
 LOCAL = ("popularity", "frequency", "item-knn", "ease", "als", "text", "text-map")
 """Signals that a shop has without any federation."""
+SPARSE_ITEMS = 20.0
+"""A shop whose users have fewer items than this on average has sparse histories."""
 PooledTwins = Mapping[str, Pooled]
 """The upper bound's models by signal."""
 _TEXT_WEIGHTS = (0.4, 0.1, 1.0, 2.5, 6.0)
@@ -112,14 +115,19 @@ def evaluate_shop(
     grids |= {named("global", name): _model_grid(item_vectors, m) for name, m in models.items()}
     for name, model in models.items():
         if model.pairs is not None:
-            gram = _gram(model, model.pairs, shop_id, validation.history)
+            gram = _gram(model, model.pairs, shop_id, validation.learned)
             grids[named("pairs", name)] = pairs_grid(gram, time_unit)
     if pooled is not None:
         grids |= {name: Grid([twin], {}) for name, twin in pooled[0].items()}
     asked, _ = validation.ask()
-    choices = {name: tune(grid, validation.history, asked) for name, grid in grids.items()}
+    choices = {name: tune(grid, validation.learned, asked) for name, grid in grids.items()}
     queries, absent = test.ask()
-    weights = {s: _weights(s, choices, asked.get(s), models) for s in queries}
+    has_users = len(test.learned.now) > 0
+    sparse = test.learned.known.sum(axis=1).mean() < SPARSE_ITEMS if has_users else True
+    weights = {
+        s: _weights(s, choices, asked.get(s), models, has_users=has_users, sparse=sparse)
+        for s in queries
+    }
     chosen = {s: {n: _chosen(s, grids[n], choices[n]) for n in grids} for s in queries}
     del choices  # the validation scores; the test scores take their place in memory
     if pooled is not None:
@@ -128,7 +136,7 @@ def evaluate_shop(
     facts = ItemFacts.of(test.history, item_vectors)
     return ShopResult(
         shop_id,
-        rankings=_measure(test.history, queries, chosen, weights, facts),
+        rankings=_measure(test.learned, queries, chosen, weights, facts),
         weights={s: {m: w for m, w in ways.items() if len(w) > 1} for s, ways in weights.items()},
         parameters={s: {n: parameters(r) for n, r in found.items()} for s, found in chosen.items()},
         absent=absent,
@@ -171,6 +179,9 @@ def _weights(
     choices: Mapping[str, Mapping[str, Choice]],
     queries: Queries | None,
     models: Mapping[str, GlobalModel],
+    *,
+    has_users: bool,
+    sparse: bool,
 ) -> dict[str, Weights]:
     """Returns the weights of every method; a method of one signal has that signal alone."""
     weights = {name: {name: 1.0} for name in choices if name not in TWINS}
@@ -182,15 +193,20 @@ def _weights(
         further["pooled"] = list(TWINS)
     if queries is None:
         weights["ease-text"] = {"ease": 1.0, "text": _TEXT_WEIGHTS[0]}
-        weights["best-local"] = default_weights(surface, LOCAL)
-        return weights | dict.fromkeys(further, weights["best-local"])
+        text = {name: float(name == "text") for name in LOCAL}
+        weights["best-local"] = (
+            default_weights(surface, LOCAL, sparse=sparse) if has_users else text
+        )
+        for method, names in further.items():
+            weights[method] = outside_weights(weights["best-local"], names, surface=surface)
+        return weights
     signals = {name: found[surface].scores for name, found in choices.items()}
     best = {name: best_of(scores, queries) for name, scores in signals.items()}
     # Each further signal gets a pool of its own, so that no method's weights depend on another.
     local = {name: signals[name] for name in LOCAL}
     pool = Pool.of(local, best, queries)
     weights["ease-text"] = _ease_text(pool)
-    weights["best-local"] = local_weights(pool, surface, LOCAL)
+    weights["best-local"] = local_weights(pool, surface, LOCAL, sparse=sparse)
     for method, names in further.items():
         pool = Pool.of(local | {name: signals[name] for name in names}, best, queries)
         weights[method] = join(pool, weights["best-local"], names, surface=surface)

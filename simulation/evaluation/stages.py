@@ -31,12 +31,20 @@ class Stage:
         window: The events in the window.
         stream: Numbers that seed what is random in the questions.
         cold: Candidates with hardly an event in any shop, `(c,)`; None where nobody counted.
+        few: What the shop learns from where that is less than `history`: a shop that has just
+            opened is asked by users whom it knew nothing of before.
     """
 
     history: History
     window: Events
     stream: tuple[int, ...]
     cold: Bools | None = None
+    few: History | None = None
+
+    @property
+    def learned(self) -> History:
+        """What recommenders may learn from."""
+        return self.history if self.few is None else self.few
 
     def ask(self) -> tuple[dict[str, Queries], dict[str, str]]:
         """Builds the queries by surface, and says why the other surfaces are missing."""
