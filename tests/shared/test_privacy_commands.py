@@ -53,9 +53,8 @@ def test_status_per_shop_and_composed(folder) -> None:
 
 
 def test_plan_splits_the_budget_as_asked() -> None:
-    found = json.loads(
-        run("plan", "--users", 300, "--budget", "counts=0.3,pairs=0.7", "--json").output
-    )
+    statistics = ("plan", "--users", 300, "--budget", "counts=0.3,pairs=0.7")
+    found = json.loads(run(*statistics, "--json").output)
     assert [m["name"] for m in found["mechanisms"]] == ["item-counts", "pair-sums"]
     assert (found["rounds"], found["what_if"], found["noise_and_signal"]) == (0, [], None)
     assert found["epsilon"] <= 8
