@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,82 +11,20 @@ from typing import Any
 import numpy.typing as npt
 
 from client.node import Node, NodeConfig, NodeSource
+from client.plan_rules import DEFAULT_RULES, PlanRules, plan_mechanisms, planned
 from shared import messages
 from shared.errors import PrivacyError
 from shared.messages import Arrays, CodesArray, FloatArray
 from shared.plan import Plan
-from shared.privacy.accounting import MIN_NOISE
-from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism
+from shared.privacy.guarantee import Mechanism
 from shared.privacy.ledger.admission import Request
 from shared.privacy.ledger.digests import digest_arrays
 from shared.privacy.ledger.entries import Limits, Planning
 from shared.privacy.ledger.ledger import Ledger
 from shared.privacy.ledger.releases import find_release, keep_release
-from shared.releases.pairs import MAX_NORM as PAIRS_MAX_NORM
 from shared.releases.pairs import check_head
 
 LOG = logging.getLogger("fedprofile.client")
-
-
-@dataclass(frozen=True)
-class PlanRules:
-    """What a shop's owner accepts in a plan, whatever budget is left.
-
-    Attributes:
-        min_noise_multiplier: Least noise that this shop itself adds in any mechanism.
-        max_sample_rate: Largest probability that a user takes part in a step.
-        max_steps: Most noisy steps over all rounds.
-        max_grad_norm: Largest clip norm.
-        allow_shared: Whether noise may be shared with other shops. Without secure aggregation,
-            which is not part of this software, only a simulation may set it.
-    """
-
-    min_noise_multiplier: float = MIN_NOISE
-    max_sample_rate: float = 1.0
-    max_steps: int = 100_000
-    max_grad_norm: float = math.inf
-    allow_shared: bool = False
-
-    def check(self, plan: Plan) -> None:
-        """Refuses a plan before anything is reserved.
-
-        Raises:
-            PrivacyError: A parameter breaks a rule, or something would leave without noise.
-        """
-        if not plan.private:
-            raise PrivacyError(
-                "private=False must be True: this shop releases nothing without noise"
-            )
-        self._check_shared(plan)
-        for mechanism in plan_mechanisms(plan):
-            own = mechanism.own_noise_multiplier
-            if not own >= self.min_noise_multiplier:
-                of = "" if mechanism.shared_by == 1 else f" (one of {mechanism.shared_by} shares)"
-                raise PrivacyError(
-                    f"noise_multiplier={own:g}{of} of {mechanism.name} must be at least "
-                    f"{self.min_noise_multiplier:g}; raise the noise"
-                )
-        bounds = {
-            "sample_rate": (plan.sample_rate, self.max_sample_rate),
-            "rounds * local_steps": (plan.rounds * plan.local_steps, self.max_steps),
-            "max_grad_norm": (plan.max_grad_norm, self.max_grad_norm),
-        }
-        for name, (value, most) in bounds.items():
-            if not value <= most:
-                raise PrivacyError(f"{name}={value:g} must be at most {most:g}; lower it")
-
-    def _check_shared(self, plan: Plan) -> None:
-        if plan.noise_shops > 1 and not self.allow_shared:
-            raise PrivacyError(
-                f"noise_shops={plan.noise_shops} must be 1: this shop has no secure aggregation, "
-                f"without which its own release would hold 1/{plan.noise_shops} of the noise's "
-                "variance; send a plan with --noise shop"
-            )
-        if plan.noise_shops > 1 and plan.local_steps > 1:
-            raise PrivacyError(
-                f"local_steps={plan.local_steps} must be 1 where noise_shops={plan.noise_shops}: "
-                "a second step would build on a share of the noise alone; take more rounds"
-            )
 
 
 @dataclass(frozen=True)
@@ -106,7 +43,7 @@ class AccountedNode:
 
     node: Node
     ledger: Ledger
-    rules: PlanRules = PlanRules()
+    rules: PlanRules = DEFAULT_RULES
     repeatable: bool = False
     planning: Planning | None = None
     releases: Path | None = None
@@ -137,7 +74,7 @@ class AccountedNode:
         if not 1 <= round <= plan.rounds:
             raise PrivacyError(f"round={round} must be between 1 and rounds={plan.rounds}")
         inputs: dict[str, npt.NDArray[Any]] = {**adapter, messages.CANDIDATES: candidates}
-        training = _named("dp-sgd", plan)
+        training = planned("dp-sgd", plan)
         return self._release(
             plan,
             replace(training, steps=plan.local_steps),
@@ -158,7 +95,7 @@ class AccountedNode:
             raise PrivacyError("counts_release=False must be True where item counts are asked for")
         released = self._release(
             plan,
-            _named("item-counts", plan),
+            planned("item-counts", plan),
             round=0,
             inputs=digest_arrays({}, "counts"),
             make=lambda: {messages.COUNTS: self.node.counts(plan=plan)},
@@ -176,7 +113,7 @@ class AccountedNode:
         check_head(head, n_items=self.n_items, most=plan.head_items)
         released = self._release(
             plan,
-            _named("pair-sums", plan),
+            planned("pair-sums", plan),
             round=0,
             inputs=digest_arrays({messages.HEAD: head}, "pairs"),
             make=lambda: {messages.PAIRS: self.node.pairs(plan=plan, head=head)},
@@ -253,7 +190,7 @@ class AccountedSource:
     source: NodeSource
     ledgers: Path
     limits: Limits
-    rules: PlanRules = PlanRules()
+    rules: PlanRules = DEFAULT_RULES
     repeatable: bool = False
     planning: Planning | None = None
     releases: Path | None = None
@@ -272,24 +209,3 @@ class AccountedSource:
         return AccountedNode(
             node, ledger, self.rules, self.repeatable, self.planning, self.releases
         )
-
-
-def plan_mechanisms(plan: Plan) -> tuple[Mechanism, ...]:
-    """Returns all that a plan releases, in the order of the calibration."""
-    found, shops = [], plan.noise_shops
-    if plan.rounds > 0:
-        steps, noise = plan.rounds * plan.local_steps, plan.noise_multiplier
-        found.append(Mechanism("dp-sgd", noise, plan.sample_rate, steps, plan.max_grad_norm, shops))
-    if plan.counts_release:
-        noise = plan.counts_noise_multiplier
-        found.append(Mechanism("item-counts", noise, 1.0, 1, COUNTS_MAX_NORM, shops))
-    if plan.pairs_release:
-        noise = plan.pairs_noise_multiplier
-        found.append(Mechanism("pair-sums", noise, 1.0, 1, PAIRS_MAX_NORM, shops))
-    return tuple(found)
-
-
-def _named(name: str, plan: Plan) -> Mechanism:
-    """Returns the one mechanism of a plan with this name."""
-    (found,) = (m for m in plan_mechanisms(plan) if m.name == name)
-    return found

@@ -55,6 +55,8 @@ def check_settings(values: Mapping[str, Any]) -> RunSettings:
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{name}: unknown setting; {_known(first['loc'])}") from None
+        if not first["loc"]:  # a rule between settings, which names them itself
+            raise ConfigError(_lower(first["msg"])) from None
         value = "" if isinstance(first["input"], Mapping) else f"={first['input']!r}"
         raise ConfigError(f"{name}{value}: {_lower(first['msg'])}; change it") from None
 

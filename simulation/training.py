@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from client.accounted_node import AccountedSource, PlanRules, plan_mechanisms
+from client.accounted_node import AccountedSource
 from client.node import NodeSource
+from client.plan_rules import PlanRules, plan_mechanisms
 from server.candidates import draw_candidates
 from server.federation import Federation, FederationResult, RoundInfo
 from server.planning import make_plan, mechanisms_of

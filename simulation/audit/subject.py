@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from client.accounted_node import plan_mechanisms
+from client.plan_rules import plan_mechanisms
 from client.shop_node import RandomFactory
 from shared.plan import Plan
 from shared.privacy.guarantee import Mechanism

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from shop_ledgers import LIMITS, PLAN, counts, full_run, open_ledger, request
+from shop_ledgers import PLAN, full_run, open_ledger, request
 
 from shared.errors import PrivacyError
 from shared.privacy.ledger.evidence import Sources, verify_all
@@ -58,8 +58,8 @@ def test_a_round_of_other_sharing_than_was_reserved_is_refused(tmp_path: Path) -
 def test_shared_noise_is_stated_with_what_it_assumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ledger = open_ledger(tmp_path, limits=LIMITS)
-    ledger.commit(ledger.reserve(counts(plan=SHARED, mechanism=SHARED[1])), "c" * 64)
+    ledger = open_ledger(tmp_path)
+    ledger.commit(ledger.reserve(request(0, plan=SHARED, mechanism=SHARED[1])), "c" * 64)
     chain, _ = read_ledger(tmp_path / "north.jsonl")
     account = status(chain, now=datetime.now(UTC))
     assert account.shared_by == 8
@@ -73,7 +73,10 @@ def test_shared_noise_is_stated_with_what_it_assumes(
     for page in (to_markdown([found]), to_html([found])):
         assert "noise of the sum of 8 shops" in page
     print_status([account], None)
-    assert "noise shared by 8" in " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "north: noise was shared by up to 8 shops; the account holds for the sum" in printed
+    print_status([replace(account, shared_by=1)], None)
+    assert "shared" not in capsys.readouterr().out
 
 
 def test_noise_of_one_shop_is_stated_without_assumptions(tmp_path: Path) -> None:

@@ -52,6 +52,19 @@ def test_status_per_shop_and_composed(folder) -> None:
     assert "known are north, south" in refused("status", folder, "--shops", "north,east")
 
 
+def test_plan_splits_the_budget_as_asked() -> None:
+    statistics = ("plan", "--users", 300, "--budget", "counts=0.3,pairs=0.7")
+    found = json.loads(run(*statistics, "--json").output)
+    assert [m["name"] for m in found["mechanisms"]] == ["item-counts", "pair-sums"]
+    assert (found["rounds"], found["what_if"], found["noise_and_signal"]) == (0, [], None)
+    assert found["epsilon"] <= 8
+    assert "pair-sums: noise multiplier" in run(*statistics).output
+    shared = run("plan", "--users", 300, "--set", "privacy.noise=shared").output
+    assert "of the sum of all shops" in " ".join(shared.split())
+    assert "of the sum" not in run("plan", "--users", 300).output
+    assert "shares add up to 0.3" in refused("plan", "--users", 300, "--budget", "counts=0.3")
+
+
 def test_verify_exits_1_and_names_the_first_bad_entry(folder) -> None:
     honest = run("verify", folder)
     assert honest.exit_code == 0

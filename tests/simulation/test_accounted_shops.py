@@ -19,8 +19,9 @@ from least_squares_shops import (
     write_shops,
 )
 
-from client.accounted_node import AccountedNode, AccountedSource, PlanRules, plan_mechanisms
+from client.accounted_node import AccountedNode, AccountedSource
 from client.app import make_client_app
+from client.plan_rules import PlanRules, plan_mechanisms
 from shared import messages
 from shared.errors import PrivacyError
 from shared.privacy.guarantee import Mechanism

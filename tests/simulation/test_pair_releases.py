@@ -22,7 +22,8 @@ from least_squares_shops import (
     write_shops,
 )
 
-from client.accounted_node import AccountedNode, AccountedSource, PlanRules, plan_mechanisms
+from client.accounted_node import AccountedNode, AccountedSource
+from client.plan_rules import PlanRules, plan_mechanisms
 from server.federation import FederationResult
 from server.strategy import ProfileStrategy
 from shared import messages
@@ -173,7 +174,7 @@ def test_pairs_are_reserved_committed_and_spent_once(
     )
     before = lines_of(tmp_path)
     for again in (head, np.array([0, 1, 3])):
-        with pytest.raises(PrivacyError, match="round=0 .* pair-sums is spent already"):
+        with pytest.raises(PrivacyError, match=r"round=0 .* pair-sums is spent already"):
             node.pairs(plan=PLAN, head=again)
     assert lines_of(tmp_path) == before
 
@@ -184,7 +185,7 @@ def test_pairs_of_a_simulation_repeat_with_the_same_head_alone(
     node, head = accounted(tmp_path, source, repeatable=True), np.array([0, 2, 3])
     first = node.pairs(plan=PLAN, head=head)
     np.testing.assert_array_equal(node.pairs(plan=PLAN, head=head), first)
-    with pytest.raises(PrivacyError, match="spent already .* with other inputs"):
+    with pytest.raises(PrivacyError, match=r"spent already .* with other inputs"):
         node.pairs(plan=PLAN, head=np.array([0, 1, 3]))
 
 
@@ -266,7 +267,7 @@ def test_a_shop_refuses_shared_noise_by_default(source: LeastSquaresSource, tmp_
         lambda: node.pairs(plan=SHARED, head=np.array([0, 1])),
         lambda: node.train(adapter=make_adapter(), plan=SHARED, round=1, candidates=NO_CANDIDATES),
     ):
-        with pytest.raises(PrivacyError, match="noise_shops=4 must be 1: .* no secure aggregation"):
+        with pytest.raises(PrivacyError, match=r"noise_shops=4 must be 1: .* no secure agg"):
             ask()
     assert lines_of(tmp_path) == 1
 
@@ -297,7 +298,7 @@ def test_shared_noise_needs_every_shop(source: LeastSquaresSource) -> None:
             return source.open(node_config)
 
     assert run(OneFails(), PLAN).rounds[0].good == 3
-    with pytest.raises(RunError, match=r"good replies=3 must be at least noise_shops=4.*shop adds"):
+    with pytest.raises(RunError, match=r"good replies=3 must be .* noise_shops=4; .*each shop add"):
         run(OneFails(), SHARED)
 
 

@@ -83,8 +83,8 @@ def test_a_round_is_built_from_what_the_server_says() -> None:
     )
     refusals = [Refusal(1, "a", "keys", "-"), Refusal(2, "b", "non-finite", "-")]
     assert Round.of(info, refusals).model_dump(mode="json") == {
-        "round": 2, "kind": "train", "update_norm": 0.5, "replies": 2, "seconds": 1.5, "bytes_down": 30,
-        "bytes_up": 20, "refused": [{"shop": "b", "code": "non-finite"}],
+        "round": 2, "kind": "train", "update_norm": 0.5, "replies": 2, "seconds": 1.5,
+        "bytes_down": 30, "bytes_up": 20, "refused": [{"shop": "b", "code": "non-finite"}],
     }  # fmt: skip
 
 

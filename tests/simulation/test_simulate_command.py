@@ -25,6 +25,7 @@ from shared.errors import FedprofileError, RunError
 from shared.model.adapter_folder import load_base
 from shared.privacy.accounting import epsilon_pair
 from shared.privacy.guarantee import Mechanism
+from shared.privacy.ledger.status import read_ledger
 from simulation.report.schema import METHODS, Report
 
 Finished = tuple[Path, dict[str, object]]
@@ -68,7 +69,7 @@ def test_every_shop_states_a_guarantee_that_recomputes(
     assert set(privacy) == {"shop0", "shop1", "shop2"}
     for shop in privacy.values():
         mechanisms = [Mechanism(**m) for m in shop["mechanisms"]]
-        assert {m.name for m in mechanisms} == {"dp-sgd", "item-counts"}
+        assert [m.name for m in mechanisms] == ["dp-sgd", "item-counts", "pair-sums"]
         epsilon, check = epsilon_pair(mechanisms, shop["delta"])
         assert shop["epsilon"] == pytest.approx(epsilon, abs=1e-6)
         assert shop["epsilon_check"] == pytest.approx(check, abs=1e-6)
@@ -155,6 +156,69 @@ def test_a_replaced_adapter_does_not_verify(finished: Finished, tmp_path: Path) 
     tensors.write_bytes(bytes(changed))
     result = CliRunner().invoke(root, ["privacy", "verify", str(copy / "ledgers")])
     assert result.exit_code == 1
+
+
+def test_pairs_are_released_before_training_and_paid_for(finished: Finished) -> None:
+    out, printed = finished
+    kinds = [(r["round"], r["kind"]) for r in printed["training"]["private"]]
+    assert kinds == [(0, "counts"), (0, "pairs"), (1, "train"), (2, "train"), (3, "train")]
+    chain, _ = read_ledger(out / "ledgers" / "shop0.jsonl")
+    names = [body.mechanism.name for body in chain.bodies.values()]
+    assert names == ["item-counts", "pair-sums", "dp-sgd", "dp-sgd", "dp-sgd"]
+    assert printed["privacy"]["shop0"]["collusion"] == []
+    page = (out / "report.html").read_text()
+    assert "0 (co-purchase pairs)" in page
+
+
+@pytest.mark.parametrize(
+    ("budget", "names", "rounds"),
+    [
+        ("counts=0.3,pairs=0.7", ["item-counts", "pair-sums"], 0),
+        ("adapter=1", ["dp-sgd"], 3),
+    ],
+)
+def test_a_run_may_release_statistics_alone_or_adapters_alone(
+    world: Path, tmp_path: Path, budget: str, names: list[str], rounds: int
+) -> None:
+    out = tmp_path / "run"
+    result = run(*options(world), "--budget", budget, "--out", str(out), "--json")
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    for shop in printed["privacy"].values():
+        assert [m["name"] for m in shop["mechanisms"]] == names
+        assert 7.9 < shop["epsilon"] <= 8.0
+        assert shop["steps"] == rounds
+    asked = [r for r in printed["training"]["private"] if r["kind"] == "train"]
+    assert len(asked) == rounds
+    assert set(printed["metrics"]["for-you"]) >= {"global", "fused", "best-local"}
+    assert CliRunner().invoke(root, ["privacy", "verify", str(out / "ledgers")]).exit_code == 0
+    audited = CliRunner().invoke(root, ["privacy", "audit", str(out), "--check", "accounts"])
+    assert audited.exit_code == 0, audited.output
+
+
+def test_shared_noise_is_said_everywhere_and_costs_the_same_epsilon(
+    world: Path, tmp_path: Path, finished: Finished
+) -> None:
+    out = tmp_path / "run"
+    result = run(*options(world), "--noise", "shared", "--out", str(out), "--json")
+    assert result.exit_code == 0, result.output
+    shop = json.loads(result.stdout)["privacy"]["shop1"]
+    alone = finished[1]["privacy"]["shop1"]
+    assert [m["shared_by"] for m in shop["mechanisms"]] == [3, 3, 3]
+    assert (shop["epsilon"], shop["noise_multiplier"]) == (
+        alone["epsilon"],
+        alone["noise_multiplier"],
+    )
+    assert "assumes secure aggregation" in shop["trust"]
+    assert [row["shops"] for row in shop["collusion"]] == [0, 1]
+    assert shop["collusion"][1]["epsilon"] > shop["collusion"][0]["epsilon"] == shop["epsilon"]
+    for name in ("report.html", "adapter/README.md"):
+        assert "secure aggregation" in (out / name).read_text()
+    commands = (["status"], ["report"], ["verify"], ["audit", "--check", "accounts"])
+    for name, *rest in commands:
+        target = out if name == "audit" else out / "ledgers"
+        called = CliRunner().invoke(root, ["privacy", name, str(target), *rest])
+        assert called.exit_code == 0, called.output
 
 
 @pytest.mark.slow
@@ -268,6 +332,16 @@ BAD = [
     (["--resume"], 2, ["--resume", "--out"]),
     (["--set", "federation.min_replies=9"], 2, ["min_replies=9", "number of shops=3"]),
     (["--set", "model.rank=50"], 2, ["rank=50"]),
+    (["--budget", "pears=1"], 2, ["--budget 'pears=1'", "counts, pairs, adapter"]),
+    (["--budget", "counts=0.5,adapter=0.2"], 2, ["add up to 0.7", "must be 1"]),
+    (["--budget", "pairs=1"], 2, ["counts_share=0 must be above 0", "--budget"]),
+    (["--head-items", "1"], 2, ["head_items", "2"]),
+    (
+        ["--noise", "shared", "--set", "federation.robust=median"],
+        2,
+        ["federation.robust=median", "--noise shop"],
+    ),
+    (["--noise", "shared", "--local-steps", "2"], 2, ["local_steps=2 must be 1", "--noise shop"]),
 ]
 
 

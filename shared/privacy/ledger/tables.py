@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from shared.privacy.accounting import TRUST_SHARED
 from shared.privacy.ledger.planner import Forecast
 from shared.privacy.ledger.status import Composition, Status
 from shared.privacy.ledger.verify import Verdict
@@ -69,6 +70,12 @@ def print_status(accounts: Sequence[Status], composition: Composition | None) ->
         ]
         table.add_row(*cells, *([_window(account)] if window else []), _note(account))
     console.print(table)
+    for account in accounts:
+        if account.shared_by > 1:
+            console.print(
+                f"{account.shop}: noise was shared by up to {account.shared_by} shops; the account "
+                f"{TRUST_SHARED}"
+            )
     if composition is not None:
         console.print(
             f"A user of {', '.join(composition.shops)}: epsilon {composition.epsilon:.4g} at delta "
@@ -114,7 +121,7 @@ def _note(account: Status) -> str:
     if account.simulation:
         notes.append("simulation")
     if account.shared_by > 1:
-        notes.append(f"noise shared by {account.shared_by} shops: holds for their sum alone")
+        notes.append("shared noise")
     if account.planning in ("adaptive", "both"):
         notes.append("adaptive")
     if account.uncommitted:
