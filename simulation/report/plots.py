@@ -125,6 +125,7 @@ def end_labels(
 def draw_interval(
     axes: Axes, value: Interval, *, at: float, colour: str, vertical: bool = False
 ) -> None:
+    """Draws a mean as a dot and its interval as a bar, `at` a place on the other axis."""
     ends, fixed = [value.low, value.high], [at, at]
     bar, dot = ((fixed, ends), (at, value.mean)) if vertical else ((ends, fixed), (value.mean, at))
     axes.plot(*bar, color=colour, linewidth=1.3, solid_capstyle="butt", alpha=0.75)

@@ -78,11 +78,12 @@ def compare(
     values = {shop: found for shop, found in values.items() if needed <= set(found)}
     if not values:
         return None
-    shared = [c for c in columns if all(c in found for found in values.values())]
-    stacked = [np.stack([found[c] for c in shared], axis=1) for found in values.values()]
-    table = _Columns(shared, tuple(values), bootstrap_by_shop(stacked, draws=draws, rng=rng))
-    seeds = _seed_means(result, surface, groups, shops=set(values))
-    headroom = table.difference(POOLED, LOCAL) if POOLED in shared else None
+    measured = [c for c in columns if all(c in found for found in values.values())]
+    names = [*measured, *(f"{c} - {LOCAL}" for c in measured)]
+    stacked = [_with_differences(found, measured) for found in values.values()]
+    table = _Columns(names, tuple(values), bootstrap_by_shop(stacked, draws=draws, rng=rng))
+    seeds = _seed_gains(result, surface, groups, shops=set(values))
+    headroom = table.over_local(POOLED) if POOLED in measured else None
     return SurfaceSweep(
         users=sum(len(rows) for rows in stacked),
         best_local=_interval(table.mean(LOCAL)),
@@ -93,6 +94,12 @@ def compare(
             for i, group in enumerate(groups)
         ),
     )
+
+
+def _with_differences(found: Mapping[str, Values], columns: Sequence[str]) -> Values:
+    """Columns and their differences to best local, user by user: no difference is exactly 0."""
+    values = np.stack([found[c] for c in columns], axis=1)
+    return np.concatenate([values, values - found[LOCAL][:, None]], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,17 +114,13 @@ class _Columns:
         i = self.names.index(name)
         return float(self.drawn.means[i]), self.drawn.draws[:, i]
 
-    def difference(self, ours: str, theirs: str) -> Pair:
-        (a, a_draws), (b, b_draws) = self.mean(ours), self.mean(theirs)
-        return a - b, a_draws - b_draws
+    def over_local(self, name: str) -> Pair:
+        return self.mean(f"{name} - {LOCAL}")
 
-    def shop_differences(self, ours: str, theirs: str) -> dict[str, Interval]:
-        i, j = self.names.index(ours), self.names.index(theirs)
+    def shops_over_local(self, name: str) -> dict[str, Interval]:
+        i = self.names.index(f"{name} - {LOCAL}")
         means, draws = self.drawn.shop_means, self.drawn.shop_draws
-        return {
-            shop: _interval((means[s, i] - means[s, j], draws[s, :, i] - draws[s, :, j]))
-            for s, shop in enumerate(self.shops)
-        }
+        return {shop: _interval((means[s, i], draws[s, :, i])) for s, shop in enumerate(self.shops)}
 
 
 def _comparison(
@@ -129,11 +132,11 @@ def _comparison(
     seeds: Mapping[str, float],
 ) -> ComparisonRecord:
     fused, alone = f"fused-{number}", f"global-{number}"
-    gain = table.difference(fused, LOCAL)
+    gain = table.over_local(fused)
     percent, recovered = ratio(gain, table.mean(LOCAL)), headroom and ratio(gain, headroom)
     p = two_sided_p(gain[1])
-    shops = table.shop_differences(fused, LOCAL)
-    gains = [SeedGain(seed=seed, gain=seeds[name] - seeds[LOCAL]) for seed, name in group.seeds]
+    shops = table.shops_over_local(fused)
+    gains = [SeedGain(seed=seed, gain=seeds[name]) for seed, name in group.seeds]
     return ComparisonRecord(
         epsilon=group.epsilon,
         noise=group.noise,
@@ -154,15 +157,17 @@ def _comparison(
     )
 
 
-def _seed_means(
+def _seed_gains(
     result: EvaluationResult, surface: str, groups: Sequence[Group], *, shops: set[str]
 ) -> dict[str, float]:
-    """Means over all users of `best-local` and of each single model's `fused`."""
+    """Gain over all users of each single model."""
     columns = {name: methods_of([name], "fused") for group in groups for name in group.models}
     values = user_values(result, surface, {LOCAL: [LOCAL], **columns})
     return {
-        name: float(np.concatenate([values[shop][name] for shop in sorted(shops)]).mean())
-        for name in (LOCAL, *columns)
+        name: float(
+            np.concatenate([values[s][name] - values[s][LOCAL] for s in sorted(shops)]).mean()
+        )
+        for name in columns
     }
 
 

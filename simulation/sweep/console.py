@@ -28,6 +28,8 @@ def print_sweep(sweep: SweepReport, *, folder: Path, console: Console) -> None:
     """
     for name, surface in sweep.surfaces.items():
         _print_surface(name, surface, console)
+    legend = "recov.: share of the headroom recovered; shops: helped/hurt/undecided"
+    console.print(f"[dim]{legend}[/]\n", highlight=False)
     _print_costs(sweep, console)
     console.print(f"[bold]{escape(sweep.title)}.[/]")
     for found in sweep.recommendations:
@@ -38,9 +40,8 @@ def print_sweep(sweep: SweepReport, *, folder: Path, console: Console) -> None:
         console.print(f"  [red]Lost[/] {escape(row[0])}: {escape(row[1])}", highlight=False)
     console.print(f"[dim]{escape(method_note(sweep))}[/]", highlight=False)
     for what, path in (("page", PAGE), ("figures", JSON)):
-        console.print(
-            f"[bold]{what.capitalize():<8}[/] {escape(str(folder / path))}", soft_wrap=True
-        )
+        where = escape(str(folder / path))
+        console.print(f"[bold]{what.capitalize():<8}[/] {where}", soft_wrap=True)
 
 
 def _print_surface(name: str, surface: SurfaceSweep, console: Console) -> None:
@@ -50,9 +51,9 @@ def _print_surface(name: str, surface: SurfaceSweep, console: Console) -> None:
     title = f"[bold]{escape(surface_name(name))}[/]  [dim]{surface.users:,} users, {levels}[/]"
     console.print(title, highlight=False)
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for i, column in enumerate(("noise", "epsilon", "NDCG@10", "gain", "95% interval")):
+    for i, column in enumerate(("noise", "eps", "NDCG@10", "gain", "95% interval")):
         table.add_column(column, justify="right" if i else "left", no_wrap=True)
-    for column in ("adj. p", "recovered", "helped/hurt/-"):
+    for column in ("adj. p", "recov.", "shops"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in surface_rows(surface):
         table.add_row(*_cells(row), style=_COLOURS[row.verdict])
@@ -65,7 +66,7 @@ def _print_surface(name: str, surface: SurfaceSweep, console: Console) -> None:
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.noise, row.epsilon, row.fused, row.gain, row.gain_interval, row.p,
-        row.recovered, row.shops,
+        row.recovered, row.shops.replace(" ", ""),
     )  # fmt: skip
 
 

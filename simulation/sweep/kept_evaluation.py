@@ -1,4 +1,4 @@
-"""The evaluation of a sweep on disk, so that an interruption while reports are written costs nothing.
+"""The evaluation of a sweep on disk, for an interruption while its reports are written.
 
 One folder: `evaluation.json` with all that is plain, and `rankings.npz` with the arrays.
 """

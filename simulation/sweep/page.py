@@ -22,6 +22,7 @@ def sweep_page(sweep: SweepReport) -> str:
         folder=Path(__file__).parent,
         sweep=sweep,
         noise_names=NOISE_NAMES,
+        kinds={v.noise or "none": NOISE_NAMES[v.noise] for v in sweep.variants},
         surfaces=[_surface(name, surface) for name, surface in sweep.surfaces.items()],
         trust={noise: TRUST[noise] for noise in kinds},
         lost=lost_rows(sweep),

@@ -24,13 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS: dict[Noise | None, str] = {"shop": ACCENT, "shared": SECOND, None: MUTED}
-LABELS: dict[Noise | None, str] = {
-    "shop": "noise in\neach shop",
-    "shared": "noise\nshared",
-    None: "no privacy",
-}
 _SHIFT = {"shop": -0.05, "shared": 0.05, None: 0.0}
 _HEIGHT = 2.9
+_LEAST = 0.0005
 Value = Callable[[ComparisonRecord], Interval | None]
 
 
@@ -50,8 +46,9 @@ def quality_plot(surface: SurfaceSweep, *, name: str) -> str:
                     span, [level.mean] * 2, color=colour, linewidth=1.0, linestyle=(0, (3, 2))
                 )
                 ends[label] = (level.mean, colour)
-        ends |= _curves(axes, surface.comparisons, place, value=lambda c: c.fused)
-        _finish(axes, place, ends, ylabel="NDCG@10, fused")
+        _curves(axes, surface.comparisons, place, value=lambda c: c.fused)
+        end_labels(axes, ends, at=span[1] + 0.05, gap_share=0.07)
+        _finish(axes, place, ylabel="NDCG@10, fused", room=0.32)
         return inline_svg(figure, name=name)
 
 
@@ -60,12 +57,14 @@ def gain_plot(surface: SurfaceSweep, *, name: str) -> str:
     with inline_figure(height=_HEIGHT) as (figure, axes):
         place = _places(surface.comparisons)
         axes.axhline(0.0, color=INK, linewidth=0.9)
-        ends = _curves(axes, surface.comparisons, place, value=lambda c: c.gain)
+        _curves(axes, surface.comparisons, place, value=lambda c: c.gain)
         for c in surface.comparisons:
             for seed in c.seeds if len(c.seeds) > 1 else ():
                 at = place[c.epsilon] + _SHIFT[c.noise] + 0.09
                 axes.plot(at, seed.gain, "o", color=COLOURS[c.noise], alpha=0.55, markersize=2.2)
-        _finish(axes, place, ends, ylabel="NDCG@10, fused minus best local")
+        if max(abs(end) for end in axes.get_ylim()) < _LEAST:
+            axes.set_ylim(-_LEAST, _LEAST)
+        _finish(axes, place, ylabel="NDCG@10, fused minus best local")
         return inline_svg(figure, name=name)
 
 
@@ -77,8 +76,8 @@ def recovered_plot(surface: SurfaceSweep, *, name: str) -> str:
         place = _places(surface.comparisons)
         axes.axhline(0.0, color=INK, linewidth=0.9)
         axes.axhline(1.0, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
-        ends = _curves(axes, surface.comparisons, place, value=lambda c: c.recovered)
-        _finish(axes, place, ends, ylabel="share of the headroom recovered")
+        _curves(axes, surface.comparisons, place, value=lambda c: c.recovered)
+        _finish(axes, place, ylabel="share of the headroom recovered")
         return inline_svg(figure, name=name)
 
 
@@ -97,23 +96,19 @@ def _curves(
     place: Mapping[float | None, float],
     *,
     value: Value,
-) -> dict[str, tuple[float, str]]:
-    """Draws a line a kind of noise, dotted on to no privacy; returns where the lines end."""
+) -> None:
+    """Draws a line a kind of noise, dotted on to no privacy."""
     free = [found for c in comparisons if c.epsilon is None and (found := value(c))]
-    ends = {}
     for noise in dict.fromkeys(c.noise for c in comparisons if c.epsilon is not None):
         colour, shift = COLOURS[noise], _SHIFT[noise]
         mine = sorted((c for c in comparisons if c.noise == noise), key=lambda c: c.epsilon or 0.0)
         points = [(place[c.epsilon] + shift, found) for c in mine if (found := value(c))]
         _line(axes, points, colour=colour)
-        if points:
-            ends[LABELS[noise]] = (points[-1][1].mean, colour)
         if points and free:
             x, y = [points[-1][0], place[None]], [points[-1][1].mean, free[0].mean]
             axes.plot(x, y, color=colour, linewidth=1.2, linestyle=":")
     for found in free:
         draw_interval(axes, found, at=place[None], colour=MUTED, vertical=True)
-    return ends if ends or not free else {LABELS[None]: (free[0].mean, MUTED)}
 
 
 def _line(axes: Axes, points: Sequence[tuple[float, Interval]], *, colour: str) -> None:
@@ -123,17 +118,12 @@ def _line(axes: Axes, points: Sequence[tuple[float, Interval]], *, colour: str) 
 
 
 def _finish(
-    axes: Axes,
-    place: Mapping[float | None, float],
-    ends: Mapping[str, tuple[float, str]],
-    *,
-    ylabel: str,
+    axes: Axes, place: Mapping[float | None, float], *, ylabel: str, room: float = 0.1
 ) -> None:
-    """Labels the epsilons and, on the right, the lines."""
+    """Labels the axes; `room` is free space on the right as a share of the width."""
     left, right = min(place.values()), max(place.values())
     width = max(1.0, right - left)
-    end_labels(axes, ends, at=right + 0.08 * width, gap_share=0.13)
-    axes.set_xlim(left - 0.1 * width, right + 0.42 * width)
+    axes.set_xlim(left - 0.1 * width, right + room * width)
     axes.set_xticks(list(place.values()), ["none" if e is None else f"{e:g}" for e in place])
     axes.set_xlabel("epsilon (none: without privacy)" if None in place else "epsilon")
     axes.set_ylabel(ylabel)

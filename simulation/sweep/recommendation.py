@@ -15,19 +15,19 @@ NOISE_NAMES: dict[Noise | None, str] = {
     None: "no privacy",
 }
 TRUST: dict[Noise | None, str] = {
-    "shop": "Each shop adds all of its noise itself: the guarantee asks for trust in nobody but the "
-    "shop's own machine.",
-    "shared": "Each shop adds only its share of the noise, so the guarantee holds for the sum of all "
-    "shops and for nothing less. It assumes secure aggregation (nobody sees the update of a single "
-    "shop), an honest majority (shops that work together can take their own shares of the noise "
-    "away) and no dropouts (the share of a shop that leaves is missing in the sum). This "
-    "simulation adds the noise so; it does not run secure aggregation.",
+    "shop": "Each shop adds all of its noise itself: the guarantee asks for trust in nobody but "
+    "the shop's own machine.",
+    "shared": "Each shop adds only its share of the noise, so the guarantee holds for the sum of "
+    "all shops and for nothing less. It assumes secure aggregation (nobody sees the update of a "
+    "single shop), an honest majority (shops that work together can take their own shares of the "
+    "noise away) and no dropouts (the share of a shop that leaves is missing in the sum). The "
+    "simulation measures what such noise does to quality; it runs no secure aggregation.",
     None: "No guarantee: for comparison only, nothing of these runs may be released.",
 }
 
 
 def recommend(surfaces: Surfaces) -> tuple[Recommendation, ...]:
-    """Recommends for each kind of noise of the sweep, and for no privacy where there is nothing else."""
+    """Recommends for each kind of noise, and for no privacy where there is nothing else."""
     kinds = {c.noise for s in surfaces.values() for c in s.comparisons}
     private: list[Noise | None] = [noise for noise in NOISES if noise in kinds]
     return tuple(_recommendation(surfaces, noise) for noise in private or [None])
@@ -47,13 +47,15 @@ def title_of(recommendations: Sequence[Recommendation], surfaces: Surfaces) -> s
 
 
 def p_text(p: float) -> str:
-    """Formats a p-value: `0.012`, `below 0.001`."""
-    return "below 0.001" if p < 0.001 else f"{p:.2g}"
+    """Formats a p-value: `0.04`, `0.006`, `below 0.001`."""
+    if p < 0.001:
+        return "below 0.001"
+    return f"{p:.3f}" if p < 0.01 else f"{p:.2f}"
 
 
 def percent(value: float) -> str:
     """Formats per cent with a sign."""
-    return f"{value:+.1f}%".replace("-", MINUS)
+    return f"{round(value, 1) + 0.0:+.1f}%".replace("-", MINUS)
 
 
 def surface_name(surface: str) -> str:
@@ -115,11 +117,7 @@ def _nothing(surfaces: Surfaces, noise: Noise | None) -> str:
     every = [c for _, c in _of(surfaces, noise)]
     if not every:
         return "Nothing could be compared."
-    least = (
-        min(c.p_adjusted for c in every if c.gain.mean > 0)
-        if any(c.gain.mean > 0 for c in every)
-        else 1.0
-    )
+    least = min((c.p_adjusted for c in every if c.gain.mean > 0), default=1.0)
     tried = sorted(set(_budgets(surfaces, noise)))
     budgets = f" at {_epsilons(tried, word='or')}" if tried else ""
     return (

@@ -9,9 +9,6 @@ from simulation.report.wording import MINUS, number, signed
 from simulation.sweep.recommendation import NOISE_NAMES, p_text, percent, surface_name
 from simulation.sweep.schema import ComparisonRecord, SurfaceSweep, SweepReport, Verdict
 
-SHORT = {"shop": "in each shop", "shared": "shared", None: "none"}
-"""Kind of noise in a table."""
-
 
 @dataclass(frozen=True)
 class Row:
@@ -20,7 +17,6 @@ class Row:
     noise: str
     epsilon: str
     fused: str
-    fused_interval: str
     gain: str
     gain_interval: str
     percent: str
@@ -94,21 +90,20 @@ def method_note(sweep: SweepReport) -> str:
         else "One seed: how much another draw of the noise would change is not known"
     )
     return (
-        f"{first}; intervals are 95% percentile intervals of {correction.draws:,} bootstrap draws of "
-        "users within their shops, the same users for both methods. Better and worse are said where "
-        "the two-sided bootstrap p-value, corrected by Holm's method for the "
-        f"{correction.comparisons} comparisons on this page, is below {correction.level:g}. Shops are "
-        "counted by their own intervals, which are not corrected: of shops without any effect, up to "
-        "one in twenty is counted as helped or hurt by chance."
+        f"{first}; intervals are 95% percentile intervals of {correction.draws:,} bootstrap draws "
+        "of users within their shops, the same users for both methods. Better and worse are said "
+        "where the two-sided bootstrap p-value, corrected by Holm's method for the "
+        f"{correction.comparisons} comparisons on this page, is below {correction.level:g}. Shops "
+        "are counted by their own intervals, which are not corrected: of shops without any effect, "
+        "up to one in twenty is counted as helped or hurt by chance."
     )
 
 
 def _row(c: ComparisonRecord) -> Row:
     return Row(
-        noise=SHORT[c.noise],
+        noise=c.noise or "none",
         epsilon="none" if c.epsilon is None else f"{c.epsilon:g}",
         fused=number(c.fused.mean),
-        fused_interval=f"{number(c.fused.low)}–{number(c.fused.high)}",  # noqa: RUF001
         gain=signed(c.gain.mean),
         gain_interval=f"{signed(c.gain.low)} to {signed(c.gain.high)}",
         percent=percent(c.gain_percent.mean) if c.gain_percent else "",
@@ -116,7 +111,7 @@ def _row(c: ComparisonRecord) -> Row:
         recovered=share(c.recovered.mean) if c.recovered else "",
         recovered_interval=_shares(c.recovered) if c.recovered else "",
         seeds="" if c.seed_deviation is None else f"±{c.seed_deviation:.4f}",
-        shops=f"{len(c.helped)}/{len(c.hurt)}/{len(c.undecided)}",
+        shops=f"{len(c.helped)} / {len(c.hurt)} / {len(c.undecided)}",
         global_alone=number(c.global_alone.mean) if c.global_alone else "",
         verdict=c.verdict,
     )
