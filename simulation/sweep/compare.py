@@ -84,14 +84,14 @@ def compare(
     table = _Columns(names, tuple(values), bootstrap_by_shop(stacked, draws=draws, rng=rng))
     seeds = _seed_gains(result, surface, groups, shops=set(values))
     headroom = table.over_local(POOLED) if POOLED in measured else None
+    room = headroom if headroom is not None and estimate(*headroom).low > 0 else None
     return SurfaceSweep(
         users=sum(len(rows) for rows in stacked),
         best_local=_interval(table.mean(LOCAL)),
         pooled=_interval(table.mean(POOLED)) if headroom else None,
         headroom=_interval(headroom) if headroom else None,
         comparisons=tuple(
-            _comparison(table, group, i, headroom=headroom, seeds=seeds)
-            for i, group in enumerate(groups)
+            _comparison(table, group, i, room=room, seeds=seeds) for i, group in enumerate(groups)
         ),
     )
 
@@ -128,12 +128,12 @@ def _comparison(
     group: Group,
     number: int,
     *,
-    headroom: Pair | None,
+    room: Pair | None,
     seeds: Mapping[str, float],
 ) -> ComparisonRecord:
     fused, alone = f"fused-{number}", f"global-{number}"
     gain = table.over_local(fused)
-    percent, recovered = ratio(gain, table.mean(LOCAL)), headroom and ratio(gain, headroom)
+    percent, recovered = ratio(gain, table.mean(LOCAL)), room and ratio(gain, room)
     p = two_sided_p(gain[1])
     shops = table.shops_over_local(fused)
     gains = [SeedGain(seed=seed, gain=seeds[name]) for seed, name in group.seeds]

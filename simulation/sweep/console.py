@@ -58,7 +58,7 @@ def _print_surface(name: str, surface: SurfaceSweep, console: Console) -> None:
     for row in surface_rows(surface):
         table.add_row(*_cells(row), style=_COLOURS[row.verdict])
     console.print(table)
-    if surface.headroom is not None and surface.headroom.low <= 0 <= surface.headroom.high:
+    if surface.lacks_headroom:
         console.print("[dim]no headroom to recover on this surface[/]")
     console.print()
 

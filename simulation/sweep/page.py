@@ -33,7 +33,6 @@ def sweep_page(sweep: SweepReport) -> str:
 
 
 def _surface(name: str, surface: SurfaceSweep) -> dict[str, Any]:
-    headroom = surface.headroom
     drawn = {
         "Quality": plots.quality_plot(surface, name=f"quality-{name}"),
         "Earned by joining": plots.gain_plot(surface, name=f"gain-{name}"),
@@ -44,7 +43,7 @@ def _surface(name: str, surface: SurfaceSweep) -> dict[str, Any]:
         "title": surface_name(name),
         "note": SURFACE_NOTES.get(name, ""),
         "levels": _levels(surface),
-        "no_headroom": headroom is not None and headroom.low <= 0 <= headroom.high,
+        "no_headroom": surface.lacks_headroom,
         "rows": surface_rows(surface),
         "seeds": any(c.seed_deviation is not None for c in surface.comparisons),
         "plots": {title: plot for title, plot in drawn.items() if plot},

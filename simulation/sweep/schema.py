@@ -71,7 +71,7 @@ class ComparisonRecord(Record):
     gain_percent: Interval | None
     """The gain in percent of best local; null where best local's interval includes 0."""
     recovered: Interval | None
-    """Gain / headroom, a ratio of means; null where the headroom's interval includes 0."""
+    """Gain / headroom, a ratio of means; null where the headroom's interval is not above 0."""
     p: Share
     """Two-sided bootstrap p-value of no gain."""
     p_adjusted: Share
@@ -105,6 +105,11 @@ class SurfaceSweep(Record):
     """Pooled minus best local: what there is to earn; null without `pooled`."""
     comparisons: tuple[ComparisonRecord, ...]
     """In order of noise and epsilon, without privacy last."""
+
+    @property
+    def lacks_headroom(self) -> bool:
+        """Whether pooling all data is not surely better than the best local system."""
+        return self.headroom is not None and self.headroom.low <= 0
 
 
 class Correction(Record):

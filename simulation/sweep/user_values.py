@@ -40,13 +40,18 @@ def user_values(
     for shop in result.shops:
         rankings = shop.rankings.get(surface, {})
         values = {
-            name: np.mean([_by_user(rankings[method]) for method in methods], axis=0)
+            name: _mean([_by_user(rankings[method]) for method in methods])
             for name, methods in columns.items()
             if all(method in rankings for method in methods)
         }
         if values and len(next(iter(values.values()))):
             found[shop.shop_id] = values
     return found
+
+
+def _mean(values: Sequence[Values]) -> Values:
+    """Averages as distances from the first, so that the mean of equal values is that very value."""
+    return values[0] + np.mean([each - values[0] for each in values], axis=0)
 
 
 def _by_user(ranking: Ranking) -> Values:
