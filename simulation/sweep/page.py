@@ -9,14 +9,13 @@ from simulation.report.html import render
 from simulation.report.tables import duration
 from simulation.report.wording import SURFACE_NOTES, number, signed
 from simulation.sweep import plots
-from simulation.sweep.recommendation import NOISE_NAMES, TRUST, surface_name
+from simulation.sweep.recommendation import ASSUMES, NOISE_NAMES, surface_name
 from simulation.sweep.schema import SurfaceSweep, SweepReport
 from simulation.sweep.tables import cost_rows, lost_rows, method_note, surface_rows
 
 
 def sweep_page(sweep: SweepReport) -> str:
     """Returns the text of the page."""
-    kinds = dict.fromkeys(v.noise for v in sweep.variants if v.noise is not None)
     return render(
         "sweep.html",
         folder=Path(__file__).parent,
@@ -24,7 +23,7 @@ def sweep_page(sweep: SweepReport) -> str:
         noise_names=NOISE_NAMES,
         kinds={v.noise or "none": NOISE_NAMES[v.noise] for v in sweep.variants},
         surfaces=[_surface(name, surface) for name, surface in sweep.surfaces.items()],
-        trust={noise: TRUST[noise] for noise in kinds},
+        assumes=ASSUMES,
         lost=lost_rows(sweep),
         costs=cost_rows(sweep),
         duration=duration,

@@ -26,6 +26,10 @@ TRUST: dict[Noise | None, str] = {
 }
 
 
+ASSUMES = "Shared noise assumes secure aggregation, an honest majority and no dropouts."
+"""What stands next to every figure of shared noise."""
+
+
 def recommend(surfaces: Surfaces) -> tuple[Recommendation, ...]:
     """Recommends for each kind of noise, and for no privacy where there is nothing else."""
     kinds = {c.noise for s in surfaces.values() for c in s.comparisons}
@@ -40,7 +44,10 @@ def title_of(recommendations: Sequence[Recommendation], surfaces: Surfaces) -> s
     paid = [r for r in recommendations if r.join]
     if not paid:
         return "Do not join for this data at these budgets: nothing is significantly better"
-    parts = [f"{_where(surfaces, r.noise)} with {NOISE_NAMES[r.noise]}" for r in paid]
+    kinds: dict[str, list[str]] = {}
+    for r in paid:
+        kinds.setdefault(_where(surfaces, r.noise), []).append(f"with {NOISE_NAMES[r.noise]}")
+    parts = [f"{where} {listing(names)}" for where, names in kinds.items()]
     failed = [NOISE_NAMES[r.noise] for r in recommendations if not r.join]
     rest = f"; with {listing(failed)} it does not" if failed else ""
     return f"Joining helps on {'; on '.join(parts)}{rest}"
@@ -89,7 +96,7 @@ def _helps(surfaces: Surfaces, noise: Noise | None) -> list[str]:
     least = found[0][1].epsilon
     below = sorted({e for e in _budgets(surfaces, noise) if least is not None and e < least})
     if below:
-        sentences.append(f"At {_epsilons(below)} nothing significant is left.")
+        sentences.append(f"At {_epsilons(below)} no significant gain is left.")
     elif least is not None:
         sentences.append("No smaller epsilon was tried.")
     return [*sentences, *_gaps(surfaces, noise, dict(found))]

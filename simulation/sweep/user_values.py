@@ -51,7 +51,8 @@ def user_values(
 
 def _mean(values: Sequence[Values]) -> Values:
     """Averages as distances from the first, so that the mean of equal values is that very value."""
-    return values[0] + np.mean([each - values[0] for each in values], axis=0)
+    mean: Values = values[0] + np.mean([each - values[0] for each in values], axis=0)
+    return mean
 
 
 def _by_user(ranking: Ranking) -> Values:

@@ -33,7 +33,7 @@ def test_the_smallest_helpful_epsilon_is_named_with_its_figures() -> None:
         f"With noise shared by the shops, at epsilon 3 joining helps {len(c.helped)} of 5 shops on "
         f"Discover: NDCG@10 rises by {c.gain.mean:.4f} ({c.gain_percent.mean:+.1f}%, adjusted p "
         f"{p_text(c.p_adjusted)}).",
-        "At epsilon 1 nothing significant is left.",
+        "At epsilon 1 no significant gain is left.",
     )
     assert (shop.join, shop.epsilon) == (False, None)
     assert shop.sentences[0].startswith(
