@@ -13,6 +13,7 @@ from shared.budget import BUDGET_HELP, parse_budget
 from shared.config import RunSettings
 from shared.errors import ConfigError
 from shared.settings_sources import assignments, load_settings
+from simulation.sweep.variants import Sweep, default_jobs, parse_epsilons, parse_noises
 
 OPTIONS = {
     "data": "data.source",
@@ -32,7 +33,6 @@ OPTIONS = {
     "sample_rate": "training.sample_rate",
     "aggregation": "federation.aggregation",
     "delta": "privacy.delta",
-    "noise": "privacy.noise",
     "head_items": "privacy.head_items",
     "seed": "seed",
     "engine": "engine",
@@ -59,12 +59,8 @@ OPTIONS = {
 @click.option("--sample-rate", type=float, help="Poisson rate of a user a step; 1: full batch.")
 @click.option("--aggregation", type=click.Choice(["frozen-a", "average", "fedsvd"]))
 @click.option("--epsilon", help="Total epsilon of a shop; 1,3,8,none sweeps.", metavar="LIST")
+@click.option("--noise", help="Who adds it: shop, shared, or shop,shared sweeps.", metavar="LIST")
 @click.option("--delta", type=float, help="Total delta of a shop.")
-@click.option(
-    "--noise",
-    type=click.Choice(["shop", "shared"]),
-    help="Each shop adds all noise, or a share of it under secure aggregation.",
-)
 @click.option("--budget", help=BUDGET_HELP, metavar="PART=SHARE,...")
 @click.option("--head-items", type=int, help="Items whose co-purchase pairs are released.")
 @click.option("--no-privacy", is_flag=True, help="Train without noise, for comparison only.")
@@ -73,6 +69,7 @@ OPTIONS = {
 @click.option("--engine", type=click.Choice(["in-process", "ray"]))
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), help="Shops at once.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep that train at once.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
 @click.option("--set", "sets", multiple=True, help="Any setting, as name=value.", metavar="N=V")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/...]")
@@ -83,10 +80,12 @@ OPTIONS = {
 def simulate(
     *,
     epsilon: str | None,
+    noise: str | None,
     budget: str | None,
     no_privacy: bool,
     seeds: int,
     workers: int,
+    jobs: int | None,
     config: Path | None,
     sets: tuple[str, ...],
     out: Path | None,
@@ -107,18 +106,24 @@ def simulate(
     if save_rankings:
         options["evaluation.save_rankings"] = True
     epsilons = parse_epsilons(epsilon, no_privacy=no_privacy)
+    noises = parse_noises(noise)
     if epsilons:
         options["privacy.epsilon"] = epsilons[0]
+    if noises:
+        options["privacy.noise"] = noises[0]
     settings = load_settings(file=config, environment=os.environ, options=options)
-    variants = epsilons or (settings.privacy.epsilon,)
+    privacy = settings.privacy
+    sweep = Sweep(epsilons or (privacy.epsilon,), noises or (privacy.noise,), seeds)
     if resume and out is None:
         raise ConfigError("--resume: needs --out, the folder of the interrupted run; give it")
-    folder = out or default_folder(settings, sweep=len(variants) * seeds > 1)
+    folder = out or default_folder(settings, sweep=len(sweep.variants(settings)) > 1)
+    if jobs is None:
+        jobs = 1 if settings.engine == "ray" else default_jobs(os.cpu_count() or 1)
     _run(
         settings,
-        variants,
-        seeds=seeds,
+        sweep,
         workers=workers,
+        jobs=jobs,
         folder=folder,
         resume=resume,
         as_json=as_json,
@@ -128,10 +133,10 @@ def simulate(
 
 def _run(
     settings: RunSettings,
-    epsilons: tuple[float | None, ...],
+    sweep: Sweep,
     *,
-    seeds: int,
     workers: int,
+    jobs: int,
     folder: Path,
     resume: bool,
     as_json: bool,
@@ -140,53 +145,27 @@ def _run(
     """Runs and prints; what is heavy to import is imported here."""
     from rich.console import Console
 
-    from simulation.report.console import print_report, print_sweep
+    from simulation.report.console import print_report
     from simulation.report.progress import Progress
-    from simulation.run import run_simulation, sweep_json
+    from simulation.run import run_simulation
+    from simulation.sweep.console import print_sweep
 
     with Progress(quiet=quiet or as_json) as progress:
-        reports = run_simulation(
+        finished = run_simulation(
             settings,
-            epsilons=epsilons,
-            seeds=seeds,
+            sweep,
             workers=workers,
+            jobs=jobs,
             folder=folder,
             resume=resume,
             progress=progress,
         )
     if as_json:
-        single = len(reports) == 1
-        click.echo(reports[0].to_json() if single else sweep_json(reports), nl=False)
-    elif len(reports) == 1:
-        print_report(reports[0], folder=folder, console=Console())
+        click.echo((finished.sweep or finished.reports[0]).to_json(), nl=False)
+    elif finished.sweep is not None:
+        print_sweep(finished.sweep, folder=folder, console=Console())
     else:
-        print_sweep(reports, folder=folder, console=Console())
-
-
-def parse_epsilons(text: str | None, *, no_privacy: bool) -> tuple[float | None, ...]:
-    """Reads `8`, `none` or `1,3,8,none`; empty where nothing was said.
-
-    Raises:
-        ConfigError: An entry is no positive number, or `--no-privacy` is given too.
-    """
-    if text is None:
-        return (None,) if no_privacy else ()
-    if no_privacy:
-        raise ConfigError(f"--epsilon {text} and --no-privacy exclude each other; give one")
-    found: list[float | None] = []
-    for entry in text.split(","):
-        try:
-            value = None if entry.strip().lower() == "none" else float(entry)
-        except ValueError:
-            raise ConfigError(
-                f"--epsilon {entry!r}: must be a positive number or none; for example 1,3,8,none"
-            ) from None
-        if value is not None and not 0 < value < float("inf"):
-            raise ConfigError(
-                f"--epsilon {entry.strip()}: must be above 0; 1 to 8 is usual, none is no privacy"
-            )
-        found.append(value)
-    return tuple(dict.fromkeys(found))
+        print_report(finished.reports[0], folder=folder, console=Console())
 
 
 def default_folder(settings: RunSettings, *, sweep: bool) -> Path:

@@ -1,176 +1,198 @@
-"""A whole simulation: prepare once, train every epsilon and seed, evaluate together, report."""
+"""A whole simulation: prepare once, train every variant, evaluate together, report."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.federation import RoundInfo
 from server.planning import mechanisms_of
 from shared.config import RunSettings
-from shared.errors import RunError
+from shared.errors import ConfigError, RunError
 from simulation.build_report import build_report
 from simulation.evaluation.evaluate import EvaluationResult, evaluate
 from simulation.evaluation.shop import GlobalModel
 from simulation.peak_memory import PeakMemory
 from simulation.preparation import Prepared, prepare
-from simulation.report.html import write_sweep_html
 from simulation.report.progress import Progress
 from simulation.report.schema import Report
-from simulation.report.write import write_file
 from simulation.run_folder import RunFolder, open_run_folder
-from simulation.training import Trained, global_model, train_global
-from simulation.write_run import LEDGERS, write_run
+from simulation.sweep.build import build_sweep
+from simulation.sweep.jobs import TrainingJob
+from simulation.sweep.kept_evaluation import keep_evaluation, kept_evaluation
+from simulation.sweep.schema import SweepReport
+from simulation.sweep.variants import CONTROL, Sweep, Variant, control_of
+from simulation.sweep.write import write_sweep
+from simulation.train_variants import train_variants
+from simulation.training import Trained, global_model
+from simulation.write_run import LEDGERS, REPORT, write_run
 
-CONTROL = "control"
-"""Name of the model that is trained without privacy, for the row `fused-non-private`."""
+EVALUATION = "evaluation"
+"""Folder of a sweep's finished evaluation in its state."""
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One epsilon and seed of a sweep."""
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What a simulation ends with.
 
-    epsilon: float | None
-    seed: int
+    Attributes:
+        reports: One a variant, in order of epsilon, noise and seed.
+        sweep: What several variants say together; None where there was one.
+    """
 
-    @property
-    def name(self) -> str:
-        """Name of its folder."""
-        budget = "none" if self.epsilon is None else f"{self.epsilon:g}"
-        return f"epsilon-{budget}-seed-{self.seed}"
-
-    def settings(self, base: RunSettings) -> RunSettings:
-        """Returns the settings of this variant."""
-        privacy = base.privacy.model_copy(update={"epsilon": self.epsilon})
-        return base.model_copy(update={"privacy": privacy, "seed": self.seed})
+    reports: tuple[Report, ...]
+    sweep: SweepReport | None
 
 
 def run_simulation(
     settings: RunSettings,
+    sweep: Sweep,
     *,
-    epsilons: Sequence[float | None],
-    seeds: int,
     workers: int,
+    jobs: int = 1,
     folder: Path,
     resume: bool,
     progress: Progress,
-) -> list[Report]:
+) -> Finished:
     """Runs one simulation or a sweep and writes its folder.
 
     Args:
         settings: What all variants share; its `seed` is the first.
-        epsilons: One or several; None is no privacy.
-        seeds: Seeds of each epsilon.
-        workers: Shops at once.
+        sweep: Epsilons, kinds of noise and seeds.
+        workers: Shops at once, over all jobs.
+        jobs: Variants that train at once, each in a process of its own; changes no result.
         folder: The run folder, new unless `resume`.
         resume: Take up an interrupted run.
         progress: Bars and clock.
 
-    Returns:
-        One report a variant, in the order of epsilons, then seeds.
-
     Raises:
         FedprofileError: A mistake in the settings or the data, or a run that failed.
     """
-    variants = [Variant(e, settings.seed + i) for e in epsilons for i in range(seeds)]
-    identity = {
-        "settings": settings.model_dump(mode="json"),
-        "epsilons": list(epsilons),
-        "seeds": seeds,
-    }
-    run = open_run_folder(folder, identity, resume=resume)
+    if jobs > 1 and settings.engine == "ray":
+        raise ConfigError(f"--jobs {jobs} must be 1 with --engine ray, which has its own processes")
+    variants = sweep.variants(settings)
+    opened = open_run_folder(folder, sweep.identity(settings), resume=resume)
     with PeakMemory() as memory:
-        with run.emptied_on_refusal():
+        with opened.emptied_on_refusal():
             for variant in variants:
                 mechanisms_of(variant.settings(settings))
-            prepared = prepare(settings, folder=run.state / "data", progress=progress)
-        trained = _train_all(prepared, variants, run, workers=workers, progress=progress)
-        result = _evaluate(prepared, trained, workers=workers, progress=progress)
-    reports = []
-    for variant in variants:
-        with progress.phase("report", label="Writing the report"):
-            report = build_report(
-                prepared,
-                trained[variant.name],
-                trained.get(CONTROL),
-                result,
-                name=folder.name if len(variants) == 1 else f"{folder.name}/{variant.name}",
-                labels=(variant.name, CONTROL),
-                seconds=progress.seconds,
-                peak_rss_mb=memory.peak_mb,
-            )
-        path = run.of(variant.name, single=len(variants) == 1)
-        labels = (variant.name, CONTROL)
-        model = trained[variant.name]
-        reports.append(write_run(path, report, prepared, model, result, labels=labels))
+            prepared = prepare(settings, folder=opened.state / "data", progress=progress)
+        run = _Run(prepared, variants, opened, progress)
+        trained = run.train(processes=jobs, workers=workers)
+        result = run.evaluation(trained, workers=workers)
+    reports = run.reports(trained, result, peak_rss_mb=memory.peak_mb)
+    found = None
     if len(variants) > 1:
-        write_sweep_html(reports, folder / "sweep.html")
-        write_file(folder / "sweep.json", sweep_json(reports).encode())
-    run.finish()
-    return reports
+        with progress.phase("report", label="Writing the page of the sweep"):
+            named = list(zip(variants, reports, strict=True))
+            found = build_sweep(named, result, settings=prepared.settings, name=folder.name)
+            write_sweep(found, folder)
+    opened.finish()
+    return Finished(reports, found)
 
 
-def sweep_json(reports: Sequence[Report]) -> str:
-    """Returns one JSON object with all reports of a sweep under `runs`."""
-    return json.dumps({"runs": [report.model_dump(mode="json") for report in reports]}) + "\n"
+class _Run:
+    """One simulation after its preparation."""
 
+    def __init__(
+        self,
+        prepared: Prepared,
+        variants: Sequence[Variant],
+        folder: RunFolder,
+        progress: Progress,
+    ) -> None:
+        self._prepared = prepared
+        self._variants = variants
+        self._folder = folder
+        self._progress = progress
+        self._single = len(variants) == 1
+        control = control_of(variants, prepared.settings)
+        self._control = CONTROL if control is None else control.name
+        self._models = dict.fromkeys((*variants, control) if control else variants)
 
-def _train_all(
-    prepared: Prepared,
-    variants: Sequence[Variant],
-    run: RunFolder,
-    *,
-    workers: int,
-    progress: Progress,
-) -> dict[str, Trained]:
-    """Trains every variant and, where one is private, the control."""
-    base = prepared.settings
-    jobs = {variant.name: variant.settings(base) for variant in variants}
-    if base.evaluation.controls and any(v.epsilon is not None for v in variants):
-        jobs[CONTROL] = Variant(None, base.seed).settings(base)
-    trained = {}
-    for name, settings in jobs.items():
-        phase_name = "control" if name == CONTROL else "train"
-        label = "Training without privacy" if settings.privacy.epsilon is None else "Training"
-        label += f" ({name})" if len(variants) > 1 and name != CONTROL else ""
-        rounds = settings.training.rounds if settings.privacy.adapter_share > 0 else None
-        with progress.phase(phase_name, label=label, total=rounds) as phase:
-
-            def moved(info: RoundInfo) -> None:
-                phase.update(info.round)  # called within this phase only
-
-            trained[name] = train_global(
-                prepared,
-                settings,
-                checkpoints=run.state / name,
-                ledgers=run.of(name, single=len(variants) == 1) / LEDGERS,
-                workers=workers,
-                on_round=moved,
+    def train(self, *, processes: int, workers: int) -> dict[str, Trained]:
+        """Trains every variant and, where one is private, the control."""
+        jobs = {
+            variant.name: TrainingJob(
+                variant.name,
+                variant.settings(self._prepared.settings),
+                checkpoints=self._folder.state / variant.name,
+                ledgers=self._path(variant) / LEDGERS,
             )
-    return trained
-
-
-def _evaluate(
-    prepared: Prepared, trained: dict[str, Trained], *, workers: int, progress: Progress
-) -> EvaluationResult:
-    models: dict[str, GlobalModel] = {n: global_model(prepared, t) for n, t in trained.items()}
-    settings = prepared.settings
-    with progress.phase("evaluate", label="Evaluating", total=prepared.n_shops) as phase:
-        result = evaluate(
-            prepared.dataset,
-            prepared.windows,
-            prepared.item_vectors,
-            models,
-            bootstrap=settings.evaluation.bootstrap,
-            seed=settings.seed,
+            for variant in self._models
+        }
+        return train_variants(
+            self._prepared,
+            jobs,
+            control=self._control,
+            processes=processes,
             workers=workers,
-            progress=phase.update,
+            progress=self._progress,
         )
-    if not any(shop.rankings for shop in result.shops):
-        raise RunError(
-            "test window: no user of any shop has anything to predict in it; move it with "
-            "--test-start and --test-end, or use --split leave-last-out"
+
+    def evaluation(self, trained: Mapping[str, Trained], *, workers: int) -> EvaluationResult:
+        """Evaluates all models together, or takes up an evaluation that had ended."""
+        kept = self._folder.state / EVALUATION
+        result = kept_evaluation(kept)
+        if result is None:
+            result = self._evaluate(trained, workers=workers)
+            if not self._single:
+                keep_evaluation(kept, result)
+        return result
+
+    def reports(
+        self, trained: Mapping[str, Trained], result: EvaluationResult, *, peak_rss_mb: float
+    ) -> tuple[Report, ...]:
+        """Writes each variant's folder, or reads the report of one that was written before."""
+        return tuple(
+            self._report(variant, trained, result, peak_rss_mb) for variant in self._variants
         )
-    return result
+
+    def _evaluate(self, trained: Mapping[str, Trained], *, workers: int) -> EvaluationResult:
+        prepared, settings = self._prepared, self._prepared.settings
+        models: dict[str, GlobalModel] = {n: global_model(prepared, t) for n, t in trained.items()}
+        total = prepared.n_shops
+        with self._progress.phase("evaluate", label="Evaluating", total=total) as phase:
+            result = evaluate(
+                prepared.dataset,
+                prepared.windows,
+                prepared.item_vectors,
+                models,
+                bootstrap=settings.evaluation.bootstrap,
+                seed=settings.seed,
+                workers=workers,
+                progress=phase.update,
+            )
+        if not any(shop.rankings for shop in result.shops):
+            raise RunError(
+                "test window: no user of any shop has anything to predict in it; move it with "
+                "--test-start and --test-end, or use --split leave-last-out"
+            )
+        return result
+
+    def _report(
+        self,
+        variant: Variant,
+        trained: Mapping[str, Trained],
+        result: EvaluationResult,
+        peak_rss_mb: float,
+    ) -> Report:
+        path, labels = self._path(variant), (variant.name, self._control)
+        if (path / REPORT).exists():
+            return Report.model_validate_json((path / REPORT).read_text(encoding="utf-8"))
+        root, model = self._folder.path.name, trained[variant.name]
+        with self._progress.phase("report", label="Writing the report"):
+            report = build_report(
+                self._prepared,
+                model,
+                trained.get(self._control),
+                result,
+                name=root if self._single else f"{root}/{variant.name}",
+                labels=labels,
+                seconds=self._progress.seconds,
+                peak_rss_mb=peak_rss_mb,
+            )
+            return write_run(path, report, self._prepared, model, result, labels=labels)
+
+    def _path(self, variant: Variant) -> Path:
+        return self._folder.of(variant.name, single=self._single)

@@ -20,6 +20,8 @@ from simulation.training import Trained
 
 LEDGERS = "ledgers"
 """Folder of the shops' ledgers in a run folder."""
+REPORT = "report.json"
+"""The file that is written last, so that it stands for the whole folder."""
 
 
 def write_run(
@@ -51,7 +53,7 @@ def write_run(
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
     names = method_names(labels, private=trained.guarantee is not None)
-    files = {"page": "report.html", "report": "report.json", "adapter": "adapter/"}
+    files = {"page": "report.html", "report": REPORT, "adapter": "adapter/"}
     save_adapter(
         path / "adapter",
         trained.result.adapter,
@@ -80,7 +82,7 @@ def write_run(
     report = report.model_copy(update={"files": files})
     write_events(report, path / "tensorboard")
     write_html(report, path / "report.html")
-    write_file(path / "report.json", report.to_json().encode())
+    write_file(path / REPORT, report.to_json().encode())
     return report
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulation.report.schema import Methods, Report
-from simulation.report.sweep import condense, epsilon_order
 from simulation.report.tables import METRIC_NAMES, RANKED, duration, result_table
 from simulation.report.wording import (
     METHOD_NAMES,
     SURFACE_NAMES,
     SURFACE_NOTES,
     headline,
-    number,
     verdict,
 )
 
@@ -55,32 +53,6 @@ def print_report(report: Report | Mapping[str, Any], *, folder: Path, console: C
     console.print(f"[bold]Files[/]    {escape(str(folder))}", soft_wrap=True)
     for what, path in checked.files.items():
         console.print(f"         {escape(what)}: {escape(path)}", soft_wrap=True)
-
-
-def print_sweep(reports: Sequence[Report], *, folder: Path, console: Console) -> None:
-    """Prints NDCG@10 by epsilon for each surface, seeds averaged, and where the files are.
-
-    Args:
-        reports: One report an epsilon and seed.
-        folder: The sweep's folder.
-        console: Where to print.
-    """
-    for surface, found in condense(reports).items():
-        title = SURFACE_NAMES.get(surface, surface)
-        table = Table(title=f"{title}: NDCG@10", title_justify="left", title_style="bold")
-        table.add_column("epsilon")
-        methods = ("best-local", *found.curves, "pooled")
-        for method in methods:
-            table.add_column(METHOD_NAMES.get(method, method), justify="right")
-        for epsilon in sorted({e for c in found.curves.values() for e in c}, key=epsilon_order):
-            cells = [
-                found.lines.get(method) or found.curves.get(method, {}).get(epsilon)
-                for method in methods
-            ]
-            label = "no privacy" if epsilon is None else f"{epsilon:g}"
-            table.add_row(label, *("-" if c is None else number(c.mean) for c in cells))
-        console.print(table)
-    console.print(f"[bold]Files[/]    {escape(str(folder / 'sweep.html'))}", soft_wrap=True)
 
 
 def _print_surface(report: Report, surface: str, console: Console) -> None:

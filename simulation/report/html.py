@@ -1,22 +1,18 @@
-"""`report.html` and the page of a sweep: one file each, nothing loaded from anywhere."""
+"""`report.html`: one file, nothing loaded from anywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from simulation.report import plots, tables
-from simulation.report.schema import Interval, Report
-from simulation.report.sweep import SweepSurface, condense, epsilon_order
+from simulation.report.schema import Report
 from simulation.report.wording import (
     METHOD_NAMES,
     SURFACE_NAMES,
     SURFACE_NOTES,
     headline,
-    listing,
-    number,
-    signed,
     verdict,
 )
 from simulation.report.write import write_file
@@ -34,7 +30,7 @@ def write_html(report: Given, path: Path) -> None:
     """
     checked = Report.model_validate(report)
     measured = checked.metrics.surfaces
-    text = _render(
+    text = render(
         "report.html",
         report=checked,
         headline=headline(checked),
@@ -58,27 +54,6 @@ def write_html(report: Given, path: Path) -> None:
     write_file(path, text.encode())
 
 
-def write_sweep_html(reports: Sequence[Given], path: Path) -> None:
-    """Writes the privacy-utility page of a sweep.
-
-    Raises:
-        pydantic.ValidationError: A report does not have the form of `report.json`.
-        RunError: There is no report, or the file cannot be written.
-    """
-    checked = [Report.model_validate(report) for report in reports]
-    surfaces = condense(checked)
-    text = _render(
-        "sweep.html",
-        title=_sweep_title(surfaces),
-        version=checked[0].fedprofile_version,
-        runs=len(checked),
-        seeds=len({r.settings.seed for r in checked}),
-        shops=len(checked[0].privacy),
-        surfaces=[_sweep_surface(name, surface) for name, surface in surfaces.items()],
-    )
-    write_file(path, text.encode())
-
-
 def _plots(report: Report) -> dict[str, Any]:
     compared = {s: c for s, c in report.comparison.items() if c.shops}
     return {
@@ -92,69 +67,19 @@ def _plots(report: Report) -> dict[str, Any]:
     }
 
 
-def _sweep_title(surfaces: Mapping[str, SweepSurface]) -> str:
-    """Names the epsilon from which on each surface earned something, and where harm was done."""
-    earned, harmed = [], []
-    for name, surface in surfaces.items():
-        judged = {e: verdict(g) for e, g in surface.gains.items() if e is not None}
-        floor = max((e for e, v in judged.items() if v != "better"), default=0.0)
-        reached = [e for e in judged if e > floor]
-        if reached:
-            earned.append(f"{SURFACE_NAMES[name]} from epsilon {min(reached):g}")
-        if "worse" in judged.values():
-            harmed.append(SURFACE_NAMES[name])
-    harm = f"; it did harm on {listing(harmed)}" if harmed else ""
-    if not earned:
-        return f"Federation did not pay: fused is not better than best local{harm}"
-    return f"Federation paid on {listing(earned)}{harm}"
+def render(template: str, *, folder: Path | None = None, **values: Any) -> str:
+    """Fills a template; everything but the plots is escaped.
 
-
-def _sweep_surface(name: str, surface: SweepSurface) -> dict[str, Any]:
-    columns = {m: METHOD_NAMES[m] for m in (*surface.lines, *surface.curves)}
-    epsilons = {e for curve in (*surface.curves.values(), surface.gains) for e in curve}
-    rows = []
-    for epsilon in sorted(epsilons, key=epsilon_order):
-        values = [surface.lines.get(m) or surface.curves[m].get(epsilon) for m in columns]
-        cells = [_sweep_cell(value) for value in values]
-        rows.append(
-            {
-                "epsilon": "no privacy" if epsilon is None else f"{epsilon:g}",
-                "cells": [*cells, _gain_cell(surface.gains.get(epsilon))],
-            }
-        )
-    return {
-        "name": name,
-        "title": SURFACE_NAMES[name],
-        "note": SURFACE_NOTES[name],
-        "columns": [*columns.values(), "Fused minus best local"],
-        "rows": rows,
-        "privacy_plot": plots.privacy_plot(surface, name=f"privacy-{name}"),
-        "gain_plot": plots.gain_plot(surface, name=f"gain-{name}") if surface.gains else "",
-    }
-
-
-def _sweep_cell(value: Interval | None) -> dict[str, str]:
-    if value is None:
-        return {"mean": "", "interval": "", "kind": ""}
-    interval = f"{number(value.low)}–{number(value.high)}"  # noqa: RUF001
-    return {"mean": number(value.mean), "interval": interval, "kind": ""}
-
-
-def _gain_cell(gain: Interval | None) -> dict[str, str]:
-    if gain is None:
-        return {"mean": "", "interval": "", "kind": ""}
-    kind = {"better": "up", "worse": "down", "no-better": ""}[verdict(gain)]
-    interval = f"{signed(gain.low)} to {signed(gain.high)}"
-    return {"mean": signed(gain.mean), "interval": interval, "kind": kind}
-
-
-def _render(template: str, **values: Any) -> str:
-    """Fills a template of this folder; everything but the plots is escaped."""
+    Args:
+        template: Name of its file.
+        folder: Where it is besides this folder, which holds the frame of all pages.
+        **values: What the template names.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
+    own = Path(__file__).parent
+    loader = FileSystemLoader([folder, own] if folder else own)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.filters |= {
         "plain": tables.plain,
         "metric_name": tables.METRIC_NAMES.__getitem__,

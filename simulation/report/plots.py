@@ -7,14 +7,12 @@ Every plot is narrow, so that a phone shows it at its natural size.
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from simulation.report.schema import Comparison, Interval, Methods, Round, RunLabel
-from simulation.report.sweep import Curve, SweepSurface
 from simulation.report.wording import METHOD_NAMES
 
 if TYPE_CHECKING:
@@ -67,7 +65,7 @@ def method_plot(methods: Methods, *, name: str) -> str:
     with inline_figure(height=0.55 + 0.27 * len(shown)) as (figure, axes):
         for row, method in enumerate(shown):
             colour = ACCENT if method == "fused" else INK if method == "best-local" else MUTED
-            _interval(axes, methods[method]["ndcg@10"], at=row, colour=colour)
+            draw_interval(axes, methods[method]["ndcg@10"], at=row, colour=colour)
         if "best-local" in shown:
             mean = methods["best-local"]["ndcg@10"].mean
             axes.axvline(mean, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
@@ -83,8 +81,8 @@ def shop_plot(comparison: Comparison, *, name: str) -> str:
     with inline_figure(height=0.75 + 0.165 * (len(shops) + 1)) as (figure, axes):
         for row, (_, gain) in enumerate(shops):
             colour = ACCENT if gain.low > 0 else WARN if gain.high < 0 else MUTED
-            _interval(axes, gain, at=row, colour=colour)
-        _interval(axes, comparison.difference, at=len(shops), colour=INK)
+            draw_interval(axes, gain, at=row, colour=colour)
+        draw_interval(axes, comparison.difference, at=len(shops), colour=INK)
         axes.axvline(0.0, color=MUTED, linewidth=0.8)
         _rows(axes, [*labels, "all users"])
         axes.tick_params(axis="y", labelsize=7.5)
@@ -106,83 +104,13 @@ def training_plot(runs: Mapping[RunLabel, Sequence[Round]], *, name: str) -> str
         axes.set_ylim(bottom=0.0)
         axes.set_xlim(1 - 0.03 * longest, longest * 1.3)
         axes.set_xticks(sorted({1 + round(i * (longest - 1) / 7) for i in range(8)}))
-        _end_labels(axes, ends, at=longest * 1.03, gap_share=0.09)
+        end_labels(axes, ends, at=longest * 1.03, gap_share=0.09)
         axes.set_xlabel("round")
         axes.set_ylabel("norm of the mean update")
         return inline_svg(figure, name=name)
 
 
-def privacy_plot(surface: SweepSurface, *, name: str) -> str:
-    """Draws NDCG@10 over epsilon: global and fused, between best local and pooled."""
-    place = _places(surface)
-    with inline_figure(height=2.9) as (figure, axes):
-        span = [min(place.values()), max(place.values())]
-        for method, level in surface.lines.items():
-            colour = INK if method == "best-local" else MUTED
-            axes.fill_between(span, level.low, level.high, color=colour, alpha=0.08, linewidth=0)
-            axes.plot(span, [level.mean] * 2, color=colour, linewidth=1.0, linestyle=(0, (3, 2)))
-        for method, curve in surface.curves.items():
-            _curve(axes, curve, place=place, colour=ACCENT if method == "fused" else SECOND)
-        ends = {m: level.mean for m, level in surface.lines.items()}
-        ends |= {m: c[max(c, key=lambda e: place[e])].mean for m, c in surface.curves.items()}
-        colours = {"fused": ACCENT, "global": SECOND, "best-local": INK}
-        names = {METHOD_NAMES[m].split(":")[0]: (v, colours.get(m, MUTED)) for m, v in ends.items()}
-        _end_labels(axes, names, at=max(place.values()) + 0.15, gap_share=0.06)
-        _epsilon_axis(axes, place, room=0.75)
-        axes.set_ylabel("NDCG@10")
-        return inline_svg(figure, name=name)
-
-
-def gain_plot(surface: SweepSurface, *, name: str) -> str:
-    """Draws fused minus best local over epsilon: paired intervals, and a dot for each seed."""
-    place = _places(surface)
-    with inline_figure(height=2.9) as (figure, axes):
-        axes.axhline(0.0, color=INK, linewidth=0.9)
-        _curve(axes, surface.gains, place=place, colour=ACCENT)
-        for epsilon, value in surface.dots:
-            axes.plot(place[epsilon] + 0.09, value, "o", color=MUTED, markersize=2.5)
-        _epsilon_axis(axes, place, room=0.1)
-        axes.set_ylabel("fused minus best local")
-        return inline_svg(figure, name=name)
-
-
-def _places(surface: SweepSurface) -> dict[float | None, float]:
-    """Where each epsilon stands: log2, with no privacy one step to the right of the largest."""
-    found = {e for curve in (*surface.curves.values(), surface.gains) for e in curve}
-    paid = sorted(e for e in found if e is not None)
-    places: dict[float | None, float] = {e: math.log2(e) for e in paid}
-    if None in found:
-        places[None] = math.log2(paid[-1]) + 1 if paid else 0.0
-    return places
-
-
-def _epsilon_axis(axes: Axes, place: Mapping[float | None, float], *, room: float) -> None:
-    """Labels the epsilons; `room` is free space on the right as a share of the width."""
-    left, right = min(place.values()), max(place.values())
-    width = max(1.0, right - left)
-    axes.set_xlim(left - 0.08 * width, right + room * width)
-    axes.set_xticks(list(place.values()), ["none" if e is None else f"{e:g}" for e in place])
-    axes.set_xlabel("epsilon (none: without privacy)" if None in place else "epsilon")
-
-
-def _curve(
-    axes: Axes,
-    curve: Curve,
-    *,
-    place: Mapping[float | None, float],
-    colour: str,
-) -> None:
-    """The points, joined by a line among the private ones and dashed on to no privacy."""
-    order = sorted(curve, key=lambda e: place[e])
-    private = [e for e in order if e is not None]
-    for part, style in ((private, "-"), (order[-2:] if None in curve else [], ":")):
-        x, y = [place[e] for e in part], [curve[e].mean for e in part]
-        axes.plot(x, y, color=colour, linewidth=1.6, linestyle=style)
-    for epsilon in order:
-        _interval(axes, curve[epsilon], at=place[epsilon], colour=colour, vertical=True)
-
-
-def _end_labels(
+def end_labels(
     axes: Axes, ends: Mapping[str, tuple[float, str]], *, at: float, gap_share: float
 ) -> None:
     """Writes labels next to the (height, colour) where lines end, pushed apart upwards."""
@@ -194,9 +122,10 @@ def _end_labels(
         axes.text(at, last, label, color=colour, va="center", size=8)
 
 
-def _interval(
+def draw_interval(
     axes: Axes, value: Interval, *, at: float, colour: str, vertical: bool = False
 ) -> None:
+    """Draws a mean as a dot and its interval as a bar, `at` a place on the other axis."""
     ends, fixed = [value.low, value.high], [at, at]
     bar, dot = ((fixed, ends), (at, value.mean)) if vertical else ((ends, fixed), (value.mean, at))
     axes.plot(*bar, color=colour, linewidth=1.3, solid_capstyle="butt", alpha=0.75)

@@ -12,7 +12,7 @@ import pytest
 from sample_reports import sample_report
 
 from shared.errors import RunError
-from simulation.report.html import write_html, write_sweep_html
+from simulation.report.html import write_html
 from simulation.report.schema import Report
 
 LOADING = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}
@@ -60,17 +60,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("page") / "sweep.html"
-    runs = [sample_report(epsilon=e, seed=s, shops=3) for e in (1.0, 8.0) for s in (1, 2)]
-    write_sweep_html([*runs, json.loads(sample_report(epsilon=None, shops=3).to_json())], path)
-    return path
-
-
-@pytest.mark.parametrize("name", ["page", "sweep"])
-def test_a_page_refers_to_nothing_but_itself(name: str, request: pytest.FixtureRequest) -> None:
-    text = request.getfixturevalue(name).read_text(encoding="utf-8")
+def test_a_page_refers_to_nothing_but_itself(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     parsed = Page(text)
     assert {"script", "link", "img", "iframe", "object", "embed"} & set(parsed.tags) == set()
     assert len(parsed.references) > 20
@@ -80,9 +71,8 @@ def test_a_page_refers_to_nothing_but_itself(name: str, request: pytest.FixtureR
     assert not re.search(r"https?://", text)
 
 
-@pytest.mark.parametrize("name", ["page", "sweep"])
-def test_ids_are_unique_across_plots(name: str, request: pytest.FixtureRequest) -> None:
-    ids = Page(request.getfixturevalue(name).read_text(encoding="utf-8")).ids
+def test_ids_are_unique_across_plots(page: Path) -> None:
+    ids = Page(page.read_text(encoding="utf-8")).ids
     assert [i for i, count in ids.items() if count > 1] == []
 
 
@@ -178,13 +168,10 @@ def in_browser(page: Path, folder: Path) -> tuple[Page, int, int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome")
-@pytest.mark.parametrize(("name", "plots"), [("page", 9), ("sweep", 8)])
-def test_a_browser_shows_the_page_on_a_phone_and_loads_nothing(
-    name: str, plots: int, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    parsed, width, loaded = in_browser(request.getfixturevalue(name), tmp_path)
+def test_a_browser_shows_the_page_on_a_phone_and_loads_nothing(page: Path, tmp_path: Path) -> None:
+    parsed, width, loaded = in_browser(page, tmp_path)
     assert parsed.surfaces == ["for-you", "discover", "tail", "basket"]
-    assert parsed.tags["svg"] == plots
+    assert parsed.tags["svg"] == 9
     assert width <= 390
     assert loaded == 0
 
