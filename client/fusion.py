@@ -246,7 +246,9 @@ def fit_weights(pool: Pool, names: Sequence[str]) -> tuple[Weights, Weights]:
     return _normal(weights), single
 
 
-def join(pool: Pool, weights: Mapping[str, float], names: Sequence[str], *, surface: str) -> Weights:
+def join(
+    pool: Pool, weights: Mapping[str, float], names: Sequence[str], *, surface: str
+) -> Weights:
     """Lets signals from outside into local weights, unless validation speaks against it.
 
     A shop with few validation users leans on the public mix `OUTSIDE` and lets signals in unless
@@ -272,9 +274,7 @@ def join(pool: Pool, weights: Mapping[str, float], names: Sequence[str], *, surf
     return mixed if better(pool.ndcg(mixed), before, caution=caution) else without
 
 
-def outside_weights(
-    weights: Mapping[str, float], names: Sequence[str], *, surface: str
-) -> Weights:
+def outside_weights(weights: Mapping[str, float], names: Sequence[str], *, surface: str) -> Weights:
     """Adds the public mix of signals from outside to local weights; all that without validation.
 
     Args:

@@ -14,13 +14,15 @@ from shared.environment import capture
 from shared.metrics.bootstrap import paired_difference
 from simulation.evaluation.evaluate import EvaluationResult
 from simulation.evaluation.measures import METRICS
-from simulation.evaluation.shop import ShopResult, named
+from simulation.evaluation.shop import OF_MODELS, ShopResult, named
 from simulation.preparation import Prepared
 from simulation.report.schema import SURFACES, Interval, Report, Round, ShopPrivacy
 from simulation.report.wording import guarantee_text
 from simulation.training import Trained
 
 NDCG = METRICS.index("ndcg@10")
+MODEL_PREFIXES = tuple(f"{method}-" for method in OF_MODELS)
+"""How names of methods begin that belong to one of several models."""
 
 
 def build_report(
@@ -78,7 +80,7 @@ def method_names(labels: tuple[str, str], *, private: bool) -> dict[str, str]:
         private: Whether the variant is private; a run without privacy has no control.
     """
     mine, control = labels
-    names = {named("global", mine): "global", named("fused", mine): "fused"}
+    names = {named(method, mine): method for method in OF_MODELS}
     return names | ({named("fused", control): "fused-non-private"} if private else {})
 
 
@@ -88,7 +90,7 @@ def renamed(methods: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, A
     for method, value in methods.items():
         if method in names:
             kept[names[method]] = value
-        elif not method.startswith(("global-", "fused-")):
+        elif not method.startswith(MODEL_PREFIXES):
             kept[method] = value
     return kept
 
@@ -168,7 +170,8 @@ def _differences(shop: ShopResult, surface: str, names: Mapping[str, str]) -> An
 
 def _weights(shop: ShopResult, names: Mapping[str, str]) -> dict[str, Any]:
     """Renames methods and the signals of global models, which are the model of their method."""
-    signals_of = {old.replace("fused", "global", 1): "global" for old in names}
+    models = [old.removeprefix("fused") for old in names if old.startswith("fused")]
+    signals_of = {f"{s}{model}": s for s in ("global", "pairs") for model in models}
     return {
         surface: {
             method: {signals_of.get(s, s): weight for s, weight in signals.items()}

@@ -169,6 +169,7 @@ def global_model(prepared: Prepared, trained: Trained) -> GlobalModel:
         project=lambda history: scale * project_profiles(matrix, history),
         prior=None if popularity is None else log_prior(popularity),
         half_life=trained.plan.half_life,
+        pairs=trained.pairs,
     )
 
 

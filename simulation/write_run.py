@@ -9,7 +9,7 @@ import pandas as pd
 from shared.model.adapter_saving import save_adapter
 from shared.privacy.ledger.finish import finish_run
 from shared.storage import writing
-from simulation.build_report import method_names
+from simulation.build_report import MODEL_PREFIXES, method_names
 from simulation.evaluation.evaluate import EvaluationResult, ranking_table, user_table
 from simulation.preparation import Prepared
 from simulation.report.html import write_html
@@ -88,7 +88,7 @@ def write_run(
 
 def _write_table(path: Path, table: pd.DataFrame, names: dict[str, str]) -> None:
     """Writes the rows of the variant's methods, under the names of a report."""
-    other = table["method"].str.startswith(("global-", "fused-")) & ~table["method"].isin(names)
+    other = table["method"].str.startswith(MODEL_PREFIXES) & ~table["method"].isin(names)
     kept = table[~other]
     kept = kept.assign(method=kept["method"].replace(names))
     with writing(path):

@@ -12,7 +12,7 @@ from client.recommenders.history import Floats, Form, History
 from client.recommenders.interface import Scores
 from client.surfaces import Bools, Queries
 from shared.interactions.events import Events
-from shared.releases.pairs import Codes, Values, pair_sums, square, user_sizes
+from shared.releases.pairs import pair_sums, square, user_sizes
 
 DIAGONAL = 0.6
 """Share of the diagonal that is kept: spread over many pairs that are none, what is left of the
@@ -30,11 +30,13 @@ class PairGram:
         matrix: Symmetric, positive semi-definite, `(h, h)`.
     """
 
-    head: Codes
+    head: npt.NDArray[np.integer]
     matrix: Floats
 
     @staticmethod
-    def of(head: Codes, pairs: Values, own: Events | None = None) -> PairGram:
+    def of(
+        head: npt.NDArray[np.integer], pairs: npt.NDArray[np.floating], own: Events | None = None
+    ) -> PairGram:
         """Makes the nearest Gram matrix of estimated pairs, in units of the shop's own users.
 
         Args:

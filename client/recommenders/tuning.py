@@ -98,12 +98,16 @@ def pairs_grid(gram: PairGram, time_unit: str) -> Grid:
         time_unit: "days" or "order".
     """
     if time_unit == "days":
-        settings = {"l2": 100.0, "form": "visits", "half_life": 120.0}
-        weights = (0.2, 0.05)
-    else:
-        settings = {"l2": 20.0, "form": "last", "half_life": 10.0}
-        weights = (1.0, 0.3)
-    return Grid([PairsEASE(gram, weight=weight, **settings) for weight in weights], {})
+        return Grid(
+            [
+                PairsEASE(gram, weight=weight, l2=100.0, form="visits", half_life=120.0)
+                for weight in (0.2, 0.05)
+            ],
+            {},
+        )
+    return Grid(
+        [PairsEASE(gram, weight=w, l2=20.0, form="last", half_life=10.0) for w in (1.0, 0.3)], {}
+    )
 
 
 def _als_grid(*, days: bool) -> Grid:
@@ -117,10 +121,7 @@ def _text_map_grid(item_vectors: Floats, *, days: bool) -> Grid:
         return Grid([TextMap(item_vectors, half_life=60.0, pairs=4, scale=3.0)], {})
     settings = [(3.0, 0.003), (3.0, 0.0015), (10.0, 0.003)]
     return Grid(
-        [
-            TextMap(item_vectors, half_life=h, pairs=8, learning_rate=rate)
-            for h, rate in settings
-        ],
+        [TextMap(item_vectors, half_life=h, pairs=8, learning_rate=rate) for h, rate in settings],
         {},
     )
 

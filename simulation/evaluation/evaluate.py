@@ -127,9 +127,7 @@ def _moments(
     pairs = pool.map(lambda shop: stages(shop, windows, dataset.scored, seed=seed), dataset.shops)
     first, second = zip(*pairs, strict=True)
     n_items = len(dataset.scored)
-    return list(
-        zip(with_cold_items(first, n_items), with_cold_items(second, n_items), strict=True)
-    )
+    return list(zip(with_cold_items(first, n_items), with_cold_items(second, n_items), strict=True))
 
 
 def _pooled(

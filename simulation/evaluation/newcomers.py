@@ -38,9 +38,7 @@ def evaluate_newcomer(
         seed: Of the order of users.
     """
     validation, test = moments
-    order = np.random.default_rng([seed, *validation.stream[2:]]).permutation(
-        len(test.history.now)
-    )
+    order = np.random.default_rng([seed, *validation.stream[2:]]).permutation(len(test.history.now))
     users = np.sort(order[:size])
     known = _of(validation.history, users)
     window = _recoded(validation.window, users)

@@ -57,7 +57,7 @@ def fit_pooled(
         A model for each of `TWINS`.
     """
     together = pool(histories)
-    models: tuple[EASE | ALS | TextMap, ...]
+    models: tuple[EASE, ALS, TextMap]
     if time_unit == "days":
         models = (
             EASE(l2=300.0, form="visits", half_life=120.0),
@@ -70,9 +70,10 @@ def fit_pooled(
             ALS(factors=64, l2=10.0, alpha=10.0, half_life=10.0),
             TextMap(item_vectors, half_life=3.0, pairs=8),
         )
+    ease, als, text_map = models
+    fitted = (ease.fit(together), als.fit(together), text_map.fit(together))
     return {
-        name: Pooled(together.candidates, model.fit(together))
-        for name, model in zip(TWINS, models, strict=True)
+        name: Pooled(together.candidates, model) for name, model in zip(TWINS, fitted, strict=True)
     }
 
 

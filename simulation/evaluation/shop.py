@@ -37,6 +37,8 @@ from simulation.evaluation.measures import ItemFacts, Ranking, measure
 from simulation.evaluation.pooled import TWINS, Pooled
 from simulation.evaluation.stages import Stage
 
+OF_MODELS = ("global", "pairs", "fused")
+"""Methods that every global model has; a model without pairs lacks `pairs`."""
 LOCAL = ("popularity", "frequency", "item-knn", "ease", "als", "text", "text-map")
 """Signals that a shop has without any federation."""
 SPARSE_ITEMS = 20.0
@@ -186,7 +188,9 @@ def _weights(
     """Returns the weights of every method; a method of one signal has that signal alone."""
     weights = {name: {name: 1.0} for name in choices if name not in TWINS}
     further = {
-        named("fused", name): [s for s in (named("pairs", name), named("global", name)) if s in choices]
+        named("fused", name): [
+            signal for signal in (named("pairs", name), named("global", name)) if signal in choices
+        ]
         for name in models
     }
     if TWINS[0] in choices:

@@ -20,17 +20,20 @@ from shared.privacy.guarantee import Guarantee
 if TYPE_CHECKING:
     from server.federation import Refusal, RoundInfo
 
-SURFACES = ("for-you", "discover", "tail", "basket")
+SURFACES = ("for-you", "discover", "tail", "cold", "new-user", "basket")
 """Surfaces in the order in which reports show them."""
 METHODS = (
     "popularity",
     "frequency",
     "item-knn",
     "ease",
+    "als",
     "text",
+    "text-map",
     "ease-text",
     "best-local",
     "global",
+    "pairs",
     "fused",
     "fused-non-private",
     "pooled",

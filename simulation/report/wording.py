@@ -15,12 +15,16 @@ SURFACE_NAMES = {
     "for-you": "For you",
     "discover": "Discover",
     "tail": "Tail",
+    "cold": "Cold items",
+    "new-user": "New users",
     "basket": "Basket",
 }
 SURFACE_NOTES = {
     "for-you": "all items of the shop",
     "discover": "items new to the user",
     "tail": "new to the user and bought by fewer than 10 of the shop's users",
+    "cold": "new to the user and with fewer than 5 events in all shops",
+    "new-user": "items new to the user, of whom one event is known",
     "basket": "half a cart is given, the other half is asked for",
 }
 METHOD_NAMES = {
@@ -28,11 +32,14 @@ METHOD_NAMES = {
     "frequency": "Own frequency",
     "item-knn": "ItemKNN",
     "ease": "EASE",
+    "als": "ALS",
     "text": "Zero-shot text",
+    "text-map": "Local text map",
     "ease-text": "EASE + text",
     "best-local": "Best local",
     "global": "Global model alone",
-    "fused": "Fused: global + local",
+    "pairs": "EASE with others' pairs",
+    "fused": "Fused: shared + local",
     "fused-non-private": "Fused, without privacy",
     "pooled": "All data pooled",
 }
