@@ -68,7 +68,7 @@ OUTSIDE: dict[str, dict[str, float]] = {
 """Public weights of signals from outside beside local ones with sum 1, by kind and surface."""
 
 Weights = dict[str, float]
-_CYCLES = 3
+_CYCLES = 2
 _POOL = 50
 _PRIOR_QUERIES = 100.0
 """Validation queries that count as much as the public mix."""
@@ -112,9 +112,15 @@ def ndcg_of(scores: Scores, queries: Queries) -> npt.NDArray[np.float64]:
 def better(
     ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], *, caution: float
 ) -> bool:
-    """Says whether the paired gain of `ours` exceeds `caution` standard errors of itself."""
+    """Says whether the paired gain of `ours` exceeds `caution` standard errors of itself.
+
+    With a caution of 0 or more there must be a gain; with a negative one a loss that may be luck
+    is let pass.
+    """
     gain = ours - theirs
     error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
+    if caution < 0:
+        return bool(gain.mean() >= caution * error)
     return bool(gain.mean() > caution * error) and bool(gain.mean() > 0)
 
 
@@ -171,7 +177,10 @@ class Pool:
 
     def ndcg(self, weights: Mapping[str, float]) -> npt.NDArray[np.float64]:
         """NDCG@10 of each query under the weights, `(q,)`."""
-        scores = fuse(self.signals, weights)
+        return self.ndcg_of(fuse(self.signals, weights))
+
+    def ndcg_of(self, scores: Scores) -> npt.NDArray[np.float64]:
+        """NDCG@10 of each query under fused scores `(q, p)`, `(q,)`."""
         best = torch.topk(torch.from_numpy(scores), min(K, scores.shape[1])).indices.numpy()
         return ndcg(hits(best, self.targets), self.n_targets, K)
 
@@ -193,7 +202,7 @@ def local_weights(
         than the best single signal.
     """
     fitted, single = fit_weights(pool, names)
-    mixes = [mix_weights(mix, names) for mix in _ordered(surface, sparse=sparse)]
+    mixes = [mix_weights(mix, names) for mix in _ordered(surface, names, sparse=sparse)]
     values = [pool.ndcg(mix) for mix in mixes]
     top = int(np.argmax([value.mean() for value in values]))
     trust = public_trust(pool)
@@ -214,14 +223,15 @@ def mix_weights(mix: Mapping[str, float], names: Sequence[str]) -> Weights:
     return _normal({name: mix.get(name, 0.0) for name in names})
 
 
-def _ordered(surface: str, *, sparse: bool) -> tuple[dict[str, float], ...]:
-    mixes = MIXES[surface]
-    return (_SPARSE, *(m for m in mixes if m != _SPARSE)) if sparse and _SPARSE in mixes else mixes
+def _ordered(surface: str, names: Sequence[str], *, sparse: bool) -> list[dict[str, float]]:
+    """Lists the public mixes that say something of `names`, the default first."""
+    mixes = [mix for mix in MIXES[surface] if any(name in mix for name in names)]
+    return sorted(mixes, key=lambda mix: mix != _SPARSE) if sparse else mixes
 
 
 def default_weights(surface: str, names: Sequence[str], *, sparse: bool = False) -> Weights:
     """Returns the public mix of a surface, for a shop without validation queries."""
-    return mix_weights(_ordered(surface, sparse=sparse)[0], names)
+    return mix_weights(_ordered(surface, names, sparse=sparse)[0], names)
 
 
 def fit_weights(pool: Pool, names: Sequence[str]) -> tuple[Weights, Weights]:
@@ -294,21 +304,27 @@ def _search(pool: Pool, weights: Mapping[str, float], names: Sequence[str]) -> W
     given = dict.fromkeys(names, 0.0)
     found: Weights = {**weights, **given}
     best = float(pool.ndcg(found).mean())
+    kept = {keep: mix for keep in KEEP if any((mix := _fallen(weights, keep)).values())}
+    local = {keep: fuse(pool.signals, mix) for keep, mix in kept.items()}
     for _ in range(_CYCLES):
         start = found
         for name in names:
-            for keep, step in product(KEEP, STEPS):
-                trial = _mixed(weights, keep, {**given, name: step})
-                if any(trial.values()) and (value := float(pool.ndcg(trial).mean())) > best:
-                    best, found, given = value, trial, {**given, name: step}
+            others = [(n, step) for n, step in given.items() if n != name and step > 0]
+            for keep, step in product(kept, STEPS):
+                scores = local[keep]
+                for n, weight in (*others, (name, step)):
+                    if weight > 0:
+                        scores = scores + np.float32(weight) * pool.signals[n]
+                if (value := float(pool.ndcg_of(scores).mean())) > best:
+                    best, given = value, {**given, name: step}
+                    found = {**kept[keep], **given}
         if found == start:
             break
     return _normal(found)
 
 
-def _mixed(local: Mapping[str, float], keep: float, given: Mapping[str, float]) -> Weights:
-    kept = {n: w * (keep if n in COLLABORATIVE else 1.0) for n, w in local.items()}
-    return {**kept, **given}
+def _fallen(weights: Mapping[str, float], keep: float) -> Weights:
+    return {n: w * (keep if n in COLLABORATIVE else 1.0) for n, w in weights.items()}
 
 
 def _normal(weights: Mapping[str, float]) -> Weights:

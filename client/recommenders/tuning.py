@@ -119,7 +119,7 @@ def _als_grid(*, days: bool) -> Grid:
 def _text_map_grid(item_vectors: Floats, *, days: bool) -> Grid:
     if days:
         return Grid([TextMap(item_vectors, half_life=60.0, pairs=4, scale=3.0)], {})
-    settings = [(3.0, 0.003), (3.0, 0.0015), (10.0, 0.003)]
+    settings = [(3.0, 0.003), (3.0, 0.0015)]
     return Grid(
         [TextMap(item_vectors, half_life=h, pairs=8, learning_rate=rate) for h, rate in settings],
         {},

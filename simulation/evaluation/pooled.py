@@ -71,9 +71,11 @@ def fit_pooled(
             TextMap(item_vectors, half_life=3.0, pairs=8),
         )
     ease, als, text_map = models
-    fitted = (ease.fit(together), als.fit(together), text_map.fit(together))
+    candidates = together.candidates
     return {
-        name: Pooled(together.candidates, model) for name, model in zip(TWINS, fitted, strict=True)
+        "pooled-ease": Pooled(candidates, ease.fit(together)),
+        "pooled-als": Pooled(candidates, als.fit(together)),
+        "pooled-text-map": Pooled(candidates, text_map.fit(together)),
     }
 
 
