@@ -54,6 +54,31 @@ def test_tail_allows_only_what_fewer_than_ten_users_had() -> None:
     assert queries.allowed.tolist() == [[False, True]]
 
 
+def test_cold_asks_for_items_that_hardly_anyone_had() -> None:
+    known, window = tiny()
+    cold = np.array([True, False, False])
+    rng = np.random.default_rng(0)
+    queries = build_queries("cold", known=known, window=window, rng=rng, cold=cold)
+    assert isinstance(queries, Queries)
+    assert queries.users.tolist() == [2]
+    assert queries.allowed is not None
+    assert queries.allowed.tolist() == [[True, False, False]]
+    assert queries.targets.tolist() == [[True, False, False]]
+    absent = build_queries("cold", known=known, window=window, rng=rng)
+    assert absent == "no item is known to have fewer than 5 events"
+
+
+def test_a_new_user_is_known_by_one_event_and_asked_what_is_new_to_it() -> None:
+    known, window = tiny()
+    queries = ask("new-user", known, window)
+    assert queries.users.tolist() == [0, 2]
+    assert queries.history.events.user.tolist() == [0]
+    assert queries.history.events.item.tolist() == [20]  # the last of 10 and 20
+    assert queries.own.events.item.tolist() == [20]
+    assert queries.allowed is not None
+    assert queries.allowed.tolist() == [[False, False, True], [True, True, True]]
+
+
 def test_candidates_are_known_and_scored() -> None:
     known = Events.build(user=[0, 0, 0], item=[5, 2, 5], time=[0, 0, 0])
     scored = np.array([1, 1, 1, 1, 1, 0], dtype=bool)
@@ -105,7 +130,11 @@ def test_without_sessions_there_is_no_basket() -> None:
 @pytest.mark.parametrize("surface", SURFACES)
 def test_targets_may_be_recommended_and_every_query_has_one(surface: str) -> None:
     events = shop_events(1, n_users=9)
-    queries = ask(surface, history_before(events, 60.0), events.select(events.time >= 60.0))
+    known, window = history_before(events, 60.0), events.select(events.time >= 60.0)
+    cold = known.users_per_item < 3
+    rng = np.random.default_rng(0)
+    queries = build_queries(surface, known=known, window=window, rng=rng, cold=cold)
+    assert isinstance(queries, Queries)
     assert queries.targets.any(axis=1).all()
     if queries.allowed is not None:
         assert not (queries.targets & ~queries.allowed).any()

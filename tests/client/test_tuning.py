@@ -79,7 +79,7 @@ def test_validation_scores_are_those_of_the_choice() -> None:
 @pytest.mark.parametrize("unit", ["days", "order"])
 def test_grids_name_their_parameters(unit: str) -> None:
     grids = local_grids(item_vectors(), unit)
-    assert set(grids) == {"popularity", "frequency", "item-knn", "ease", "text"}
+    assert set(grids) == {"popularity", "frequency", "item-knn", "ease", "als", "text", "text-map"}
     for grid in grids.values():
         named = [str(parameters(variant)) for variant in grid.variants]
         assert len(set(named)) == len(named)

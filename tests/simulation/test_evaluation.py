@@ -10,20 +10,22 @@ import pytest
 
 from shared.interactions.events import Catalogue, Dataset, Events, Shop
 from shared.interactions.splits import Windows
+from shared.releases.pair_release import PairRelease
 from simulation.evaluation.evaluate import (
     EvaluationResult,
     evaluate,
     ranking_table,
     user_table,
 )
-from simulation.evaluation.pooled import Pooled, pool
+from simulation.evaluation.pooled import TWINS, fit_pooled, pool
 from simulation.evaluation.shop import GlobalModel
 from simulation.evaluation.stages import stages
 
 N_ITEMS, GROUPS = 90, 3
 WINDOWS = Windows("time", 64.0, 80.0, 200.0)
-METHODS = ["popularity", "frequency", "item-knn", "ease", "text"]
-METHODS += ["ease-text", "best-local", "global", "fused", "pooled"]
+METHODS = ["popularity", "frequency", "item-knn", "ease", "als", "text", "text-map"]
+METHODS += ["ease-text", "best-local", "global", "pairs", "fused", "pooled"]
+SURFACES = ("for-you", "discover", "tail", "new-user", "basket")
 
 
 def visits_of(rng: np.random.Generator, user: int) -> list[tuple[int, int, float, int]]:
@@ -65,7 +67,11 @@ def vectors() -> np.ndarray:
 
 def models() -> dict[str, GlobalModel]:
     prior = -np.log1p(np.arange(N_ITEMS)).astype(np.float32)
-    return {"": GlobalModel(lambda history: 3 * history, prior)}
+    head = np.arange(0, N_ITEMS, 2)
+    together = np.add.outer(head % GROUPS, -(head % GROUPS)) == 0
+    estimate = together[np.triu_indices(len(head), 1)].astype(np.float32)
+    pairs = PairRelease(head, estimate)
+    return {"": GlobalModel(lambda history: 3 * history, prior, pairs=pairs)}
 
 
 def run(data: Dataset, **options: object) -> EvaluationResult:
@@ -85,8 +91,9 @@ def result(data: Dataset) -> EvaluationResult:
 
 
 def test_every_surface_has_every_method_and_metric(result: EvaluationResult) -> None:
-    assert set(result.metrics) == {"for-you", "discover", "tail", "basket", "shops"}
-    for surface in ("for-you", "discover", "tail", "basket"):
+    assert set(result.metrics) == {*SURFACES, "shops"}
+    assert result.surfaces["cold"]["shops"] == 0  # every item of these shops is common
+    for surface in SURFACES:
         assert set(result.metrics[surface]) == set(METHODS)
         for values in result.metrics[surface].values():
             assert {"ndcg@10", "hr@10", "recall@20", "coverage@20"} <= set(values)
@@ -191,9 +198,13 @@ def test_pooled_users_stay_apart(data: Dataset) -> None:
     second = moments[1].history
     columns = np.searchsorted(together.candidates, second.candidates)
     assert (together.known[24:42][:, columns] == second.known).all()
-    part = Pooled.of([moment.history for moment in moments], "days").fit(second)
+    twins = fit_pooled([moment.history for moment in moments], vectors(), "days")
+    assert tuple(twins) == TWINS
     queries, _ = moments[1].ask()
-    assert part.score(queries["for-you"]).shape == queries["for-you"].targets.shape
+    for twin in twins.values():
+        scores = twin.fit(second).score(queries["for-you"])
+        assert scores.shape == queries["for-you"].targets.shape
+        assert np.isfinite(scores).all()
 
 
 def test_leave_last_out_asks_at_each_users_own_moment() -> None:

@@ -48,7 +48,7 @@ def test_a_missing_surface_and_missing_privacy_are_named() -> None:
 @pytest.mark.parametrize("width", [70, 80])
 def test_tables_keep_their_columns_on_a_narrow_terminal(width: int) -> None:
     text = printed(sample_report(), width=width)
-    assert "Fused: global + local" in text
+    assert "Fused: shared + local" in text
     assert "0.0598–0.0635" in text
 
 
