@@ -70,7 +70,7 @@ OUTSIDE: dict[str, dict[str, float]] = {
 Weights = dict[str, float]
 _CYCLES = 2
 _POOL = 50
-_PRIOR_QUERIES = 100.0
+_PRIOR_QUERIES = 200.0
 """Validation queries that count as much as the public mix."""
 _LENIENCE = 1.5
 """Standard errors by which caution falls for a shop without any validation query."""
@@ -268,16 +268,18 @@ def join(
         pool: The validation queries of the surface.
         weights: Of the local signals, with sum 1.
         names: Signals from outside; the first part of a name, up to a dash, is its kind.
-        surface: Names the caution and the public mix.
+        surface: Names the caution and the public mix. Without a public mix for any of `names` the
+            validation queries alone decide.
 
     Returns:
         Weights with sum 1. The local signals that those from outside replace may fall. Where the
         gain on the pool is not above the caution it is `weights` itself, all of `names` at 0.
     """
     without = {**weights, **dict.fromkeys(names, 0.0)}
-    trust = public_trust(pool)
     public = outside_weights(weights, names, surface=surface)
     found = _search(pool, weights, names)
+    advised = any(public[name] > 0 for name in names)
+    trust = public_trust(pool) if advised else 0.0
     mixed = {name: (1 - trust) * found[name] + trust * public[name] for name in without}
     caution = CAUTION[surface] - _LENIENCE * trust
     before = pool.ndcg(without)

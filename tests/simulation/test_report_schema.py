@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from sample_reports import LEVELS, paid, sample_report
+from sample_reports import LEVELS, MEASURED, paid, sample_report
 
 from server.federation import Refusal, RoundInfo
 from shared.privacy.accounting import guarantee
 from shared.privacy.guarantee import Mechanism
 from simulation.report.describe import describe, updated
-from simulation.report.schema import METHODS, SURFACES, Report, Round, ShopPrivacy
+from simulation.report.schema import SURFACES, Report, Round, ShopPrivacy
 from simulation.report.wording import guarantee_text, privacy_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,9 +50,9 @@ def test_json_has_the_keys_that_scripts_rely_on() -> None:
         8,
     )
     assert set(found["metrics"]) == {*LEVELS, "shops"}
-    assert set(found["metrics"]["tail"]) == set(METHODS)
+    assert set(found["metrics"]["tail"]) == set(MEASURED)
     assert set(found["metrics"]["tail"]["fused"]["ndcg@10"]) == {"mean", "low", "high"}
-    assert set(found["metrics"]["shops"]["r19-02"]["basket"]) == set(METHODS)
+    assert set(found["metrics"]["shops"]["r19-02"]["basket"]) == set(MEASURED)
     assert found["schema_version"] == 1
 
 
