@@ -1,0 +1,57 @@
+"""How many users took an item, at all and lately; kept up with every event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from client.serving.histories import KIND, Histories, UserEvents
+
+LATELY = 14.0
+"""Half-life of what counts as lately, in days."""
+
+
+@dataclass(eq=False)
+class Counts:
+    """Popularity and recency of all items.
+
+    Attributes:
+        users: Distinct users of each item, `(n_items,)` float64.
+        recent: Visits, each halved every `LATELY` days before `now`, `(n_items,)` float64.
+        now: To what moment `recent` counts.
+    """
+
+    users: npt.NDArray[np.float64]
+    recent: npt.NDArray[np.float64]
+    now: float
+
+    @classmethod
+    def of(cls, histories: Histories, *, n_items: int, now: float, dated: bool) -> Self:
+        """Counts all events; without dates nothing is recent."""
+        columns = histories.columns
+        pairs = np.unique(histories.user_of_event.astype(np.int64) * n_items + columns.item)
+        users = np.bincount(pairs % n_items, minlength=n_items).astype(np.float64)
+        recent = np.zeros(n_items)
+        if dated:
+            decay = np.exp2(-np.maximum(now - columns.time, 0.0) / LATELY)
+            recent = np.bincount(columns.item, columns.visit * decay, minlength=n_items)
+        return cls(users, recent, now)
+
+    def add(self, item: int, kind: int, time: float, *, seen: UserEvents, dated: bool) -> None:
+        """Counts one event of a user who had `seen` before it."""
+        if not (seen.item == item).any():
+            self.users[item] += 1
+        if dated:
+            if time > self.now:
+                self.recent *= 2.0 ** (-(time - self.now) / LATELY)
+                self.now = time
+            self.recent[item] += float(KIND[kind]) * 2.0 ** (-(self.now - time) / LATELY)
+
+    def grow(self, n_items: int) -> None:
+        """Makes room for new items."""
+        more = np.zeros(n_items - len(self.users))
+        self.users = np.concatenate([self.users, more])
+        self.recent = np.concatenate([self.recent, more])

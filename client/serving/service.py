@@ -1,0 +1,157 @@
+"""The running service: every change goes to the database first, then to the memory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from client.serving.engine import Engine
+from client.serving.settings import ServingSettings
+from client.serving.texts import TextVectors
+from client.serving.weights import learn_mixes
+from client.store import writing
+from client.store.reading import read_events
+from client.store.records import Event, EventColumns, Item, User
+from client.store.store import Store
+from client.store.tables import items as item_table
+from client.store.tables import users as user_table
+from shared.errors import FedprofileError
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """A shop's store and engine, kept in step.
+
+    Args:
+        store: The database.
+        engine: The state in memory, built from it.
+        texts: Encodes new items and searches.
+        settings: Of the service.
+    """
+
+    def __init__(
+        self, store: Store, engine: Engine, texts: TextVectors, settings: ServingSettings
+    ) -> None:
+        self.store = store
+        self.engine = engine
+        self.texts = texts
+        self.settings = settings
+        self.started = time.time()
+        self._stop = threading.Event()
+        self._background = threading.Thread(target=self._refresh, name="refresh", daemon=True)
+
+    def start(self) -> None:
+        """Begins the work in the background."""
+        self._background.start()
+
+    def close(self) -> None:
+        """Stops the background and finishes all writes."""
+        self._stop.set()
+        if self._background.is_alive():
+            self._background.join(timeout=30)
+        self.store.close()
+
+    def add_events(self, events: Sequence[Event]) -> Future[list[Event]]:
+        """Stores events and learns from those that are new; gives the new ones."""
+
+        def learn(fresh: list[Event]) -> list[Event]:
+            self.engine.add_events(fresh)
+            return fresh
+
+        return self.store.write(lambda c: writing.add_events(c, events), learn)
+
+    def replace_events(self, events: Sequence[Event]) -> Future[Any]:
+        """Puts events in place of those with the same ids."""
+        return self.store.write(
+            lambda c: _histories(c, writing.replace_events(c, events)), self._take_histories
+        )
+
+    def delete_event(self, event_id: str) -> Future[Any]:
+        """Deletes one event."""
+        return self.store.write(
+            lambda c: _histories(c, {writing.delete_event(c, event_id)}), self._take_histories
+        )
+
+    def _take_histories(self, changed: dict[str, tuple[EventColumns, list[str]]]) -> None:
+        for user_id, (rows, item_ids) in changed.items():
+            items = np.array([self.engine.items.rows[i] for i in item_ids], dtype=np.int32)
+            self.engine.replace_user(user_id, rows, items)
+
+    def add_items(self, items: Sequence[Item], *, replace: bool) -> Future[Any]:
+        """Stores items and shows them from the next answer on."""
+        vectors = np.stack([self.texts.of_query(item.text) for item in items])
+        change = writing.put_items if replace else writing.add_items
+        return self.store.write(
+            lambda c: change(c, items), lambda _: self.engine.put_items(items, vectors)
+        )
+
+    def delete_item(self, item_id: str) -> Future[Any]:
+        """Deletes an item with its events."""
+        return self.store.write(
+            lambda c: writing.delete_item(c, item_id), lambda _: self.engine.delete_item(item_id)
+        )
+
+    def add_users(self, users: Sequence[User], *, replace: bool) -> Future[Any]:
+        """Stores users."""
+        change = writing.put_users if replace else writing.add_users
+        return self.store.write(lambda c: change(c, users), lambda _: self.engine.put_users(users))
+
+    def delete_user(self, user_id: str) -> Future[int]:
+        """Deletes a user with everything that is known; gives the number of events."""
+
+        def forget(events: int) -> int:
+            self.engine.forget(user_id)
+            return events
+
+        return self.store.write(lambda c: writing.delete_user(c, user_id), forget)
+
+    def variant_of(self, user_id: str | None) -> str:
+        """Returns `local` for the share of users who get no global model, else `fused`."""
+        share = self.settings.local_share
+        if not share or user_id is None:
+            return "fused"
+        digest = hashlib.sha256(f"fedprofile-ab-1\x1f{user_id}".encode()).digest()
+        return "local" if int.from_bytes(digest[:8], "big") / 2**64 < share else "fused"
+
+    def learn(self, seed: int = 0) -> None:
+        """Learns the fusion weights from the present events and stores them."""
+        engine = self.engine
+        rng = np.random.default_rng(seed)
+        mixes = learn_mixes(engine.sources, engine.histories, rng=rng)
+        engine.set_mixes(mixes)
+        plain = {surface: mix.to_json() for surface, mix in mixes.items()}
+        adapter = engine.sources.space.adapter
+        self.store.set_fact("mixes", {"adapter": adapter, "mixes": plain}).result()
+
+    def _refresh(self) -> None:
+        try:
+            if self.store.fact("mixes") is None:
+                self.learn()
+        except FedprofileError as error:
+            _log.warning("weights: %s", error)
+        while not self._stop.wait(self.settings.refresh_seconds):
+            self.engine.refresh()
+
+
+def _histories(
+    connection: sa.Connection, user_ids: set[str]
+) -> dict[str, tuple[EventColumns, list[str]]]:
+    """Reads users' events anew, with the ids of their items."""
+    found = {}
+    for user_id, key in writing.keys_of(connection, user_table, user_ids).items():
+        rows = read_events(connection, user_key=key)
+        chosen = sa.select(item_table.c.item_key, item_table.c.item_id).where(
+            item_table.c.item_key.in_(np.unique(rows.item).tolist())
+        )
+        names = {row[0]: str(row[1]) for row in connection.execute(chosen)}
+        found[user_id] = rows, [names[item_key] for item_key in rows.item.tolist()]
+    return found
