@@ -8,12 +8,15 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
-from client.serving.engine import Engine
+from client.serving.engine import Answer, Ask, Engine
+from client.serving.metrics import Metrics
+from client.serving.online import Online
 from client.serving.settings import ServingSettings
 from client.serving.texts import TextVectors
 from client.serving.weights import learn_mixes
@@ -24,6 +27,7 @@ from client.store.store import Store
 from client.store.tables import items as item_table
 from client.store.tables import users as user_table
 from shared.errors import FedprofileError
+from shared.interactions.events import EVENT_TYPES
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +49,9 @@ class Service:
         self.engine = engine
         self.texts = texts
         self.settings = settings
+        self.metrics = Metrics()
+        self.online = Online()
+        self.online.load(store.fact("online") or {})
         self.started = time.time()
         self._stop = threading.Event()
         self._background = threading.Thread(target=self._refresh, name="refresh", daemon=True)
@@ -58,13 +65,48 @@ class Service:
         self._stop.set()
         if self._background.is_alive():
             self._background.join(timeout=30)
+        self._keep_counters()
         self.store.close()
+
+    def recommend(
+        self, ask: Ask, user_id: str | None, cart: Sequence[str] | None = None
+    ) -> Answer:
+        """Ranks items without what the shop denies; see `Engine.recommend`."""
+        if self.settings.deny:
+            ask = replace(ask, exclude=(*ask.exclude, *self.settings.deny))
+        self.metrics.recommended.labels(ask.surface, ask.variant).inc()
+        events = None if cart is None else self.engine.cart(cart)
+        return self.engine.recommend(ask, user_id, events)
+
+    def shown(self, user_id: str, answer: Answer, ask: Ask, found: dict[str, Any]) -> None:
+        """Counts the items that a known user gets to see."""
+        if user_id in self.engine.users:
+            item_ids = [entry["item_id"] for entry in found["items"]]
+            self.online.show(user_id, answer, item_ids, (ask.surface, ask.variant))
+
+    def status(self) -> dict[str, Any]:
+        """Says what is loaded, how signals are fused and what that is worth."""
+        engine = self.engine
+        with engine.lock:
+            space = engine.sources.space
+            return {
+                "adapter": space.adapter or None,
+                "base_hash": space.base_hash,
+                "time_unit": engine.sources.unit,
+                "items": len(engine.items.rows),
+                "users": len(engine.users),
+                "events_since_refresh": engine.events_since,
+                "weights": {surface: mix.to_json() for surface, mix in engine.mixes.items()},
+            }
 
     def add_events(self, events: Sequence[Event]) -> Future[list[Event]]:
         """Stores events and learns from those that are new; gives the new ones."""
 
         def learn(fresh: list[Event]) -> list[Event]:
             self.engine.add_events(fresh)
+            self.online.learn(fresh)
+            for event in fresh:
+                self.metrics.events.labels(EVENT_TYPES[event.event_type]).inc()
             return fresh
 
         return self.store.write(lambda c: writing.add_events(c, events), learn)
@@ -110,6 +152,7 @@ class Service:
 
         def forget(events: int) -> int:
             self.engine.forget(user_id)
+            self.online.forget(user_id)
             return events
 
         return self.store.write(lambda c: writing.delete_user(c, user_id), forget)
@@ -139,7 +182,19 @@ class Service:
         except FedprofileError as error:
             _log.warning("weights: %s", error)
         while not self._stop.wait(self.settings.refresh_seconds):
-            self.engine.refresh()
+            begun = time.perf_counter()
+            if self.engine.refresh():
+                self.metrics.refresh_seconds.set(time.perf_counter() - begun)
+            self._keep_counters()
+
+    def _keep_counters(self) -> None:
+        if not self.online.changed:
+            return
+        try:
+            self.store.set_fact("online", self.online.state()).result()
+        except FedprofileError as error:
+            self.online.changed = True
+            _log.warning("online counters: %s", error)
 
 
 def _histories(

@@ -1,0 +1,42 @@
+"""Runs the service until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from client.serving.api.app import guarded
+from client.serving.service import Service
+from shared.errors import RunError
+
+
+def run(service: Service, *, announce: Callable[[str], None]) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Args:
+        service: Opened; closed at the end.
+        announce: Gets the address once requests are taken.
+
+    Raises:
+        RunError: The port is taken.
+    """
+    settings = service.settings
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        service.close()
+        raise RunError(
+            f"port={settings.port} of host={settings.host} cannot be taken ({error.strerror}); "
+            "choose another with --port"
+        ) from error
+    port = listening.getsockname()[1]
+    announce(f"serving on http://{settings.host}:{port}, routes on http://{settings.host}:{port}/docs")
+    config = uvicorn.Config(
+        guarded(service), log_level="warning", access_log=False, server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[listening])
