@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from client.serving.histories import KIND, Histories, UserEvents
 
@@ -32,8 +33,13 @@ class Counts:
     def of(cls, histories: Histories, *, n_items: int, now: float, dated: bool) -> Self:
         """Counts all events; without dates nothing is recent."""
         columns = histories.columns
-        pairs = np.unique(histories.user_of_event.astype(np.int64) * n_items + columns.item)
-        users = np.bincount(pairs % n_items, minlength=n_items).astype(np.float64)
+        ones = np.ones(len(columns), dtype=np.bool_)
+        # a copy: sum_duplicates works in place
+        pairs = sp.csr_array(
+            (ones, columns.item.copy(), histories.starts.copy()), shape=(len(histories), n_items)
+        )
+        pairs.sum_duplicates()
+        users = np.bincount(pairs.indices, minlength=n_items).astype(np.float64)
         recent = np.zeros(n_items)
         if dated:
             decay = np.exp2(-np.maximum(now - columns.time, 0.0) / LATELY)

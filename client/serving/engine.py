@@ -67,63 +67,37 @@ class Engine:
 
     Args:
         items: The shop's items.
-        users: The shop's users, in order of their keys.
-        histories: Their events.
+        users: Ids by row, None for a deleted user.
+        segments: Segments that the shop gave, by user id.
+        histories: The users' events.
         sources: What signals are computed from.
-        mixes: Fusion weights by surface.
+        last_key: `event_key` up to which the histories go.
+        generation: Changes and deletions that they know of.
     """
 
     def __init__(
         self,
         *,
         items: ItemTable,
-        users: Sequence[User],
+        users: Sequence[str | None],
+        segments: dict[str, str],
         histories: Histories,
         sources: Sources,
-        mixes: dict[str, Mix],
+        last_key: int = 0,
+        generation: int = 0,
     ) -> None:
         self.lock = threading.RLock()
         self.items = items
-        self.users = {user.user_id: row for row, user in enumerate(users)}
-        self.segments = {user.user_id: user.segment for user in users if user.segment}
+        self.users = {user_id: row for row, user_id in enumerate(users) if user_id is not None}
+        self.segments = segments
         self.n_rows = len(users)
         self.histories = histories
         self.sources = sources
-        self.set_mixes(mixes)
+        self.last_key = self.sorted_key = last_key
+        self.generation = self.sorted_generation = generation
         self.events_since = 0
-
-    @staticmethod
-    def build(
-        items: ItemTable,
-        keyed_users: Sequence[tuple[int, User]],
-        rows: EventColumns,
-        space: Space,
-        *,
-        unit: str,
-    ) -> Engine:
-        """Builds the state from all that the database holds.
-
-        Args:
-            items: In order of their keys.
-            keyed_users: In order of their keys.
-            rows: All events.
-            space: Item vectors and adapter.
-            unit: "days" or "order".
-        """
-        keys = np.array([key for key, _ in keyed_users], dtype=np.int64)
-        user = np.searchsorted(keys, rows.user).astype(np.int32)
-        item = np.searchsorted(items.keys, rows.item).astype(np.int32)
-        histories = Histories.build(user, item, rows, n_users=len(keyed_users))
-        now = float(rows.time.max()) if len(rows) else 0.0
-        counts = Counts.of(histories, n_items=len(items), now=now, dated=unit == "days")
-        near, solved = co_purchase(histories, n_items=len(items), now=now, unit=unit)
-        return Engine(
-            items=items,
-            users=[user for _, user in keyed_users],
-            histories=histories,
-            sources=Sources(counts, near, solved, space, unit),
-            mixes=public_mixes(adapter=space.has_adapter),
-        )
+        self._recount = False
+        self.set_mixes(public_mixes(adapter=sources.space.has_adapter))
 
     def set_mixes(self, mixes: dict[str, Mix]) -> None:
         """Takes new fusion weights from the next answer on."""
@@ -203,12 +177,25 @@ class Engine:
             session=np.full(n, -1, np.int64),
         )
 
-    def add_events(self, events: Sequence[Event]) -> None:
-        """Learns from events that are stored: profile, frequency and counts, at once."""
+    def add_events(self, events: Sequence[Event], last_key: int) -> None:
+        """Learns from events that are stored: profile, frequency and counts, at once.
+
+        Args:
+            events: The new ones.
+            last_key: `event_key` of the newest stored event.
+        """
         with self.lock:
             for event in events:
                 self._add(event)
+            self.last_key = last_key
             self.events_since += len(events)
+
+    def changed(self, generation: int, last_key: int) -> None:
+        """Notes that stored events were changed or deleted; counts follow with a refresh."""
+        with self.lock:
+            self.generation, self.last_key = generation, max(last_key, self.last_key)
+            self._recount = True
+            self.events_since += 1
 
     def _add(self, event: Event) -> None:
         item = self.items.rows.get(event.item_id)
@@ -254,7 +241,6 @@ class Engine:
             row = self._user_row(user_id)
             _, events = UserEvents.of(np.zeros(len(rows), np.int32), items, rows)
             self.histories.replace(row, events)
-            self.events_since += 1
 
     def forget(self, user_id: str) -> None:
         """Drops a user and the whole history at once; counts follow with the next refresh."""
@@ -263,7 +249,6 @@ class Engine:
             self.segments.pop(user_id, None)
             if row is not None:
                 self.histories.replace(row, EMPTY)
-                self.events_since += 1
 
     def put_items(self, items: Sequence[Item], vectors: npt.NDArray[np.float32]) -> None:
         """Takes new or changed items with their vectors, from the next answer on."""
@@ -287,19 +272,25 @@ class Engine:
         with self.lock:
             if not self.events_since:
                 return False
-            self.events_since = 0
+            recount, self.events_since, self._recount = self._recount, 0, False
             old, changed, n_users = self.histories, self.histories.changed(), self.n_rows
-            n_items, now, unit = len(self.items), self.sources.counts.now, self.sources.unit
-        histories = old.merged(changed, n_users=n_users)
-        near, solved = co_purchase(histories, n_items=n_items, now=now, unit=unit)
-        counts = Counts.of(histories, n_items=n_items, now=now, dated=unit == "days")
+            key, generation = self.last_key, self.generation
+            alive = np.array([item is not None for item in self.items.items])
+            now, unit = self.sources.counts.now, self.sources.unit
+        histories = old.merged(changed, n_users=n_users, alive=alive)
+        near, solved = co_purchase(histories, n_items=len(alive), now=now, unit=unit)
+        counts = None
+        if recount:
+            counts = Counts.of(histories, n_items=len(alive), now=now, dated=unit == "days")
         with self.lock:
             histories.adopt(self.histories.changed(), changed)
-            self.histories = histories
-            if not self.events_since:  # else the counts are kept up already and this one is behind
+            self.histories, self.sorted_key, self.sorted_generation = histories, key, generation
+            self.sources = replace(self.sources, near=near, ease=solved)
+            if counts is not None and self.events_since:
+                self._recount = True  # these counts miss what came meanwhile
+            elif counts is not None:
                 counts.grow(len(self.items))
                 self.sources = replace(self.sources, counts=counts)
-            self.sources = replace(self.sources, near=near, ease=solved)
         return True
 
     def swap_space(self, space: Space, mixes: dict[str, Mix] | None = None) -> None:

@@ -160,12 +160,19 @@ class Histories:
         """Returns the users who changed since the columns were sorted, with all their events."""
         return dict(self._changed)
 
-    def merged(self, changed: dict[int, UserEvents], *, n_users: int) -> Histories:
+    def merged(
+        self,
+        changed: dict[int, UserEvents],
+        *,
+        n_users: int,
+        alive: npt.NDArray[np.bool_] | None = None,
+    ) -> Histories:
         """Sorts changed users in; this object stays as it is.
 
         Args:
             changed: From `changed`, perhaps a while ago.
             n_users: Users now.
+            alive: Items whose events stay, `(n_items,)`; None for all.
         """
         users = self.user_of_event
         gone = np.zeros(max(n_users, len(self)), dtype=np.bool_)
@@ -173,10 +180,13 @@ class Histories:
         parts = [self.columns.select(~gone[users]), *changed.values()]
         owners = [users[~gone[users]], *(np.full(len(e), u, np.int32) for u, e in changed.items())]
         user = np.concatenate(owners)
-        order = np.argsort(user, kind="stable")
         columns = UserEvents(
             *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(UserEvents))
-        ).select(order)
+        )
+        if alive is not None and not alive.all():
+            user, columns = user[alive[columns.item]], columns.select(alive[columns.item])
+        order = np.argsort(user, kind="stable")
+        columns = columns.select(order)
         starts = np.searchsorted(user[order], np.arange(n_users + 1)).astype(np.int64)
         return Histories(starts, columns)
 

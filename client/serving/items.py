@@ -15,27 +15,28 @@ Rows = npt.NDArray[np.int64]
 class ItemTable:
     """Items by row; a deleted item keeps its row and is never shown.
 
+    Args:
+        items: By row, None for a deleted one.
+
     Attributes:
         items: By row; None for a deleted one.
         rows: item_id -> row.
-        keys: `item_key` of the rows that came from the database at the start, ascending.
         shown: Whether an item is in stock and not hidden, `(n_items,)`.
         category: Code of the category, -1 for none, `(n_items,)`.
         brand: Code of the brand, -1 for none, `(n_items,)`.
         price: NaN where not known, `(n_items,)`.
     """
 
-    def __init__(self, keyed: Sequence[tuple[int, Item]]) -> None:
-        self.keys = np.array([key for key, _ in keyed], dtype=np.int64)
-        self.items: list[Item | None] = []
-        self.rows: dict[str, int] = {}
+    def __init__(self, items: Sequence[Item | None]) -> None:
+        self.items: list[Item | None] = list(items)
+        self.rows = {item.item_id: row for row, item in enumerate(items) if item is not None}
         self.categories: dict[str, int] = {}
         self.brands: dict[str, int] = {}
         self.shown = np.zeros(0, dtype=np.bool_)
         self.category = np.zeros(0, dtype=np.int32)
         self.brand = np.zeros(0, dtype=np.int32)
         self.price = np.zeros(0, dtype=np.float32)
-        self.put([item for _, item in keyed])
+        self.put([item for item in items if item is not None])
 
     def __len__(self) -> int:
         return len(self.items)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.serving.engine import Engine
 from client.serving.items import ItemTable
+from client.serving.loading import load
 from client.serving.service import Service
 from client.serving.settings import ServingSettings
+from client.serving.snapshot import Snapshot
+from client.serving.space import Space
 from client.serving.texts import (
     TextVectors,
     catalogue_base,
@@ -17,8 +19,8 @@ from client.serving.texts import (
     space_of_adapter,
 )
 from client.serving.weights import Mix
+from client.store.faults import hide_password
 from client.store.importing import choose_shop
-from client.store.reading import read_events, read_items, read_users
 from client.store.store import Store
 from shared.config import DataSettings, ModelSettings
 from shared.errors import DataError
@@ -77,27 +79,29 @@ def open_service(opening: Opening) -> Service:
 
 
 def _build(store: Store, opening: Opening) -> Service:
-    with store.reading() as connection:
-        items, users = read_items(connection), read_users(connection)
-        rows = read_events(connection)
-    if len(items) < 2:
-        raise DataError(
-            f"store={opening.store} holds {len(items)} items, needs at least 2; import some with "
-            "--data PATH"
-        )
     unit = store.fact("time_unit") or "days"
-    texts = [item.text for _, item in items]
-    if opening.adapter is None:
-        vectors = TextVectors(catalogue_base(texts, opening.model))
-        space = plain_space(vectors.base, vectors.of_items(texts), unit=unit)
-    else:
-        saved, base = read_adapter_base(opening.adapter)
-        vectors = TextVectors(base)
-        space = space_of_adapter(
-            saved, vectors.of_items(texts), name=opening.adapter.name, unit=unit
+    snapshot = Snapshot.beside(opening.store)
+    loaded = load(store, snapshot)
+    if len(loaded.items.rows) < 2:
+        raise DataError(
+            f"store={hide_password(opening.store)} holds {len(loaded.items.rows)} items, needs at "
+            "least 2; import some with --data PATH"
         )
-    engine = Engine.build(ItemTable(items), users, rows, space, unit=unit)
+    texts, space = _space(loaded.items, opening, unit)
+    engine = loaded.engine(space, unit=unit)
     learned = store.fact(MIXES)
     if learned is not None and learned["adapter"] == space.adapter:
         engine.set_mixes({name: Mix(**mix) for name, mix in learned["mixes"].items()})
-    return Service(store, engine, vectors, opening.settings)
+    return Service(store, engine, texts=texts, settings=opening.settings, snapshot=snapshot)
+
+
+def _space(items: ItemTable, opening: Opening, unit: str) -> tuple[TextVectors, Space]:
+    """Encodes all items, by the adapter's base or by one fitted to the catalogue."""
+    texts = ["" if item is None else item.text for item in items.items]
+    if opening.adapter is None:
+        vectors = TextVectors(catalogue_base(texts, opening.model))
+        return vectors, plain_space(vectors.base, vectors.of_items(texts), unit=unit)
+    saved, base = read_adapter_base(opening.adapter)
+    vectors = TextVectors(base)
+    name = opening.adapter.name
+    return vectors, space_of_adapter(saved, vectors.of_items(texts), name=name, unit=unit)

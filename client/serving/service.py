@@ -6,7 +6,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -18,10 +18,11 @@ from client.serving.engine import Answer, Ask, Engine
 from client.serving.metrics import Metrics
 from client.serving.online import Online
 from client.serving.settings import ServingSettings
+from client.serving.snapshot import Snapshot
 from client.serving.texts import TextVectors
 from client.serving.weights import learn_mixes
 from client.store import writing
-from client.store.reading import read_events
+from client.store.reading import last_event_key, read_events
 from client.store.records import Event, EventColumns, Item, User
 from client.store.store import Store
 from client.store.tables import items as item_table
@@ -40,15 +41,23 @@ class Service:
         engine: The state in memory, built from it.
         texts: Encodes new items and searches.
         settings: Of the service.
+        snapshot: Where the state is kept for a quick start.
     """
 
     def __init__(
-        self, store: Store, engine: Engine, texts: TextVectors, settings: ServingSettings
+        self,
+        store: Store,
+        engine: Engine,
+        *,
+        texts: TextVectors,
+        settings: ServingSettings,
+        snapshot: Snapshot,
     ) -> None:
         self.store = store
         self.engine = engine
         self.texts = texts
         self.settings = settings
+        self.snapshot = snapshot
         self.metrics = Metrics()
         self.online = Online()
         self.online.load(store.fact("online") or {})
@@ -66,6 +75,8 @@ class Service:
         if self._background.is_alive():
             self._background.join(timeout=30)
         self._keep_counters()
+        self.engine.refresh()
+        self.snapshot.save(self.engine)
         self.store.close()
 
     def recommend(
@@ -102,26 +113,49 @@ class Service:
     def add_events(self, events: Sequence[Event]) -> Future[list[Event]]:
         """Stores events and learns from those that are new; gives the new ones."""
 
-        def learn(fresh: list[Event]) -> list[Event]:
-            self.engine.add_events(fresh)
+        def store(connection: sa.Connection) -> tuple[list[Event], int]:
+            return writing.add_events(connection, events), last_event_key(connection)
+
+        def learn(stored: tuple[list[Event], int]) -> list[Event]:
+            fresh, last_key = stored
+            self.engine.add_events(fresh, last_key)
             self.online.learn(fresh)
             for event in fresh:
                 self.metrics.events.labels(EVENT_TYPES[event.event_type]).inc()
             return fresh
 
-        return self.store.write(lambda c: writing.add_events(c, events), learn)
+        return self.store.write(store, learn)
 
     def replace_events(self, events: Sequence[Event]) -> Future[Any]:
         """Puts events in place of those with the same ids."""
-        return self.store.write(
+        return self._edit(
             lambda c: _histories(c, writing.replace_events(c, events)), self._take_histories
         )
 
     def delete_event(self, event_id: str) -> Future[Any]:
         """Deletes one event."""
-        return self.store.write(
+        return self._edit(
             lambda c: _histories(c, {writing.delete_event(c, event_id)}), self._take_histories
         )
+
+    def _edit(
+        self, change: Callable[[sa.Connection], Any], then: Callable[[Any], Any]
+    ) -> Future[Any]:
+        """Changes or deletes what is stored; the copy of it on the disk goes too."""
+
+        def edit(connection: sa.Connection) -> tuple[Any, int, int]:
+            value = change(connection)
+            return value, writing.bump_generation(connection), last_event_key(connection)
+
+        def follow(changed: tuple[Any, int, int]) -> Any:
+            value, generation, last_key = changed
+            with self.engine.lock:
+                found = then(value)
+                self.engine.changed(generation, last_key)
+                self.snapshot.discard()
+            return found
+
+        return self.store.write(edit, follow)
 
     def _take_histories(self, changed: dict[str, tuple[EventColumns, list[str]]]) -> None:
         for user_id, (rows, item_ids) in changed.items():
@@ -138,7 +172,7 @@ class Service:
 
     def delete_item(self, item_id: str) -> Future[Any]:
         """Deletes an item with its events."""
-        return self.store.write(
+        return self._edit(
             lambda c: writing.delete_item(c, item_id), lambda _: self.engine.delete_item(item_id)
         )
 
@@ -155,7 +189,7 @@ class Service:
             self.online.forget(user_id)
             return events
 
-        return self.store.write(lambda c: writing.delete_user(c, user_id), forget)
+        return self._edit(lambda c: writing.delete_user(c, user_id), forget)
 
     def variant_of(self, user_id: str | None) -> str:
         """Returns `local` for the share of users who get no global model, else `fused`."""

@@ -12,6 +12,8 @@ from client.store.faults import ConflictError, UnknownError
 from client.store.records import Event, Item, User
 from client.store.tables import events, facts, items, users
 
+GENERATION = "generation"
+"""Name of the fact that counts changes and deletions."""
 _CHUNK = 500
 """Values in one IN list at most."""
 
@@ -141,6 +143,18 @@ def delete_user(connection: sa.Connection, user_id: str) -> int:
     gone = connection.execute(sa.delete(events).where(events.c.user_key == keys[user_id]))
     connection.execute(sa.delete(users).where(users.c.user_key == keys[user_id]))
     return int(gone.rowcount)
+
+
+def bump_generation(connection: sa.Connection) -> int:
+    """Notes that something stored was changed or deleted: older copies of it are void.
+
+    Returns:
+        The number of such changes so far.
+    """
+    text = connection.scalar(sa.select(facts.c.value).where(facts.c.name == GENERATION))
+    generation = int(text or 0) + 1
+    put_fact(connection, GENERATION, str(generation))
+    return generation
 
 
 def put_fact(connection: sa.Connection, name: str, value: str) -> None:
