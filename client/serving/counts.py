@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from client.serving.histories import KIND, Histories, UserEvents
 
+Floats = npt.NDArray[np.float32]
 LATELY = 14.0
 """Half-life of what counts as lately, in days."""
 
@@ -28,6 +29,23 @@ class Counts:
     users: npt.NDArray[np.float64]
     recent: npt.NDArray[np.float64]
     now: float
+    _logs: dict[str, Floats] = field(default_factory=dict)
+
+    @property
+    def popularity(self) -> Floats:
+        """Log of the number of users, `(n_items,)`."""
+        return self._log("popularity", self.users)
+
+    @property
+    def recency(self) -> Floats:
+        """Log of the visits of late, `(n_items,)`."""
+        return self._log("recency", self.recent)
+
+    def _log(self, name: str, values: npt.NDArray[np.float64]) -> Floats:
+        found = self._logs.get(name)
+        if found is None:
+            found = self._logs[name] = np.log1p(values.astype(np.float32))
+        return found
 
     @classmethod
     def of(cls, histories: Histories, *, n_items: int, now: float, dated: bool) -> Self:
@@ -43,11 +61,12 @@ class Counts:
         recent = np.zeros(n_items)
         if dated:
             decay = np.exp2(-np.maximum(now - columns.time, 0.0) / LATELY)
-            recent = np.bincount(columns.item, columns.visit * decay, minlength=n_items)
+            recent[:] = np.bincount(columns.item, columns.visit * decay, minlength=n_items)
         return cls(users, recent, now)
 
     def add(self, item: int, kind: int, time: float, *, seen: UserEvents, dated: bool) -> None:
         """Counts one event of a user who had `seen` before it."""
+        self._logs.clear()
         if not (seen.item == item).any():
             self.users[item] += 1
         if dated:
@@ -58,6 +77,7 @@ class Counts:
 
     def grow(self, n_items: int) -> None:
         """Makes room for new items."""
+        self._logs.clear()
         more = np.zeros(n_items - len(self.users))
         self.users = np.concatenate([self.users, more])
         self.recent = np.concatenate([self.recent, more])

@@ -125,10 +125,10 @@ class Engine:
             own = self.history(user_id)
             events = own if cart is None else cart
             context = self.sources.context(events, own)
-            signals = self.sources.matrix(context)
+            weights = self._weights[self._mix_of(ask.surface), ask.variant]
+            signals = self.sources.matrix(context, weights > 0)
             excluded = self._excluded(ask.surface, events, own)
             allowed = self._allowed(ask, own)
-            weights = self._weights[self._mix_of(ask.surface), ask.variant]
             n = ask.offset + ask.n
             choosy = ask.diversity > 0 or ask.max_per_category is not None
             k = n + POOL if choosy else n

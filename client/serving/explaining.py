@@ -33,9 +33,10 @@ def explain(engine: Engine, answer: Answer, place: int) -> dict[str, Any]:
     used = {name: float(part) for name, part in zip(NAMES, parts, strict=True) if part != 0}
     carriers = {name: _carriers(engine, answer, name, row) for name in used}
     leading = sorted((name for name in used if used[name] > 0), key=lambda name: -used[name])
-    phrases = []
+    item_id = engine.items.known(row).item_id
+    phrases = ["you took it before"] if row in answer.context.own_items else []
     for name in leading[:2]:
-        names = [c["item_id"] for c in carriers[name]]
+        names = [c["item_id"] for c in carriers[name] if c["item_id"] != item_id]
         if names or "{items}" not in _WORDS[name]:
             phrases.append(_WORDS[name].format(items=" and ".join(names[:2])))
     sentence = ", and ".join(phrases) or "nothing speaks against it"
@@ -82,4 +83,5 @@ def _likeness(sources: Sources, answer: Answer, name: str, row: int) -> list[flo
     weights = events.amount * np.exp2(-age / half_life)
     values = weights * (space.vectors[events.item] @ target)
     place = np.searchsorted(answer.context.items, events.item)
-    return np.bincount(place, values, minlength=len(answer.context.items)).tolist()
+    shares: list[float] = np.bincount(place, values, minlength=len(answer.context.items)).tolist()
+    return shares

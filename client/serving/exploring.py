@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from client.serving.engine import Engine
-from client.serving.histories import EMPTY
 from client.serving.ranking import top
 from client.store.faults import UnknownError
 
@@ -30,14 +29,16 @@ def similar_items(engine: Engine, item_id: str, n: int) -> Found:
             raise UnknownError(f"item_id={item_id!r} is not in the catalogue; check its spelling")
         sources = engine.sources
         scores = sources.space.vectors @ sources.space.vectors[row]
-        bought = np.zeros_like(scores)
-        sources.near.add_up(np.array([row], np.int32), np.ones(1, np.float32), bought)
+        one = np.array([row], np.int32), np.ones(1, np.float32)
+        bought = sources.near.add_up(*one, len(scores))
         bought[row] = 0.0
         scores = 0.5 * scores + 0.5 * bought / max(float(bought.max()), 1e-9)
         return _best(engine, scores, n, without=np.array([row]))
 
 
-def search(engine: Engine, query: npt.NDArray[np.float32], words: str, user_id: str | None, n: int) -> Found:
+def search(
+    engine: Engine, query: npt.NDArray[np.float32], words: str, user_id: str | None, n: int
+) -> Found:
     """Finds items by the meaning and the words of a query, nearer the user's taste where given.
 
     Args:
@@ -137,11 +138,12 @@ def _best(
     scores: npt.NDArray[np.float32],
     n: int,
     *,
-    without: npt.NDArray[np.int64] = EMPTY.item.astype(np.int64),
+    without: npt.NDArray[np.int64] | None = None,
     category: str | None = None,
 ) -> Found:
     allowed = engine.items.shown.copy()
-    allowed[without] = False
+    if without is not None:
+        allowed[without] = False
     if category is not None:
         allowed &= engine.items.in_category(category)
     best = top(np.where(allowed, scores, -np.inf).astype(np.float32), n)

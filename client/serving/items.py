@@ -69,7 +69,8 @@ class ItemTable:
 
     def in_category(self, category: str) -> npt.NDArray[np.bool_]:
         """Marks the items of a category, `(n_items,)`."""
-        return self.category == self.categories.get(category, -2)
+        found: npt.NDArray[np.bool_] = self.category == self.categories.get(category, -2)
+        return found
 
     def known(self, row: int) -> Item:
         """Returns the item of a row that is not deleted."""

@@ -48,8 +48,10 @@ class Loaded:
 
     def engine(self, space: Space, *, unit: str) -> Engine:
         """Builds the state, all of it or only what the copy does not know."""
-        histories, sources = self._fresh(space, unit) if self.state is None else self._copied(
-            self.state, space, unit
+        histories, sources = (
+            self._fresh(space, unit)
+            if self.state is None
+            else self._copied(self.state, space, unit)
         )
         known = 0 if self.state is None else self.state.last_key
         engine = Engine(
@@ -77,15 +79,12 @@ class Loaded:
         histories, counts = state.histories, state.counts
         counts.grow(len(self.items))
         users, events = UserEvents.of(self.user, self.item, self.rows)
-        bounds = np.flatnonzero(np.r_[True, users[1:] != users[:-1], True]) if len(users) else []
-        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
-            user, own = int(users[first]), events.select(slice(first, last))
-            for i in range(len(own)):
-                seen = histories.of(user)
-                one = own.select(slice(i, i + 1))
-                kind, time = int(one.event_type[0]), float(one.time[0])
-                counts.add(int(one.item[0]), kind, time, seen=seen, dated=unit == "days")
-                histories.append(user, one)
+        for place, user in enumerate(users.tolist()):
+            one = events.select(slice(place, place + 1))
+            kind, time = int(one.event_type[0]), float(one.time[0])
+            seen = histories.of(user)
+            counts.add(int(one.item[0]), kind, time, seen=seen, dated=unit == "days")
+            histories.append(user, one)
         return histories, Sources(counts, state.near, state.ease, space, unit)
 
 
@@ -97,8 +96,12 @@ def load(store: Store, snapshot: Snapshot) -> Loaded:
         items, users = read_items(connection), read_users(connection)
         rows = read_events(connection, after=0 if state is None else state.last_key)
     by_id = {item.item_id: item for _, item in items}
-    item_ids = _order([item.item_id for _, item in items], state and state.item_ids)
-    user_ids = _order([user.user_id for _, user in users], state and state.user_ids)
+    item_ids = _order(
+        [item.item_id for _, item in items], None if state is None else state.item_ids
+    )
+    user_ids = _order(
+        [user.user_id for _, user in users], None if state is None else state.user_ids
+    )
     table: list[Item | None] = [None if i is None else by_id.get(i) for i in item_ids]
     return Loaded(
         items=ItemTable(table),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,13 +50,18 @@ class Neighbours:
         starts = matrix.indptr.astype(np.int64)
         return Neighbours(starts, matrix.indices.astype(np.int32), matrix.data.astype(np.float32))
 
-    def add_up(self, items: npt.NDArray[np.int32], values: Floats, out: Floats) -> None:
-        """Adds the neighbours of some items, weighed by `values`, to `out` `(n_items,)`."""
-        last = len(self.starts) - 1
-        for item, value in zip(items.tolist(), values.tolist(), strict=True):
-            if item < last:
-                part = slice(self.starts[item], self.starts[item + 1])
-                out[self.item[part]] += self.value[part] * np.float32(value)
+    def add_up(self, items: npt.NDArray[np.int32], values: Floats, n_items: int) -> Floats:
+        """Adds up the neighbours of some items, weighed by `values`: `(n_items,)`."""
+        known = items < len(self.starts) - 1
+        items, values = items[known], values[known]
+        first, last = self.starts[items], self.starts[items + 1]
+        parts = [slice(f, e) for f, e in zip(first.tolist(), last.tolist(), strict=True)]
+        if not parts:
+            return np.zeros(n_items, dtype=np.float32)
+        place = np.concatenate([self.item[part] for part in parts])
+        value = np.concatenate([self.value[part] for part in parts])
+        value *= np.repeat(values, last - first)
+        return np.bincount(place, value, minlength=n_items).astype(np.float32)
 
     def between(self, item: int, target: int) -> float:
         """Returns how much one item speaks for another."""
@@ -101,13 +107,14 @@ def nearest(rows: sp.csr_array) -> Neighbours:
     n = rows.shape[1]
     squares = np.asarray(rows.multiply(rows).sum(axis=0)).ravel()
     scale = 1.0 / np.sqrt(squares + SHRINK)
-    scaled = (rows @ sp.dia_array((scale[None], [0]), shape=(n, n))).tocsr()
+    scaled = rows.copy()
+    scaled.data = rows.data * scale[rows.indices].astype(np.float32)
     columns = scaled.T.tocsr()
     parts = []
     for start in range(0, n, _BLOCK):
         block = (columns[start : start + _BLOCK] @ scaled).tocsr()
         parts.append(_largest(block, first=start))
-    near = sp.vstack(parts, format="csr") if parts else sp.csr_array((n, n), dtype=np.float32)
+    near: Any = sp.vstack(parts, format="csr") if parts else sp.csr_array((n, n), dtype=np.float32)
     # A candidate keeps its own nearest; the context item must find those who keep it.
     return Neighbours.of(near.T.tocsr())
 

@@ -1,4 +1,4 @@
-"""Whether recommendations help: impressions, clicks and purchases by surface, variant and signal."""
+"""Whether recommendations help: impressions, clicks, purchases by surface, variant and signal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class Online:
         }
         self.changed = False
 
-    def show(self, user_id: str, answer: Answer, item_ids: list[str], where: tuple[str, str]) -> None:
+    def show(
+        self, user_id: str, answer: Answer, item_ids: list[str], where: tuple[str, str]
+    ) -> None:
         """Counts the items of an answer that a user gets."""
         surface, variant = where
         leading = np.argmax(answer.ranking.parts, axis=1).tolist() if item_ids else []

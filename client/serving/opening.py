@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.serving.items import ItemTable
@@ -47,8 +47,8 @@ class Opening:
     data: DataSettings | None = None
     shop: str | None = None
     adapter: Path | None = None
-    settings: ServingSettings = ServingSettings()
-    model: ModelSettings = ModelSettings()
+    settings: ServingSettings = field(default_factory=ServingSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
 
 
 def import_data(store: Store, data: DataSettings, shop: str | None) -> int:
@@ -92,7 +92,14 @@ def _build(store: Store, opening: Opening) -> Service:
     learned = store.fact(MIXES)
     if learned is not None and learned["adapter"] == space.adapter:
         engine.set_mixes({name: Mix(**mix) for name, mix in learned["mixes"].items()})
-    return Service(store, engine, texts=texts, settings=opening.settings, snapshot=snapshot)
+    return Service(
+        store,
+        engine,
+        texts=texts,
+        settings=opening.settings,
+        snapshot=snapshot,
+        adapter=opening.adapter,
+    )
 
 
 def _space(items: ItemTable, opening: Opening, unit: str) -> tuple[TextVectors, Space]:

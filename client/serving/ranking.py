@@ -80,7 +80,7 @@ def rank(
     """
     mean, deviation = moments(signals, excluded)
     factors = weights / deviation
-    scores = factors @ signals
+    scores: Floats = factors @ signals
     scores[~allowed] = -np.inf
     scores[excluded] = -np.inf
     best = top(scores, k)
@@ -92,16 +92,16 @@ def top(scores: Floats, k: int) -> Rows:
     """Returns the best `k` places of `(n,)`, equal ones by place; minus infinity is left out."""
     if k < len(scores):
         floor = np.partition(scores, len(scores) - k)[len(scores) - k]
-        best = np.flatnonzero(scores >= floor) if floor > -np.inf else np.flatnonzero(scores > floor)
+        best = (
+            np.flatnonzero(scores >= floor) if floor > -np.inf else np.flatnonzero(scores > floor)
+        )
     else:
         best = np.flatnonzero(scores > -np.inf)
     order = np.argsort(-scores[best], kind="stable")[:k]
     return best[order]
 
 
-def diversify(
-    ranking: Ranking, vectors: Floats, *, n: int, diversity: float
-) -> Ranking:
+def diversify(ranking: Ranking, vectors: Floats, *, n: int, diversity: float) -> Ranking:
     """Chooses `n` items by maximal marginal relevance (https://doi.org/10.1145/290941.291025).
 
     Args:

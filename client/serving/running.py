@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from threadpoolctl import threadpool_limits
 
 from client.serving.api.app import guarded
 from client.serving.service import Service
@@ -35,8 +36,12 @@ def run(service: Service, *, announce: Callable[[str], None]) -> None:
             "choose another with --port"
         ) from error
     port = listening.getsockname()[1]
-    announce(f"serving on http://{settings.host}:{port}, routes on http://{settings.host}:{port}/docs")
+    announce(
+        f"serving on http://{settings.host}:{port}, routes on http://{settings.host}:{port}/docs"
+    )
     config = uvicorn.Config(
         guarded(service), log_level="warning", access_log=False, server_header=False
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    # One answer is too small a piece of work for several threads to share.
+    with threadpool_limits(limits=1):
+        uvicorn.Server(config).run(sockets=[listening])

@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from client.serving.metrics import Metrics
 from client.serving.online import Online
 from client.serving.settings import ServingSettings
 from client.serving.snapshot import Snapshot
+from client.serving.swapping import Swapper, Watch
 from client.serving.texts import TextVectors
-from client.serving.weights import learn_mixes
+from client.serving.weights import Mix, learn_mixes
 from client.store import writing
 from client.store.reading import last_event_key, read_events
 from client.store.records import Event, EventColumns, Item, User
@@ -42,6 +44,7 @@ class Service:
         texts: Encodes new items and searches.
         settings: Of the service.
         snapshot: Where the state is kept for a quick start.
+        adapter: Folder to watch for the next adapter.
     """
 
     def __init__(
@@ -52,10 +55,13 @@ class Service:
         texts: TextVectors,
         settings: ServingSettings,
         snapshot: Snapshot,
+        adapter: Path | None = None,
     ) -> None:
         self.store = store
         self.engine = engine
         self.texts = texts
+        self.swapper = Swapper(engine, texts, self._take_adapter)
+        self.watch = Watch(adapter)
         self.settings = settings
         self.snapshot = snapshot
         self.metrics = Metrics()
@@ -79,9 +85,7 @@ class Service:
         self.snapshot.save(self.engine)
         self.store.close()
 
-    def recommend(
-        self, ask: Ask, user_id: str | None, cart: Sequence[str] | None = None
-    ) -> Answer:
+    def recommend(self, ask: Ask, user_id: str | None, cart: Sequence[str] | None = None) -> Answer:
         """Ranks items without what the shop denies; see `Engine.recommend`."""
         if self.settings.deny:
             ask = replace(ask, exclude=(*ask.exclude, *self.settings.deny))
@@ -102,6 +106,7 @@ class Service:
             space = engine.sources.space
             return {
                 "adapter": space.adapter or None,
+                "next_adapter": asdict(self.swapper.progress),
                 "base_hash": space.base_hash,
                 "time_unit": engine.sources.unit,
                 "items": len(engine.items.rows),
@@ -199,15 +204,31 @@ class Service:
         digest = hashlib.sha256(f"fedprofile-ab-1\x1f{user_id}".encode()).digest()
         return "local" if int.from_bytes(digest[:8], "big") / 2**64 < share else "fused"
 
+    def swap_adapter(self, folder: Path) -> None:
+        """Puts another adapter in place; answers go on meanwhile.
+
+        Raises:
+            ModelError: As `Swapper.swap`.
+        """
+        self.swapper.swap(folder)
+
+    def _take_adapter(self, texts: TextVectors, mixes: dict[str, Mix]) -> None:
+        self.texts = texts
+        self.metrics.swaps.inc()
+        self._keep_mixes(mixes)
+
+    def _keep_mixes(self, mixes: dict[str, Mix]) -> Future[Any]:
+        plain = {surface: mix.to_json() for surface, mix in mixes.items()}
+        adapter = self.engine.sources.space.adapter
+        return self.store.set_fact("mixes", {"adapter": adapter, "mixes": plain})
+
     def learn(self, seed: int = 0) -> None:
         """Learns the fusion weights from the present events and stores them."""
         engine = self.engine
         rng = np.random.default_rng(seed)
         mixes = learn_mixes(engine.sources, engine.histories, rng=rng)
         engine.set_mixes(mixes)
-        plain = {surface: mix.to_json() for surface, mix in mixes.items()}
-        adapter = engine.sources.space.adapter
-        self.store.set_fact("mixes", {"adapter": adapter, "mixes": plain}).result()
+        self._keep_mixes(mixes).result()
 
     def _refresh(self) -> None:
         try:
@@ -216,10 +237,20 @@ class Service:
         except FedprofileError as error:
             _log.warning("weights: %s", error)
         while not self._stop.wait(self.settings.refresh_seconds):
+            self._follow_adapter()
             begun = time.perf_counter()
             if self.engine.refresh():
                 self.metrics.refresh_seconds.set(time.perf_counter() - begun)
             self._keep_counters()
+
+    def _follow_adapter(self) -> None:
+        folder = self.watch.folder
+        if folder is None or not self.watch.changed():
+            return
+        try:
+            self.swapper.swap(folder)
+        except FedprofileError as error:
+            _log.warning("adapter: %s", error)
 
     def _keep_counters(self) -> None:
         if not self.online.changed:

@@ -29,6 +29,9 @@ LOCAL = NAMES[:-1]
 HALF_LIFE = {"days": 120.0, "order": 10.0}
 """Of a visit in frequency and co-purchase, by unit of time."""
 
+ALL = np.ones(len(NAMES), dtype=np.bool_)
+"""Marks every signal as used."""
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -92,21 +95,31 @@ class Sources:
         profile = _mean(vectors, events, age, space.half_life) if space.has_adapter else text
         return Context(items, visits, text, profile, own_items, own_visits)
 
-    def matrix(self, context: Context) -> Floats:
-        """Scores all items by all signals, `(len(NAMES), n_items)`."""
+    def matrix(self, context: Context, used: npt.NDArray[np.bool_] = ALL) -> Floats:
+        """Scores all items, `(len(NAMES), n_items)`.
+
+        Args:
+            context: Of the query.
+            used: Signals that count, `(len(NAMES),)`; the rows of others stay 0 and cost nothing.
+        """
         n = len(self.space.vectors)
         signals = np.zeros((len(NAMES), n), dtype=np.float32)
-        np.log1p(self.counts.users, out=signals[0], casting="same_kind")
-        np.log1p(self.counts.recent, out=signals[1], casting="same_kind")
-        signals[2][context.own_items] = context.own_visits
-        self.near.add_up(context.items, context.visits, signals[3])
-        self.ease.add_up(context.items, context.visits, signals[4])
-        profiles = np.stack([self.space.text_profile(context.text), self._global(context)])
-        np.matmul(profiles, self.space.vectors.T, out=signals[5:7])
+        if used[0]:
+            signals[0] = self.counts.popularity
+        if used[1]:
+            signals[1] = self.counts.recency
+        if used[2]:
+            signals[2][context.own_items] = context.own_visits
+        if used[3]:
+            signals[3] = self.near.add_up(context.items, context.visits, n)
+        if used[4]:
+            signals[4] = self.ease.add_up(context.items, context.visits, n)
+        if used[5]:
+            np.matmul(self.space.vectors, self.space.text_profile(context.text), out=signals[5])
+        if used[6]:
+            profile = self.space.global_profile(context.profile)
+            np.matmul(self.space.vectors, profile, out=signals[6])
         return signals
-
-    def _global(self, context: Context) -> Floats:
-        return self.space.global_profile(context.profile)
 
 
 def _by_item(

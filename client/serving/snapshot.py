@@ -101,7 +101,7 @@ class Snapshot:
                 return
             histories, generation = engine.histories, engine.generation
             rows = {row: user_id for user_id, row in engine.users.items()}
-            about = {
+            about: dict[str, Any] = {
                 "format": FORMAT,
                 "generation": generation,
                 "last_key": engine.sorted_key,

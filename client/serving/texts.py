@@ -74,7 +74,8 @@ class TextVectors:
 
     def of_query(self, text: str) -> Floats:
         """Encodes a search text or a new item, kept in memory alone: `(dim,)`."""
-        return self._query(text)
+        found: Floats = self._query(text)
+        return found
 
     def warm(self) -> None:
         """Loads the encoder, so that the first search does not wait for it."""
@@ -154,4 +155,3 @@ def plain_space(base: Base, vectors: Floats, *, unit: str) -> Space:
         text_half_life=HALF_LIFE[unit],
         base_hash=base.base_hash,
     )
-

@@ -128,9 +128,7 @@ def co_purchase(
     return nearest(rows), ease(rows, l2=L2[unit])
 
 
-def _has_window(
-    histories: Histories, cuts: npt.NDArray[np.float64]
-) -> npt.NDArray[np.bool_]:
+def _has_window(histories: Histories, cuts: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     columns = histories.columns
     users = histories.user_of_event
     late = (columns.time >= cuts[users]) & TAKEN[columns.event_type]
@@ -176,13 +174,13 @@ def _cart(window: UserEvents, own: UserEvents, rng: np.random.Generator) -> Iter
         items = rng.permutation(np.unique(cart.item))
         if len(items) >= MIN_CART:
             given = np.isin(cart.item, items[: len(items) // 2])
-            yield _Question(cart.select(given), own, cart.select(given).taken, items[len(items) // 2 :])
+            yield _Question(
+                cart.select(given), own, cart.select(given).taken, items[len(items) // 2 :]
+            )
             return
 
 
-def _pools(
-    asked: Iterator[_Question], sources: Sources, surface: str
-) -> Iterator[fusion.Pool]:
+def _pools(asked: Iterator[_Question], sources: Sources, surface: str) -> Iterator[fusion.Pool]:
     """Scores the questions a chunk at a time and keeps the items that can reach a top 10."""
     chunk: list[_Question] = []
     for question in asked:

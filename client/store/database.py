@@ -26,7 +26,7 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",
     "PRAGMA cache_size=-65536",
 )
-"""FULL: a commit is on the disk before it is acknowledged. secure_delete: deleted rows are zeros."""
+"""FULL: a commit is on the disk before it is acknowledged; secure_delete overwrites by zeros."""
 
 
 def open_database(url: str) -> sa.Engine:

@@ -48,7 +48,7 @@ def import_shop(
     catalogue: Catalogue,
     *,
     time_unit: str,
-    progress: Progress = lambda done, total: None,
+    progress: Progress | None = None,
 ) -> int:
     """Adds a shop's users, the whole catalogue and all events.
 
@@ -77,7 +77,7 @@ def _insert_events(
     own: Events,
     members: npt.NDArray[np.int64],
     codes: npt.NDArray[np.int64],
-    progress: Progress,
+    progress: Progress | None,
 ) -> None:
     order = np.argsort(own.time, kind="stable")
     copy = connection.dialect.name == "postgresql"
@@ -86,7 +86,8 @@ def _insert_events(
         columns = (members[part.user], codes[part.item], part.time, part.event_type)
         rows = _plain(*columns, part.weight, part.quantity, part.price, part.session)
         (_copy if copy else _execute)(connection, rows)
-        progress(min(start + _ROWS, len(order)), len(order))
+        if progress is not None:
+            progress(min(start + _ROWS, len(order)), len(order))
 
 
 def _plain(*columns: npt.NDArray[Any]) -> Iterator[tuple[Any, ...]]:

@@ -55,7 +55,7 @@ class Store:
         catalogue: Catalogue,
         *,
         time_unit: str,
-        progress: Progress = lambda done, total: None,
+        progress: Progress | None = None,
     ) -> int:
         """Imports a shop before serving begins; see `importing.import_shop`."""
         with translated(self.url), writing(self.engine) as connection:

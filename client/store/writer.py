@@ -89,16 +89,16 @@ class Writer:
                     try:
                         with connection.begin_nested():
                             kept.append((job, job.change(connection)))
-                    except FedprofileError as error:
-                        refused.append((job, error))
+                    except FedprofileError as refusal:
+                        refused.append((job, refusal))
         except Exception as error:
             # Nothing of the batch was kept; each of its requests hears of it.
             fault = error if isinstance(error, FedprofileError) else _unexpected(error)
             for job in jobs:
                 job.done.set_exception(fault)
             return
-        for job, error in refused:
-            job.done.set_exception(error)
+        for job, refusal in refused:
+            job.done.set_exception(refusal)
         for job, value in kept:
             _finish(job, value)
 

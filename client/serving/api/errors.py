@@ -67,8 +67,7 @@ async def _ours(_request: Request, error: Exception) -> Response:
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    found = error.errors()
+    found = error.errors() if isinstance(error, RequestValidationError) else []
     if found and found[0]["type"] == _MALFORMED:
         content = body("malformed_json", "the body is not JSON", "send JSON in UTF-8")
         return JSONResponse(content, status_code=400)
@@ -76,13 +75,15 @@ async def _invalid(_request: Request, error: Exception) -> Response:
         {"field": ".".join(str(part) for part in one["loc"]), "problem": one["msg"]}
         for one in found[:_DETAILS]
     ]
-    message = f"{len(found)} fields are wrong, the first: {details[0]['field']}"
+    first = details[0]["field"] if details else "body"
+    message = f"{len(found)} fields are wrong, the first: {first}"
     content = body("invalid", message, "correct the fields; see /docs", details=details)
     return JSONResponse(content, status_code=422)
 
 
 async def _http(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    if not isinstance(error, HTTPException):
+        raise error
     headers = dict(error.headers or {})
     content = refusal(error.status_code, str(error.detail))
     return JSONResponse(content, status_code=error.status_code, headers=headers)

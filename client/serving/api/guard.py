@@ -132,7 +132,10 @@ class _Answer:
         content: dict[str, Any] = refusal(status, message)
         content["error"]["request_id"] = self.request_id
         payload = json.dumps(content).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(payload)).encode()),
+        ]
         if status == 429:
             headers.append((b"retry-after", b"1"))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})

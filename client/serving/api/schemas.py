@@ -9,13 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from client.store.records import Item, User
 
-Id = Annotated[
-    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
-]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """Any text without control characters."""
-Name = Annotated[
-    str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
-]
+Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
 Number = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 EventType = Literal["purchase", "view", "click", "cart", "rating", "review", "search"]

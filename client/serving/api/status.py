@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from client.serving.api.recommending import service_of
 from client.serving.api.replies import reply
 from client.store.faults import StoreUnavailableError
+from shared.errors import ModelError
 
 router = APIRouter(tags=["operation"])
 
@@ -42,6 +43,17 @@ async def metrics(request: Request) -> Response:
 async def status(request: Request) -> Response:
     """Returns adapter, sizes, and fusion weights with what they are worth on validation."""
     return reply(service_of(request).status())
+
+
+@router.post("/api/adapter/reload", summary="Read the adapter folder again")
+async def reload(request: Request) -> Response:
+    """Puts the adapter in place that now lies in the folder of --adapter."""
+    service = service_of(request)
+    folder = service.watch.folder
+    if folder is None:
+        raise ModelError("the node serves without an adapter; restart it with --adapter FOLDER")
+    await run_in_threadpool(service.swap_adapter, folder)
+    return reply({"adapter": service.engine.sources.space.adapter})
 
 
 @router.get("/api/online", summary="Impressions, clicks and purchases")
