@@ -135,6 +135,6 @@ def _table(found: dict[str, Any]) -> str:
             worth = mix["ndcg"].get(name)
             shown = "" if worth is None else f"  NDCG@10 {worth:.4f}"
             lines.append(f"  {name:<12} {weight:.3f}{shown}")
-        shown = [name for name in ("local", "fused") if name in mix["ndcg"]]
-        lines += [f"  all {name:<8}       NDCG@10 {mix['ndcg'][name]:.4f}" for name in shown]
+        all_of = [name for name in ("local", "fused") if name in mix["ndcg"]]
+        lines += [f"  all {name:<8}       NDCG@10 {mix['ndcg'][name]:.4f}" for name in all_of]
     return "\n".join(lines)

@@ -79,7 +79,7 @@ def rank(
         k: Length of the ranking at most.
     """
     mean, deviation = moments(signals, excluded)
-    factors = weights / deviation
+    factors: Floats = (weights / deviation).astype(np.float32)
     scores: Floats = factors @ signals
     scores[~allowed] = -np.inf
     scores[excluded] = -np.inf

@@ -66,8 +66,8 @@ class TextVectors:
         alike = float(np.linalg.norm(vectors.mean(axis=0))) if len(vectors) else 0.0
         if alike > ALIKE and len(vectors) >= MANY:
             raise ModelError(
-                f"adapter: its base does not fit this catalogue: mean cosine of {len(vectors)} item "
-                f"texts {alike**2:.2f} must be at most {ALIKE**2:.2f}; take an adapter that was "
+                f"adapter: its base does not fit this catalogue: mean cosine of {len(vectors)} "
+                f"item texts {alike**2:.2f} must be at most {ALIKE**2:.2f}; take an adapter that was "
                 "trained on a catalogue like this one, or serve without --adapter"
             )
         return vectors
@@ -91,7 +91,8 @@ class TextVectors:
                 return np.zeros(self.base.whitening.dim, dtype=np.float32)
             chunks = self._encoder.encode([cut], max_tokens=settings.max_tokens)
             vector = next(iter(chunks))[1]
-        return self.base.whitening.apply(vector)[0]
+        found: Floats = self.base.whitening.apply(vector)[0]
+        return found
 
 
 def _load(settings: ModelSettings) -> TextEncoder:

@@ -93,12 +93,12 @@ class Writer:
                         refused.append((job, refusal))
         except Exception as error:
             # Nothing of the batch was kept; each of its requests hears of it.
-            fault = error if isinstance(error, FedprofileError) else _unexpected(error)
+            cause = error if isinstance(error, FedprofileError) else _unexpected(error)
             for job in jobs:
-                job.done.set_exception(fault)
+                job.done.set_exception(cause)
             return
-        for job, refusal in refused:
-            job.done.set_exception(refusal)
+        for job, fault in refused:
+            job.done.set_exception(fault)
         for job, value in kept:
             _finish(job, value)
 
