@@ -278,6 +278,8 @@ class Engine:
             alive = np.array([item is not None for item in self.items.items])
             now, unit = self.sources.counts.now, self.sources.unit
         histories = old.merged(changed, n_users=n_users, alive=alive)
+        if recount and unit == "days":  # the latest event may be one that was deleted
+            now = float(histories.columns.time.max(initial=0.0))
         near, solved = co_purchase(histories, n_items=len(alive), now=now, unit=unit)
         counts = None
         if recount:

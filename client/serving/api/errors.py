@@ -29,6 +29,7 @@ _KINDS: tuple[tuple[type[FedprofileError], int, str], ...] = (
     (FedprofileError, 400, "refused"),
 )
 _HTTP = {
+    400: ("malformed_json", "send JSON in UTF-8"),
     401: ("unauthorized", "send the key as X-API-Key"),
     404: ("no_such_route", "see /docs for all routes"),
     405: ("method_not_allowed", "see /docs for the methods of this route"),

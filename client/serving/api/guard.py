@@ -10,6 +10,7 @@ from collections import OrderedDict
 from typing import Any
 from uuid import uuid4
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.serving.api.errors import refusal
@@ -20,10 +21,6 @@ OPEN = ("/health/live", "/health/ready")
 """Paths that need no key and count for no limit."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ADDRESSES = 10_000
-
-
-class TooLargeError(Exception):
-    """A body grew beyond the limit while it came in."""
 
 
 class Guard:
@@ -71,13 +68,10 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise TooLargeError
+                raise HTTPException(413, f"the body is above {limit} bytes")
             return message
 
-        try:
-            await self._app(scope, limited, answer.send)
-        except TooLargeError:
-            await answer.refuse(413, f"the body is above {limit} bytes")
+        await self._app(scope, limited, answer.send)
 
     def _refuse(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
         if scope["path"] in OPEN:
