@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 from threadpoolctl import threadpool_limits
@@ -18,7 +21,7 @@ def run(service: Service, *, announce: Callable[[str], None]) -> None:
 
     Args:
         service: Opened; closed at the end.
-        announce: Gets the address once requests are taken.
+        announce: Gets the address once connections are taken.
 
     Raises:
         RunError: The port is taken.
@@ -35,13 +38,33 @@ def run(service: Service, *, announce: Callable[[str], None]) -> None:
             f"port={settings.port} of host={settings.host} cannot be taken ({error.strerror}); "
             "choose another with --port"
         ) from error
+    listening.listen(2048)
     port = listening.getsockname()[1]
     announce(
         f"serving on http://{settings.host}:{port}, routes on http://{settings.host}:{port}/docs"
     )
     config = uvicorn.Config(
-        guarded(service), log_level="warning", access_log=False, server_header=False
+        guarded(service),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
     )
     # One answer is too small a piece of work for several threads to share.
-    with threadpool_limits(limits=1):
+    with threadpool_limits(limits=1), _quiet_end():
         uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def _quiet_end() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM end the block in order; uvicorn raises them again at its end."""
+    before = {one: signal.signal(one, _nothing) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    return

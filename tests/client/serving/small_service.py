@@ -76,9 +76,7 @@ def client_of(service: Service) -> Iterator[TestClient]:
         yield client
 
 
-def write_adapter(
-    folder: Path, service: Service, *, seed: int, replace: bool = False
-) -> Path:
+def write_adapter(folder: Path, service: Service, *, seed: int, replace: bool = False) -> Path:
     """Writes a random adapter for the base that a service without an adapter has."""
     base = service.texts.base
     from shared.model.encoder_source import text_space

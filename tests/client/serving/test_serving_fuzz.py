@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from typing import Any
+
 import pytest
+import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+import uvicorn
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from small_service import opened
 
 from client.serving.api.app import create_app, guarded
 
-
-@pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory):
-    service = opened(tmp_path_factory.mktemp("fuzz"), burst=10**6, requests_per_second=1e6)
-    schema = schemathesis.openapi.from_dict(create_app(service).openapi())
-    schema.app = guarded(service)
-    yield schema
-    service.close()
-
-
-schema = schemathesis.pytest.from_fixture("fuzzed")
-
-
-@schema.parametrize()
-@settings(
+pytestmark = pytest.mark.slow
+SERVICE: Any = None
+SCHEMA = schemathesis.openapi.from_dict(create_app(SERVICE).openapi())
+OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
+_fast = settings(
     max_examples=40,
     deadline=None,
     derandomize=True,
@@ -31,8 +28,41 @@ schema = schemathesis.pytest.from_fixture("fuzzed")
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_no_input_makes_the_service_fail(case) -> None:
-    answer = case.call()
-    assert answer.status_code < 500, answer.text
-    if answer.status_code >= 400:
-        assert set(answer.json()["error"]) >= {"code", "message", "remedy"}
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory):
+    service = opened(tmp_path_factory.mktemp("fuzz"), burst=10**6, requests_per_second=1e6)
+    config = uvicorn.Config(guarded(service), port=0, log_level="error", ws="none")
+    server = uvicorn.Server(config)
+    running = threading.Thread(target=server.run)
+    running.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with requests.Session() as session:
+        yield {"base_url": f"http://127.0.0.1:{port}", "session": session}
+    server.should_exit = True
+    running.join()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+def test_no_input_makes_the_service_fail(operation, mode, serving) -> None:
+    @_fast
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def fuzz(case: schemathesis.Case) -> None:
+        answer = case.call(**serving)
+        assert answer.status_code < 500, answer.text
+        if answer.status_code >= 400:
+            assert set(answer.json()["error"]) >= {"code", "message", "remedy"}
+
+    try:
+        fuzz()
+    except Unsatisfiable:
+        assert mode is schemathesis.GenerationMode.NEGATIVE
+        pytest.skip("takes nothing that could be wrong")
+
+
+def test_the_description_has_all_routes() -> None:
+    assert len(OPERATIONS) >= 25

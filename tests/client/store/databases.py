@@ -33,7 +33,11 @@ def postgres_server(folder: Path, binaries: Path) -> Iterator[str]:
         account = pwd.getpwnam(user)
         os.chown(folder, account.pw_uid, account.pw_gid)
         for parent in folder.parents:
-            if parent.owner() == "root" and parent != Path("/") and parent.name.startswith("pytest"):
+            if (
+                parent.owner() == "root"
+                and parent != Path("/")
+                and parent.name.startswith("pytest")
+            ):
                 parent.chmod(0o755)
     data = folder / "data"
     options = ["-U", "shop", "-A", "trust", "-E", "UTF8", "--no-sync"]
