@@ -64,8 +64,9 @@ class Counts:
             recent[:] = np.bincount(columns.item, columns.visit * decay, minlength=n_items)
         return cls(users, recent, now)
 
-    def add(self, item: int, kind: int, time: float, *, seen: UserEvents, dated: bool) -> None:
+    def add(self, new: UserEvents, *, seen: UserEvents, dated: bool) -> None:
         """Counts one event of a user who had `seen` before it."""
+        item, time = int(new.item[0]), float(new.time[0])
         self._logs.clear()
         if not (seen.item == item).any():
             self.users[item] += 1
@@ -73,7 +74,11 @@ class Counts:
             if time > self.now:
                 self.recent *= 2.0 ** (-(time - self.now) / LATELY)
                 self.now = time
-            self.recent[item] += float(KIND[kind]) * 2.0 ** (-(self.now - time) / LATELY)
+            weight = float(KIND[new.event_type[0]])
+            if new.session[0] >= 0:  # of an item's events in one visit, the strongest counts
+                same = (seen.item == item) & (seen.session == new.session[0])
+                weight = max(weight - float(seen.visit[same].max(initial=0.0)), 0.0)
+            self.recent[item] += weight * 2.0 ** (-(self.now - time) / LATELY)
 
     def grow(self, n_items: int) -> None:
         """Makes room for new items."""

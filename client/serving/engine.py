@@ -204,22 +204,19 @@ class Engine:
         row = self._user_row(event.user_id)
         kind = KIND[event.event_type]
         amount = event.weight * np.log2(1.0 + max(event.quantity, 0.0)) * kind
-        dated = self.sources.unit == "days"
-        seen = self.histories.of(row)
-        self.sources.counts.add(item, event.event_type, event.time, seen=seen, dated=dated)
         price = np.nan if event.price is None else event.price
-        self.histories.append(
-            row,
-            UserEvents(
-                np.array([item], np.int32),
-                np.array([event.time]),
-                np.array([event.event_type], np.uint8),
-                np.array([amount], np.float32),
-                np.array([kind], np.float32),
-                np.array([price], np.float32),
-                np.array([event.session], np.int64),
-            ),
+        new = UserEvents(
+            np.array([item], np.int32),
+            np.array([event.time]),
+            np.array([event.event_type], np.uint8),
+            np.array([amount], np.float32),
+            np.array([kind], np.float32),
+            np.array([price], np.float32),
+            np.array([event.session], np.int64),
         )
+        seen = self.histories.of(row)
+        self.sources.counts.add(new, seen=seen, dated=self.sources.unit == "days")
+        self.histories.append(row, new)
 
     def _user_row(self, user_id: str) -> int:
         row = self.users.get(user_id)

@@ -27,7 +27,7 @@ class UserEvents:
         time: In the unit of the shop's data, float64.
         event_type: Index into `EVENT_TYPES`, uint8.
         amount: `weight * type * log2(1 + quantity)`, float32: how much it counts in a profile.
-        visit: The type's weight for the first event of an item in a visit, else 0; float32.
+        visit: The type's weight for an item's strongest event in a visit, else 0; float32.
         price: NaN where not given, float32.
         session: -1 for none, int64.
     """
@@ -45,7 +45,7 @@ class UserEvents:
 
     def select(self, rows: npt.NDArray[Any] | slice) -> UserEvents:
         """Returns some of the events."""
-        return UserEvents(*(getattr(self, f.name)[rows] for f in fields(self)))
+        return UserEvents(*[getattr(self, name)[rows] for name in _NAMES])
 
     @property
     def taken(self) -> npt.NDArray[np.int32]:
@@ -67,13 +67,14 @@ class UserEvents:
             time=rows.time[order],
             event_type=kind,
             amount=rows.amount[order] * KIND[kind],
-            visit=KIND[kind] * _first_of_visit(user, item, rows.session[order]),
+            visit=KIND[kind] * _one_a_visit(user, item, rows.session[order], kind),
             price=rows.price[order],
             session=rows.session[order],
         )
         return user, events
 
 
+_NAMES = tuple(f.name for f in fields(UserEvents))
 EMPTY = UserEvents(
     np.zeros(0, np.int32),
     np.zeros(0, np.float64),
@@ -136,12 +137,17 @@ class Histories:
         """Adds events of one user."""
         old = self.of(user)
         both = UserEvents(
-            *(np.concatenate([getattr(old, f.name), getattr(new, f.name)]) for f in fields(new))
+            *(np.concatenate([getattr(old, name), getattr(new, name)]) for name in _NAMES)
         )
+        in_order = not len(old) or new.time[0] >= old.time[-1]
+        if len(new) == 1 and new.session[0] < 0 and in_order:
+            self._changed[user] = both  # the usual case: nothing to sort, a visit of its own
+            return
         order = np.argsort(both.time, kind="stable")
-        first = _first_of_visit(np.zeros(len(both), np.int32), both.item, both.session)
         both = both.select(order)
-        visit = KIND[both.event_type] * first[order]
+        nobody = np.zeros(len(both), np.int32)
+        once = _one_a_visit(nobody, both.item, both.session, both.event_type)
+        visit = KIND[both.event_type] * once
         self._changed[user] = UserEvents(
             both.item,
             both.time,
@@ -200,13 +206,20 @@ class Histories:
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.starts))
 
 
-def _first_of_visit(
-    user: npt.NDArray[np.int32], item: npt.NDArray[np.int32], session: npt.NDArray[np.int64]
+def _one_a_visit(
+    user: npt.NDArray[np.int32],
+    item: npt.NDArray[np.int32],
+    session: npt.NDArray[np.int64],
+    kind: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.bool_]:
-    """Marks the first event of each user, session and item; events without a session all count."""
+    """Marks the strongest event, the first of equals, of each user, session and item.
+
+    Events without a session all count.
+    """
     first = np.ones(len(user), dtype=np.bool_)
     visits = np.flatnonzero(session >= 0)
-    order = visits[np.lexsort((visits, item[visits], session[visits], user[visits]))]
+    weaker = -KIND[kind[visits]]
+    order = visits[np.lexsort((visits, weaker, item[visits], session[visits], user[visits]))]
     if len(order):
         same = (
             (user[order[1:]] == user[order[:-1]])

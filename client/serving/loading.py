@@ -81,9 +81,7 @@ class Loaded:
         users, events = UserEvents.of(self.user, self.item, self.rows)
         for place, user in enumerate(users.tolist()):
             one = events.select(slice(place, place + 1))
-            kind, time = int(one.event_type[0]), float(one.time[0])
-            seen = histories.of(user)
-            counts.add(int(one.item[0]), kind, time, seen=seen, dated=unit == "days")
+            counts.add(one, seen=histories.of(user), dated=unit == "days")
             histories.append(user, one)
         return histories, Sources(counts, state.near, state.ease, space, unit)
 

@@ -42,11 +42,6 @@ class Metrics:
         self.swaps = Counter(
             "fedprofile_adapter_swaps", "Adapters put in place.", registry=self.registry
         )
-        self.rebuild = Gauge(
-            "fedprofile_rebuild_progress",
-            "Share of the item vectors that are rebuilt for the next adapter.",
-            registry=self.registry,
-        )
 
     def text(self) -> bytes:
         """Returns all values in Prometheus' text format."""

@@ -67,8 +67,8 @@ class TextVectors:
         if alike > ALIKE and len(vectors) >= MANY:
             raise ModelError(
                 f"adapter: its base does not fit this catalogue: mean cosine of {len(vectors)} "
-                f"item texts {alike**2:.2f} must be at most {ALIKE**2:.2f}; take an adapter that was "
-                "trained on a catalogue like this one, or serve without --adapter"
+                f"item texts {alike**2:.2f} must be at most {ALIKE**2:.2f}; take an adapter "
+                "that was trained on a catalogue like this one, or serve without --adapter"
             )
         return vectors
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sqlite3
+from pathlib import Path
 
 import pytest
 from small_service import client_of, opened
@@ -60,7 +62,7 @@ def test_signals_add_up_to_the_score(client) -> None:
 def test_pages_of_a_ranking_fit_together(client) -> None:
     whole = ids(client.get("/api/recommend/u2?n=12"))
     parts = [ids(client.get(f"/api/recommend/u2?n=4&offset={o}")) for o in (0, 4, 8)]
-    assert sum(parts, []) == whole
+    assert [item for part in parts for item in part] == whole
 
 
 def test_rules_hold(client) -> None:
@@ -329,3 +331,14 @@ def test_health_and_status(client, service) -> None:
 def test_unknown_routes_and_methods(client) -> None:
     assert problem(client.get("/nope")) == (404, "no_such_route")
     assert problem(client.patch("/api/items")) == (405, "method_not_allowed")
+
+
+def test_the_dashboard_asks_only_for_metrics_that_exist(client) -> None:
+    buy(client, "u1", "i1")
+    client.get("/api/recommend/u1")
+    text = client.get("/metrics").text
+    dashboard = json.loads((Path(__file__).parents[3] / "docs/grafana/node.json").read_text())
+    asked = re.findall(r"fedprofile_\w+", json.dumps(dashboard["panels"]))
+    assert len(set(asked)) == 6
+    for name in asked:
+        assert re.search(rf"^{name}[ {{]", text, re.MULTILINE), name

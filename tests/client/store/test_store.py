@@ -49,7 +49,7 @@ def test_what_is_stored_is_read_again(store: Store) -> None:
     with store.reading() as connection:
         rows, items = read_events(connection), read_items(connection)
         users = read_users(connection)
-    assert [item for _, item in items][0] == Item("i1", "tea", "drinks", "acme", 2.5)
+    assert items[0][1] == Item("i1", "tea", "drinks", "acme", 2.5)
     assert [user.user_id for _, user in users] == ["u1", "u2"]
     assert rows.time.tolist() == [19000.25, 19001.0]
     assert rows.amount.tolist() == [1.0, 1.0]  # 0.5 * log2(1 + 3), 1 * log2(1 + 1)
