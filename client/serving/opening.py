@@ -18,16 +18,12 @@ from client.serving.texts import (
     read_adapter_base,
     space_of_adapter,
 )
-from client.serving.weights import Mix
 from client.store.faults import hide_password
 from client.store.importing import choose_shop
 from client.store.store import Store
 from shared.config import DataSettings, ModelSettings
 from shared.errors import DataError
 from shared.interactions.load import load_dataset
-
-MIXES = "mixes"
-"""Name of the fact that holds the learned weights."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +85,7 @@ def _build(store: Store, opening: Opening) -> Service:
         )
     texts, space = _space(loaded.items, opening, unit)
     engine = loaded.engine(space, unit=unit)
-    learned = store.fact(MIXES)
-    if learned is not None and learned["adapter"] == space.adapter:
-        engine.set_mixes({name: Mix(**mix) for name, mix in learned["mixes"].items()})
-    return Service(
+    service = Service(
         store,
         engine,
         texts=texts,
@@ -100,6 +93,8 @@ def _build(store: Store, opening: Opening) -> Service:
         snapshot=snapshot,
         adapter=opening.adapter,
     )
+    service.take_kept_mixes()
+    return service
 
 
 def _space(items: ItemTable, opening: Opening, unit: str) -> tuple[TextVectors, Space]:

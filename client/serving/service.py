@@ -32,6 +32,8 @@ from client.store.tables import users as user_table
 from shared.errors import FedprofileError
 from shared.interactions.events import EVENT_TYPES
 
+MIXES = "mixes"
+"""Name of the fact that holds the learned weights."""
 _log = logging.getLogger(__name__)
 
 
@@ -219,8 +221,16 @@ class Service:
 
     def _keep_mixes(self, mixes: dict[str, Mix]) -> Future[Any]:
         plain = {surface: mix.to_json() for surface, mix in mixes.items()}
-        adapter = self.engine.sources.space.adapter
-        return self.store.set_fact("mixes", {"adapter": adapter, "mixes": plain})
+        model = self.engine.sources.space.model
+        return self.store.set_fact(MIXES, {"model": model, "mixes": plain})
+
+    def take_kept_mixes(self) -> bool:
+        """Takes the stored weights; False where none were learned for what is loaded."""
+        kept = self.store.fact(MIXES)
+        if kept is None or kept["model"] != self.engine.sources.space.model:
+            return False
+        self.engine.set_mixes({name: Mix(**mix) for name, mix in kept["mixes"].items()})
+        return True
 
     def learn(self, seed: int = 0) -> None:
         """Learns the fusion weights from the present events and stores them."""
@@ -232,7 +242,7 @@ class Service:
 
     def _refresh(self) -> None:
         try:
-            if self.store.fact("mixes") is None:
+            if not self.take_kept_mixes():
                 self.learn()
         except FedprofileError as error:
             _log.warning("weights: %s", error)

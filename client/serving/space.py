@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +39,14 @@ class Space:
     def has_adapter(self) -> bool:
         """Whether there is a global profile model."""
         return self.projection is not None
+
+    @property
+    def model(self) -> str:
+        """Names what fusion weights were learned with: base and adapter, by content."""
+        state = hashlib.sha256(self.base_hash.encode())
+        if self.projection is not None:
+            state.update(np.ascontiguousarray(self.projection).tobytes())
+        return state.hexdigest()
 
     def text_profile(self, history: Floats) -> Floats:
         """Scales a mean history vector to unit length."""

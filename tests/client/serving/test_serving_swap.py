@@ -106,3 +106,19 @@ def test_reload_without_an_adapter_folder_is_refused(client) -> None:
     answer = client.post("/api/adapter/reload")
     assert answer.status_code == 409
     assert "--adapter FOLDER" in answer.json()["error"]["remedy"]
+
+
+def test_learned_weights_are_kept_for_the_very_adapter_they_were_learned_with(
+    tmp_path, service
+) -> None:
+    folder = write_adapter(tmp_path / "adapter", service, seed=1)
+    service.swap_adapter(folder)
+    learned = service.engine.mixes
+    service.close()
+    again = opened(tmp_path, adapter=folder)
+    assert again.engine.mixes == learned
+    write_adapter(folder, again, seed=2, replace=True)
+    again.close()
+    other = opened(tmp_path, adapter=folder)
+    assert other.engine.mixes["for-you"].queries == 0
+    other.close()
