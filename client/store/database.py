@@ -24,7 +24,7 @@ _PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_MS}",
     "PRAGMA foreign_keys=ON",
     "PRAGMA secure_delete=ON",
-    "PRAGMA cache_size=-65536",
+    "PRAGMA cache_size=-131072",
 )
 """FULL: a commit is on the disk before it is acknowledged; secure_delete overwrites by zeros."""
 
