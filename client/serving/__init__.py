@@ -1,0 +1,1 @@
+"""Recommendations of one shop over HTTP, from its own machine."""

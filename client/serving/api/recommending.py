@@ -1,0 +1,117 @@
+"""Routes that recommend."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from client.serving.answers import recommendation, scored_items
+from client.serving.api.replies import reply
+from client.serving.api.schemas import Id, Name, SessionIn
+from client.serving.engine import Ask
+from client.serving.exploring import latest, popular, search, similar_items, similar_users
+from client.serving.service import Service
+
+router = APIRouter(prefix="/api", tags=["recommend"])
+N = Annotated[int, Query(ge=1, le=200)]
+Offset = Annotated[int, Query(ge=0, le=1000)]
+Share = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)]
+
+
+def service_of(request: Request) -> Service:
+    """Returns the service behind a request."""
+    service: Service = request.app.state.service
+    return service
+
+
+@router.get("/recommend/{user_id}", summary="Recommend items to a user")
+async def recommend(
+    request: Request,
+    user_id: Id,
+    surface: Literal["for-you", "discover", "buy-again"] = "for-you",
+    n: N = 10,
+    offset: Offset = 0,
+    category: Name | None = None,
+    exclude: Annotated[list[Id] | None, Query(max_length=100)] = None,
+    explain: bool = False,
+    diversity: Share | None = None,
+    max_per_category: Annotated[int, Query(ge=1, le=200)] | None = None,
+) -> Response:
+    """Ranks items for a user; somebody unknown gets what a new visitor gets."""
+    service = service_of(request)
+    ask = Ask(
+        surface,
+        n=n,
+        offset=offset,
+        category=category,
+        exclude=tuple(exclude or ()),
+        diversity=service.settings.diversity if diversity is None else diversity,
+        max_per_category=max_per_category,
+        variant=service.variant_of(user_id),
+    )
+    answer = service.recommend(ask, user_id)
+    found = recommendation(service.engine, answer, ask, with_reasons=explain)
+    service.shown(user_id, answer, ask, found)
+    return reply({"user_id": user_id, **found})
+
+
+@router.post("/session/recommend", summary="Recommend items for a cart or an anonymous visit")
+async def session_recommend(request: Request, session: SessionIn) -> Response:
+    """Ranks items that go with a cart; nothing of it is stored."""
+    service = service_of(request)
+    diversity = session.diversity
+    ask = Ask(
+        "session",
+        n=session.n,
+        offset=session.offset,
+        category=session.category,
+        exclude=tuple(session.exclude),
+        diversity=service.settings.diversity if diversity is None else diversity,
+        max_per_category=session.max_per_category,
+        variant=service.variant_of(session.user_id),
+    )
+    answer = service.recommend(ask, session.user_id, session.items)
+    return reply(recommendation(service.engine, answer, ask, with_reasons=session.explain))
+
+
+@router.get("/items/{item_id}/similar", summary="Items that go with an item")
+async def similar(request: Request, item_id: Id, n: N = 10) -> Response:
+    """Ranks items by text and co-purchase with one item."""
+    engine = service_of(request).engine
+    return reply({"items": scored_items(engine, *similar_items(engine, item_id, n))})
+
+
+@router.get("/search", summary="Search the catalogue by text")
+def find(
+    request: Request,
+    q: Annotated[str, Query(min_length=1, max_length=500, pattern=r"^[^\x00]*$")],
+    user_id: Id | None = None,
+    n: N = 10,
+) -> Response:
+    """Ranks items by the meaning and the words of a query, nearer a user's taste where given."""
+    service = service_of(request)
+    found = search(service.engine, service.texts.of_query(q), q, user_id, n)
+    return reply({"items": scored_items(service.engine, *found)})
+
+
+@router.get("/users/{user_id}/similar", summary="Users of like taste")
+def alike(request: Request, user_id: Id, n: N = 10) -> Response:
+    """Ranks users by the likeness of their profiles."""
+    ids, scores = similar_users(service_of(request).engine, user_id, n)
+    pairs = zip(ids, scores, strict=True)
+    return reply({"users": [{"user_id": i, "score": s} for i, s in pairs]})
+
+
+@router.get("/popular", summary="Items with most users")
+async def most_popular(request: Request, n: N = 10, category: Name | None = None) -> Response:
+    """Ranks items by the number of their users."""
+    engine = service_of(request).engine
+    return reply({"items": scored_items(engine, *popular(engine, n, category))})
+
+
+@router.get("/latest", summary="Items that came last")
+async def newest(request: Request, n: N = 10, category: Name | None = None) -> Response:
+    """Lists the items that came last into the catalogue."""
+    engine = service_of(request).engine
+    return reply({"items": scored_items(engine, *latest(engine, n, category))})

@@ -1,0 +1,88 @@
+"""How many users took an item, at all and lately; kept up with every event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from client.serving.histories import KIND, Histories, UserEvents
+
+Floats = npt.NDArray[np.float32]
+LATELY = 14.0
+"""Half-life of what counts as lately, in days."""
+
+
+@dataclass(eq=False)
+class Counts:
+    """Popularity and recency of all items.
+
+    Attributes:
+        users: Distinct users of each item, `(n_items,)` float64.
+        recent: Visits, each halved every `LATELY` days before `now`, `(n_items,)` float64.
+        now: To what moment `recent` counts.
+    """
+
+    users: npt.NDArray[np.float64]
+    recent: npt.NDArray[np.float64]
+    now: float
+    _logs: dict[str, Floats] = field(default_factory=dict)
+
+    @property
+    def popularity(self) -> Floats:
+        """Log of the number of users, `(n_items,)`."""
+        return self._log("popularity", self.users)
+
+    @property
+    def recency(self) -> Floats:
+        """Log of the visits of late, `(n_items,)`."""
+        return self._log("recency", self.recent)
+
+    def _log(self, name: str, values: npt.NDArray[np.float64]) -> Floats:
+        found = self._logs.get(name)
+        if found is None:
+            found = self._logs[name] = np.log1p(values.astype(np.float32))
+        return found
+
+    @classmethod
+    def of(cls, histories: Histories, *, n_items: int, now: float, dated: bool) -> Self:
+        """Counts all events; without dates nothing is recent."""
+        columns = histories.columns
+        ones = np.ones(len(columns), dtype=np.bool_)
+        # a copy: sum_duplicates works in place
+        pairs = sp.csr_array(
+            (ones, columns.item.copy(), histories.starts.copy()), shape=(len(histories), n_items)
+        )
+        pairs.sum_duplicates()
+        users = np.bincount(pairs.indices, minlength=n_items).astype(np.float64)
+        recent = np.zeros(n_items)
+        if dated:
+            decay = np.exp2(-np.maximum(now - columns.time, 0.0) / LATELY)
+            recent[:] = np.bincount(columns.item, columns.visit * decay, minlength=n_items)
+        return cls(users, recent, now)
+
+    def add(self, new: UserEvents, *, seen: UserEvents, dated: bool) -> None:
+        """Counts one event of a user who had `seen` before it."""
+        item, time = int(new.item[0]), float(new.time[0])
+        self._logs.clear()
+        if not (seen.item == item).any():
+            self.users[item] += 1
+        if dated:
+            if time > self.now:
+                self.recent *= 2.0 ** (-(time - self.now) / LATELY)
+                self.now = time
+            weight = float(KIND[new.event_type[0]])
+            if new.session[0] >= 0:  # of an item's events in one visit, the strongest counts
+                same = (seen.item == item) & (seen.session == new.session[0])
+                weight = max(weight - float(seen.visit[same].max(initial=0.0)), 0.0)
+            self.recent[item] += weight * 2.0 ** (-(self.now - time) / LATELY)
+
+    def grow(self, n_items: int) -> None:
+        """Makes room for new items."""
+        self._logs.clear()
+        more = np.zeros(n_items - len(self.users))
+        self.users = np.concatenate([self.users, more])
+        self.recent = np.concatenate([self.recent, more])

@@ -1,0 +1,162 @@
+"""Items that go with an item: nearest neighbours and EASE, cut to what a quick sum needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+
+from client.serving.histories import Histories
+
+K = 200
+"""Neighbours of an item that are kept."""
+SHRINK = 20.0
+"""Pulls similarities that rest on few users towards 0, in users."""
+HEAD = 4000
+"""Items among which EASE is solved, the most popular; the matrix that is inverted is this wide."""
+MAX_ROW = 300
+"""Items of one user that count, the latest: bounds the work that one user makes."""
+_BLOCK = 256
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Which items an item in the context speaks for, in compressed rows by context item.
+
+    Attributes:
+        starts: Where each item's list begins, `(n_items + 1,)`.
+        item: Items spoken for, int32.
+        value: By how much, float32.
+    """
+
+    starts: npt.NDArray[np.int64]
+    item: npt.NDArray[np.int32]
+    value: Floats
+
+    @staticmethod
+    def none() -> Neighbours:
+        """Returns neighbours of no item."""
+        return Neighbours(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+    @staticmethod
+    def of(matrix: sp.csr_array) -> Neighbours:
+        """Takes a sparse matrix with a row for each context item."""
+        starts = matrix.indptr.astype(np.int64)
+        return Neighbours(starts, matrix.indices.astype(np.int32), matrix.data.astype(np.float32))
+
+    def add_up(self, items: npt.NDArray[np.int32], values: Floats, n_items: int) -> Floats:
+        """Adds up the neighbours of some items, weighed by `values`: `(n_items,)`."""
+        known = items < len(self.starts) - 1
+        items, values = items[known], values[known]
+        first, last = self.starts[items], self.starts[items + 1]
+        parts = [slice(f, e) for f, e in zip(first.tolist(), last.tolist(), strict=True)]
+        if not parts:
+            return np.zeros(n_items, dtype=np.float32)
+        place = np.concatenate([self.item[part] for part in parts])
+        value = np.concatenate([self.value[part] for part in parts])
+        value *= np.repeat(values, last - first)
+        return np.bincount(place, value, minlength=n_items).astype(np.float32)
+
+    def between(self, item: int, target: int) -> float:
+        """Returns how much one item speaks for another."""
+        if item >= len(self.starts) - 1:
+            return 0.0
+        part = slice(self.starts[item], self.starts[item + 1])
+        place = np.flatnonzero(self.item[part] == target)
+        return float(self.value[part][place[0]]) if len(place) else 0.0
+
+
+def user_rows(
+    histories: Histories, *, now: npt.NDArray[np.float64], half_life: float, n_items: int
+) -> sp.csr_array:
+    """Writes users as sparse rows over items: `log(1 + visits, each halved every half_life)`.
+
+    Args:
+        histories: All users; those who changed since they were sorted are left out.
+        now: Each user's moment, `(n_users,)`.
+        half_life: In the unit of the events' time.
+        n_items: Width.
+
+    Returns:
+        `(n_users, n_items)`.
+    """
+    columns = histories.columns
+    users = histories.user_of_event
+    from_end = histories.starts[1:][users] - np.arange(len(users))
+    recent = (from_end <= MAX_ROW) & (columns.visit > 0)
+    age = np.maximum(now[users[recent]] - columns.time[recent], 0.0)
+    values = columns.visit[recent] * np.exp2(-age / half_life).astype(np.float32)
+    place = (users[recent], columns.item[recent])
+    rows = sp.coo_array((values, place), shape=(len(histories), n_items)).tocsr()
+    rows.data = np.log1p(rows.data)
+    return rows
+
+
+def nearest(rows: sp.csr_array) -> Neighbours:
+    """Finds the nearest items by shrunk cosine, each item's `K` best; itself counts 1.
+
+    Args:
+        rows: Users over items, `(n_users, n_items)`.
+    """
+    n = rows.shape[1]
+    squares = np.asarray(rows.multiply(rows).sum(axis=0)).ravel()
+    scale = 1.0 / np.sqrt(squares + SHRINK)
+    scaled = rows.copy()
+    scaled.data = rows.data * scale[rows.indices].astype(np.float32)
+    columns = scaled.T.tocsr()
+    parts = []
+    for start in range(0, n, _BLOCK):
+        block = (columns[start : start + _BLOCK] @ scaled).tocsr()
+        parts.append(_largest(block, first=start))
+    near: Any = sp.vstack(parts, format="csr") if parts else sp.csr_array((n, n), dtype=np.float32)
+    # A candidate keeps its own nearest; the context item must find those who keep it.
+    return Neighbours.of(near.T.tocsr())
+
+
+def ease(rows: sp.csr_array, *, l2: float) -> Neighbours:
+    """Solves EASE (https://arxiv.org/abs/1905.03375) and keeps each item's largest weights.
+
+    Args:
+        rows: Users over items, `(n_users, n_items)`.
+        l2: Ridge penalty.
+    """
+    n = rows.shape[1]
+    users_of = np.bincount(rows.indices, minlength=n)
+    head = np.sort(np.argsort(-users_of, kind="stable")[:HEAD])
+    head = head[users_of[head] > 0]
+    part = rows[:, head]
+    gram = (part.T @ part).toarray().astype(np.float32)
+    gram[np.diag_indices_from(gram)] += np.float32(l2)
+    inverse = torch.linalg.inv(torch.from_numpy(gram))
+    weights = -inverse / inverse.diagonal()
+    weights.fill_diagonal_(0.0)
+    k = min(K, len(head))
+    best = torch.topk(weights.abs(), k, dim=1).indices if k else torch.zeros((0, 0)).long()
+    values = torch.gather(weights, 1, best).numpy()
+    source = np.repeat(head, k)
+    target = head[best.numpy().ravel()]
+    matrix = sp.coo_array((values.ravel(), (source, target)), shape=(n, n)).tocsr()
+    return Neighbours.of(matrix)
+
+
+def _largest(block: sp.csr_array, *, first: int) -> sp.csr_array:
+    """Keeps the `K` largest of each row, with 1 in the place of the item itself."""
+    indices, values, starts = [], [], [0]
+    for row in range(block.shape[0]):
+        part = slice(block.indptr[row], block.indptr[row + 1])
+        item, value = block.indices[part], block.data[part].copy()
+        value[item == first + row] = 1.0
+        if len(item) > K:
+            best = np.argpartition(-value, K)[:K]
+            item, value = item[best], value[best]
+        indices.append(item)
+        values.append(value)
+        starts.append(starts[-1] + len(item))
+    joined = np.concatenate(values), np.concatenate(indices), np.array(starts)
+    return sp.csr_array(joined, shape=block.shape)

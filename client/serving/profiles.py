@@ -1,0 +1,132 @@
+"""A user's picture in words and numbers, from the events in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from client.serving.engine import Engine
+from client.serving.histories import UserEvents
+from client.serving.moments import shown
+from client.store.faults import UnknownError
+from shared.interactions.events import EVENT_TYPES
+
+_TOP = 5
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_PARTS = ("night", "morning", "afternoon", "evening")
+
+
+def picture(engine: Engine, user_id: str) -> dict[str, Any]:
+    """Describes a user.
+
+    Returns:
+        Interests by category and brand with weights that sum to 1 over all of them, price level
+        among the shop's prices (0 cheapest, 1 dearest), activity, recency, favourite times,
+        segment, and the events that carry the profile most.
+
+    Raises:
+        UnknownError: The user is not stored.
+    """
+    with engine.lock:
+        if user_id not in engine.users:
+            raise UnknownError(f"user_id={user_id!r} is not stored; check its spelling")
+        events = engine.history(user_id)
+        unit, moment = engine.sources.unit, engine.sources.moment(events)
+        weights = _weights(engine, events, moment)
+        found = {
+            "user_id": user_id,
+            "segment": engine.segments.get(user_id) or _segment(events, moment, unit),
+            "events": len(events),
+            "event_types": dict(Counter(EVENT_TYPES[k] for k in events.event_type.tolist())),
+            "different_items": len(np.unique(events.item)),
+            "first": shown(float(events.time[0]), unit) if len(events) else None,
+            "last": shown(float(events.time[-1]), unit) if len(events) else None,
+            "since_last": round(moment - float(events.time[-1]), 3) if len(events) else None,
+            "categories": _interests(engine, events, weights, "category"),
+            "brands": _interests(engine, events, weights, "brand"),
+            "price_level": _price_level(engine, events),
+            "times": _times(events) if unit == "days" else None,
+            "carried_by": _carriers(engine, events, weights),
+        }
+    found["words"] = _words(found)
+    return found
+
+
+def _weights(engine: Engine, events: UserEvents, moment: float) -> Any:
+    """Shares of the events in the text profile, `(n,)`, sum 1."""
+    half_life = engine.sources.space.text_half_life
+    age = np.maximum(moment - events.time, 0.0)
+    raw = events.amount * np.exp2(-(age - age.min(initial=np.inf)) / half_life)
+    return raw / max(float(raw.sum()), 1e-12)
+
+
+def _interests(
+    engine: Engine, events: UserEvents, weights: Any, attribute: str
+) -> list[dict[str, Any]]:
+    codes = getattr(engine.items, attribute)[events.item]
+    names = list(engine.items.categories if attribute == "category" else engine.items.brands)
+    sums = np.bincount(codes[codes >= 0], weights[codes >= 0], minlength=len(names))
+    best = [int(code) for code in np.argsort(-sums, kind="stable")[:_TOP] if sums[code] > 0]
+    return [{"name": names[code], "weight": round(float(sums[code]), 4)} for code in best]
+
+
+def _price_level(engine: Engine, events: UserEvents) -> float | None:
+    """Mean place of the user's items among the shop's prices, None where prices are not known."""
+    known = np.sort(engine.items.price[~np.isnan(engine.items.price)])
+    paid = engine.items.price[events.item]
+    paid = paid[~np.isnan(paid)]
+    if not len(known) or not len(paid):
+        return None
+    return round(float(np.searchsorted(known, paid).mean() / len(known)), 4)
+
+
+def _segment(events: UserEvents, moment: float, unit: str) -> str:
+    if not len(events):
+        return "new"
+    if unit == "days" and moment - float(events.time[-1]) > 90:
+        return "lapsed"
+    return "new" if len(events) < 5 else "regular"
+
+
+def _times(events: UserEvents) -> dict[str, Any] | None:
+    """Favourite day of the week and part of the day (UTC)."""
+    if not len(events):
+        return None
+    moments = [_EPOCH + timedelta(days=time) for time in events.time.tolist()]
+    days = Counter(_DAYS[moment.weekday()] for moment in moments)
+    parts = Counter(_PARTS[moment.hour // 6] for moment in moments)
+    return {"day": days.most_common(1)[0][0], "part_of_day": parts.most_common(1)[0][0]}
+
+
+def _carriers(engine: Engine, events: UserEvents, weights: Any) -> list[dict[str, Any]]:
+    found = []
+    for place in np.argsort(-weights, kind="stable")[:_TOP].tolist():
+        item = engine.items.items[int(events.item[place])]
+        if item is not None:
+            found.append(
+                {
+                    "item_id": item.item_id,
+                    "event_type": EVENT_TYPES[events.event_type[place]],
+                    "time": shown(float(events.time[place]), engine.sources.unit),
+                    "weight": round(float(weights[place]), 4),
+                }
+            )
+    return found
+
+
+def _words(found: dict[str, Any]) -> str:
+    if not found["events"]:
+        return "Nothing is known of this user yet."
+    likes = [interest["name"] for interest in found["categories"][:3]]
+    level = found["price_level"]
+    price = "" if level is None else f"; {_level(level)} prices"
+    liked = f", mostly {', '.join(likes)}" if likes else ""
+    return f"A {found['segment']} customer with {found['events']} events{liked}{price}."
+
+
+def _level(level: float) -> str:
+    return "low" if level < 1 / 3 else "middle" if level < 2 / 3 else "high"

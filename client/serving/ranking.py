@@ -1,0 +1,137 @@
+"""From a matrix of signals to the best items, with what each signal gave them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from client.serving.signals import NAMES
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The best items of a query.
+
+    Attributes:
+        items: Rows of the item table, best first, `(k,)`.
+        scores: `(k,)`.
+        parts: What each signal adds to each score, `(k, len(NAMES))`; a row's sum is its score.
+    """
+
+    items: Rows
+    scores: Floats
+    parts: Floats
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def select(self, places: Rows | slice) -> Ranking:
+        """Returns some places of the ranking."""
+        return Ranking(self.items[places], self.scores[places], self.parts[places])
+
+
+def moments(signals: Floats, excluded: npt.NDArray[np.int32]) -> tuple[Floats, Floats]:
+    """Returns mean and deviation of each signal over all items but the excluded ones.
+
+    A signal that is the same everywhere has an infinite deviation, so that it counts for nothing.
+    """
+    n = max(signals.shape[1] - len(excluded), 1)
+    total = signals.sum(axis=1, dtype=np.float64)
+    squares = np.einsum("sc,sc->s", signals, signals).astype(np.float64)
+    if len(excluded):
+        out = signals[:, excluded].astype(np.float64)
+        total -= out.sum(axis=1)
+        squares -= np.square(out).sum(axis=1)
+    mean = total / n
+    variance = squares / n - mean**2
+    flat = variance <= 1e-6 * np.maximum(squares / n, 1e-30)
+    deviation = np.where(flat, np.inf, np.sqrt(np.maximum(variance, 0)))
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def weight_row(weights: Mapping[str, float]) -> Floats:
+    """Returns weights in the order of `NAMES`, 0 for names that are absent."""
+    return np.array([weights.get(name, 0.0) for name in NAMES], dtype=np.float32)
+
+
+def rank(
+    signals: Floats,
+    weights: Floats,
+    *,
+    excluded: npt.NDArray[np.int32],
+    allowed: Bools,
+    k: int,
+) -> Ranking:
+    """Fuses standardised signals and takes the best items.
+
+    Args:
+        signals: `(len(NAMES), n_items)`.
+        weights: `(len(NAMES),)`, non-negative.
+        excluded: Items that are no candidates of the query, left out of the standardisation.
+        allowed: Items that may be shown, `(n_items,)`; excluded ones are never shown.
+        k: Length of the ranking at most.
+    """
+    mean, deviation = moments(signals, excluded)
+    factors: Floats = (weights / deviation).astype(np.float32)
+    scores: Floats = factors @ signals
+    scores[~allowed] = -np.inf
+    scores[excluded] = -np.inf
+    best = top(scores, k)
+    parts = factors * (signals[:, best].T - mean)
+    return Ranking(best, parts.sum(axis=1), parts)
+
+
+def top(scores: Floats, k: int) -> Rows:
+    """Returns the best `k` places of `(n,)`, equal ones by place; minus infinity is left out."""
+    if k < len(scores):
+        floor = np.partition(scores, len(scores) - k)[len(scores) - k]
+        best = (
+            np.flatnonzero(scores >= floor) if floor > -np.inf else np.flatnonzero(scores > floor)
+        )
+    else:
+        best = np.flatnonzero(scores > -np.inf)
+    order = np.argsort(-scores[best], kind="stable")[:k]
+    return best[order]
+
+
+def diversify(ranking: Ranking, vectors: Floats, *, n: int, diversity: float) -> Ranking:
+    """Chooses `n` items by maximal marginal relevance (https://doi.org/10.1145/290941.291025).
+
+    Args:
+        ranking: More items than are asked for.
+        vectors: Item vectors of the ranking, `(k, d)`.
+        n: Items to choose.
+        diversity: 0 keeps the ranking, 1 looks only at what differs from the items before.
+    """
+    if diversity == 0.0 or len(ranking) <= 1:
+        return ranking.select(slice(0, n))
+    spread = float(ranking.scores[0] - ranking.scores[-1])
+    relevance = (ranking.scores - ranking.scores[-1]) / max(spread, 1e-9)
+    likeness = vectors @ vectors.T
+    nearest = np.zeros(len(ranking), dtype=np.float32)
+    chosen: list[int] = []
+    value = (1 - diversity) * relevance
+    for _ in range(min(n, len(ranking))):
+        gain = value - diversity * nearest
+        gain[chosen] = -np.inf
+        chosen.append(int(gain.argmax()))
+        np.maximum(nearest, likeness[chosen[-1]], out=nearest)
+    return ranking.select(np.array(chosen))
+
+
+def cap_groups(ranking: Ranking, groups: npt.NDArray[np.int32], most: int) -> Ranking:
+    """Drops items beyond the first `most` of their group; group -1 has no bound."""
+    seen: dict[int, int] = {}
+    kept = []
+    for place, group in enumerate(groups.tolist()):
+        seen[group] = seen.get(group, 0) + 1
+        if group < 0 or seen[group] <= most:
+            kept.append(place)
+    return ranking.select(np.array(kept, dtype=np.int64))

@@ -1,0 +1,70 @@
+"""Runs the service until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from threadpoolctl import threadpool_limits
+
+from client.serving.api.app import guarded
+from client.serving.service import Service
+from shared.errors import RunError
+
+
+def run(service: Service, *, announce: Callable[[str], None]) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Args:
+        service: Opened; closed at the end.
+        announce: Gets the address once connections are taken.
+
+    Raises:
+        RunError: The port is taken.
+    """
+    settings = service.settings
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        service.close()
+        raise RunError(
+            f"port={settings.port} of host={settings.host} cannot be taken ({error.strerror}); "
+            "choose another with --port"
+        ) from error
+    listening.listen(2048)
+    port = listening.getsockname()[1]
+    announce(
+        f"serving on http://{settings.host}:{port}, routes on http://{settings.host}:{port}/docs"
+    )
+    config = uvicorn.Config(
+        guarded(service),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
+    )
+    # One answer is too small a piece of work for several threads to share.
+    with threadpool_limits(limits=1), _quiet_end():
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def _quiet_end() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM end the block in order; uvicorn raises them again at its end."""
+    before = {one: signal.signal(one, _nothing) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    return

@@ -1,0 +1,146 @@
+"""Puts a new adapter in place while answers go on with the old one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from client.serving.engine import Engine
+from client.serving.space import Space
+from client.serving.texts import TextVectors, read_adapter_base, space_of_adapter
+from client.serving.weights import Mix, learn_mixes
+from shared.errors import FedprofileError, ModelError
+
+Ready = Callable[[TextVectors, dict[str, Mix]], None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the next adapter is.
+
+    Attributes:
+        state: `none`, `encoding`, `learning`, `in place` or `refused`.
+        adapter: Its folder's name.
+        done: Items encoded.
+        total: Items in all.
+        problem: Why it was refused, "" for nothing.
+    """
+
+    state: str = "none"
+    adapter: str = ""
+    done: int = 0
+    total: int = 0
+    problem: str = ""
+
+
+class Swapper:
+    """Builds the space of an adapter folder in a thread and swaps it in.
+
+    Args:
+        engine: Whose space is swapped.
+        texts: Encodes by the present base.
+        ready: Gets the new encoder of texts and the new weights, once they are in place.
+    """
+
+    def __init__(self, engine: Engine, texts: TextVectors, ready: Ready) -> None:
+        self._engine = engine
+        self._texts = texts
+        self._ready = ready
+        self._one = threading.Lock()
+        self.progress = Progress()
+
+    def swap(self, folder: Path) -> None:
+        """Reads an adapter, encodes all items where its base is new, learns weights and swaps.
+
+        Raises:
+            ModelError: Another one is being put in place, the folder is damaged, or the adapter
+                belongs to another base; what is served stays as it is.
+        """
+        if not self._one.acquire(blocking=False):
+            raise ModelError(f"adapter={self.progress.adapter} is being put in place; wait for it")
+        try:
+            self.progress = Progress("encoding", folder.name)
+            self._swap(folder)
+        except FedprofileError as error:
+            self.progress = replace(self.progress, state="refused", problem=str(error))
+            raise
+        finally:
+            self._one.release()
+
+    def _swap(self, folder: Path) -> None:
+        saved, base = read_adapter_base(folder)
+        engine, now = self._engine, self._engine.sources.space
+        if now.has_adapter and saved.base_hash != now.base_hash:
+            raise ModelError(
+                f"adapter={folder.name} has base {saved.base_hash[:16]}…, the node serves "
+                f"{now.base_hash[:16]}…; take an adapter of this federation, or restart with "
+                "--adapter"
+            )
+        same = saved.base_hash == now.base_hash
+        texts = self._texts if same else TextVectors(base)
+        with engine.lock:
+            known = _texts(engine)
+            vectors = engine.sources.space.vectors
+        if not same:
+            vectors = texts.of_items(known, self._encoded)
+        unit = engine.sources.unit
+        space = space_of_adapter(saved, vectors, name=folder.name, unit=unit)
+        self.progress = replace(self.progress, state="learning")
+        mixes = learn_mixes(
+            replace(engine.sources, space=space), engine.histories, rng=np.random.default_rng(0)
+        )
+        with engine.lock:
+            engine.swap_space(_with_news(space, known, engine, texts), mixes)
+            self._texts = texts
+            self._ready(texts, mixes)
+        self.progress = replace(self.progress, state="in place")
+
+    def _encoded(self, done: int, total: int) -> None:
+        self.progress = replace(self.progress, done=done, total=total)
+
+
+def _texts(engine: Engine) -> list[str]:
+    return ["" if item is None else item.text for item in engine.items.items]
+
+
+def _with_news(space: Space, known: list[str], engine: Engine, texts: TextVectors) -> Space:
+    """Encodes what was added or changed while the others were encoded."""
+    present = _texts(engine)
+    rows = [r for r, text in enumerate(present) if r >= len(known) or known[r] != text]
+    if not rows:
+        return space
+    vectors = np.stack([texts.of_query(present[row]) for row in rows])
+    return space.put(np.array(rows), vectors, n_items=len(present))
+
+
+class Watch:
+    """Notices when an adapter folder was replaced.
+
+    Args:
+        folder: From `save_adapter`; None for nothing to watch.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._seen = self._signature()
+
+    def changed(self) -> bool:
+        """Says whether the adapter is another one than at the last call."""
+        found = self._signature()
+        changed = found is not None and found != self._seen
+        self._seen = found or self._seen
+        return changed
+
+    def _signature(self) -> Any:
+        if self.folder is None:
+            return None
+        try:
+            about = (self.folder / "adapter_model.safetensors").stat()
+        except OSError:
+            return None
+        return about.st_ino, about.st_mtime_ns, about.st_size

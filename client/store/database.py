@@ -1,0 +1,114 @@
+"""Opens a shop's database, durable and in its newest form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from client.store.faults import hide_password, translated
+from shared.errors import ConfigError, StorageError
+
+BUSY_MS = 5000
+"""Milliseconds that SQLite waits for another process's lock."""
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    f"PRAGMA busy_timeout={BUSY_MS}",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",
+    "PRAGMA cache_size=-131072",
+)
+"""FULL: a commit is on the disk before it is acknowledged; secure_delete overwrites by zeros."""
+
+
+def open_database(url: str) -> sa.Engine:
+    """Opens a database and brings it to the newest form.
+
+    Args:
+        url: `sqlite:///path` or `postgresql://user:password@host/name`.
+
+    Raises:
+        ConfigError: The URL is for no database that is supported.
+        StorageError: SQLite's folder is missing.
+        StoreUnavailableError: The database does not answer or is locked.
+    """
+    engine = _engine(url)
+    with translated(url):
+        _migrate(engine)
+    return engine
+
+
+def sqlite_url(path: Path) -> str:
+    """Returns the URL of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def _engine(url: str) -> sa.Engine:
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise ConfigError(
+            f"store={hide_password(url)!r} is no database URL; "
+            "give sqlite:///PATH or postgresql://..."
+        ) from error
+    if parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        engine = sa.create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        sa.event.listen(engine, "connect", _durable_postgresql)
+        return engine
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise ConfigError(
+            f"store={hide_password(url)} must be sqlite:///PATH or postgresql://...; change --store"
+        )
+    folder = Path(parsed.database).resolve().parent
+    if not folder.is_dir():
+        raise StorageError(f"store={url}: folder {folder} is missing; make it or change --store")
+    engine = sa.create_engine(parsed, connect_args={"check_same_thread": False, "timeout": 5})
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:
+    # The driver's own BEGIN would come too late for savepoints; `_begin_sqlite` sends it.
+    connection.isolation_level = None
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer takes the lock at once: one that reads first could not wait for it later.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Opens a transaction that writes; it is durable once the block has ended."""
+    with engine.connect() as opened:
+        connection = opened.execution_options(writes=True)
+        with connection.begin():
+            yield connection
+
+
+def _durable_postgresql(connection: Any, _record: ConnectionPoolEntry) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+    connection.commit()
+
+
+def _migrate(engine: sa.Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,110 @@
+"""What a shop's database holds, read in bulk for the memory or by the page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from client.store.records import EventColumns, Item, User
+from client.store.tables import events, facts, items, users
+
+_ROWS = 200_000
+_COLUMNS = (
+    *("event_key", "user_key", "item_key", "time", "event_type", "weight", "quantity"),
+    *("price", "session"),
+)
+
+
+def read_items(connection: sa.Connection) -> list[tuple[int, Item]]:
+    """Returns all items with their keys, in order of their keys."""
+    rows = connection.execute(sa.select(items).order_by(items.c.item_key))
+    return [(int(row[0]), Item(*row[1:])) for row in rows]
+
+
+def read_users(connection: sa.Connection) -> list[tuple[int, User]]:
+    """Returns all users with their keys, in order of their keys."""
+    rows = connection.execute(sa.select(users).order_by(users.c.user_key))
+    return [(int(row[0]), User(*row[1:])) for row in rows]
+
+
+def read_events(
+    connection: sa.Connection, *, after: int = 0, user_key: int | None = None
+) -> EventColumns:
+    """Returns events in order of arrival.
+
+    Args:
+        connection: To read from.
+        after: Only events of larger `event_key`.
+        user_key: Only this user's events; None for all.
+    """
+    chosen = "user_key = :user AND " if user_key is not None else ""
+    text = f"SELECT {', '.join(_COLUMNS)} FROM events WHERE {chosen}event_key > :after"  # noqa: S608
+    cursor = connection.execution_options(stream_results=True).execute(
+        sa.text(f"{text} ORDER BY event_key"), {"after": after, "user": user_key}
+    )
+    parts = []
+    while rows := cursor.fetchmany(_ROWS):
+        parts.append(_columns(rows))
+    return join(parts)
+
+
+def join(parts: Sequence[EventColumns]) -> EventColumns:
+    """Puts columns of events behind each other."""
+    if not parts:
+        return _columns([])
+    names = EventColumns.__dataclass_fields__
+    return EventColumns(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+
+
+def _columns(rows: Sequence[Any]) -> EventColumns:
+    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(_COLUMNS)
+    key, user, item, time, kind, weight, quantity, price, session = columns
+    amount = np.log2(1.0 + np.maximum(np.array(quantity, dtype=np.float64), 0.0))
+    return EventColumns(
+        key=np.array(key, dtype=np.int64),
+        user=np.array(user, dtype=np.int64),
+        item=np.array(item, dtype=np.int64),
+        time=np.array(time, dtype=np.float64),
+        event_type=np.array(kind, dtype=np.uint8),
+        amount=(np.array(weight, dtype=np.float64) * amount).astype(np.float32),
+        price=np.array(price, dtype=np.float32),
+        session=np.array(session, dtype=np.int64),
+    )
+
+
+def read_fact(connection: sa.Connection, name: str) -> str | None:
+    """Returns a single value, None where it was never set."""
+    value = connection.scalar(sa.select(facts.c.value).where(facts.c.name == name))
+    return None if value is None else str(value)
+
+
+def last_event_key(connection: sa.Connection) -> int:
+    """Returns the key of the newest event, 0 for none."""
+    return int(connection.scalar(sa.select(sa.func.max(events.c.event_key))) or 0)
+
+
+def page_of_events(
+    connection: sa.Connection, *, after: int, n: int, user_id: str | None
+) -> list[dict[str, Any]]:
+    """Returns up to `n` events after a key, oldest arrival first, as plain values."""
+    query = (
+        sa.select(events, users.c.user_id, items.c.item_id)
+        .join(users, events.c.user_key == users.c.user_key)
+        .join(items, events.c.item_key == items.c.item_key)
+        .where(events.c.event_key > after)
+        .order_by(events.c.event_key)
+        .limit(n)
+    )
+    if user_id is not None:
+        query = query.where(users.c.user_id == user_id)
+    return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def page_of(connection: sa.Connection, table: sa.Table, *, after: int, n: int) -> list[Any]:
+    """Returns up to `n` rows of items or users after a key, in order of their keys."""
+    key = next(iter(table.c))
+    query = sa.select(table).where(key > after).order_by(key).limit(n)
+    return [dict(row._mapping) for row in connection.execute(query)]

@@ -1,0 +1,166 @@
+"""Signals against the dense recommenders of the evaluation, which know nothing of these."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_shops import N_ITEMS, item_vectors, shop_events
+
+from client.recommenders.ease import EASE
+from client.recommenders.frequency import OwnFrequency
+from client.recommenders.history import History
+from client.recommenders.item_knn import ItemKNN
+from client.recommenders.popularity import Popularity
+from client.recommenders.profile import ProfileRecommender
+from client.serving.counts import LATELY, Counts
+from client.serving.histories import EMPTY, KIND, Histories, UserEvents
+from client.serving.ranking import moments, rank, top, weight_row
+from client.serving.signals import NAMES, Sources
+from client.serving.space import Space
+from client.serving.weights import co_purchase
+from client.store.records import EventColumns
+from client.surfaces import Queries
+
+NOW = 97.0
+N_USERS = 40
+
+
+@pytest.fixture(scope="module")
+def events():
+    return shop_events(seed=3, n_users=N_USERS)
+
+
+def columns_of(events) -> EventColumns:
+    return EventColumns(
+        key=np.arange(len(events)),
+        user=events.user.astype(np.int64),
+        item=events.item.astype(np.int64),
+        time=events.time,
+        event_type=events.event_type,
+        amount=np.ones(len(events), np.float32),
+        price=events.price,
+        session=events.session,
+    )
+
+
+@pytest.fixture(scope="module")
+def sources(events) -> tuple[Sources, Histories]:
+    rows = columns_of(events)
+    histories = Histories.build(events.user, events.item, rows, n_users=N_USERS)
+    counts = Counts.of(histories, n_items=N_ITEMS, now=NOW, dated=True)
+    near, solved = co_purchase(histories, n_items=N_ITEMS, now=NOW, unit="days")
+    vectors = item_vectors()
+    projection = np.random.default_rng(0).normal(size=(8, 9)).astype(np.float32)
+    space = Space(vectors, projection, half_life=120.0, text_half_life=60.0)
+    return Sources(counts, near, solved, space, "days"), histories
+
+
+def dense(events) -> dict[str, np.ndarray]:
+    known = History(events, np.arange(N_ITEMS, dtype=np.int32), np.full(N_USERS, NOW))
+    nothing = np.zeros((N_USERS, N_ITEMS), np.bool_)
+    queries = Queries("for-you", np.arange(N_USERS), known, known, None, nothing)
+    models = {
+        "popularity": Popularity(),
+        "frequency": OwnFrequency(120.0),
+        "item-knn": ItemKNN(k=200, shrink=20.0, form="visits", half_life=120.0),
+        "ease": EASE(l2=100.0, form="visits", half_life=120.0),
+        "text": ProfileRecommender(item_vectors(), half_life=60.0),
+    }
+    return {name: model.fit(known).score(queries) for name, model in models.items()}
+
+
+def test_each_signal_scores_as_the_dense_recommender(events, sources) -> None:
+    source, histories = sources
+    expected = dense(events)
+    for user in range(N_USERS):
+        own = histories.of(user)
+        matrix = source.matrix(source.context(own, own))
+        for name, scores in expected.items():
+            found = matrix[NAMES.index(name)]
+            if name == "text":  # ours has unit length
+                found, scores = found / found.max(), scores / scores[user].max()
+            np.testing.assert_allclose(found, scores[user], rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def test_recency_counts_visits_of_late(events, sources) -> None:
+    # one visit an item and session, each halved every fortnight
+    expected = np.zeros(N_ITEMS)
+    seen = set()
+    for user, item, session, time in zip(
+        events.user, events.item, events.session, events.time, strict=True
+    ):
+        if (user, item, session) not in seen:
+            expected[item] += 2 ** (-(NOW - time) / LATELY)
+        seen.add((user, item, session))
+    np.testing.assert_allclose(sources[0].counts.recency, np.log1p(expected), rtol=1e-4)
+
+
+def test_counts_after_single_events_are_those_of_all_events(events) -> None:
+    rng = np.random.default_rng(2)
+    kinds = rng.integers(0, 4, len(events)).astype(np.uint8)
+    twice = np.sort(np.r_[np.arange(len(events)), rng.integers(0, len(events), 500)])
+    events = replace(events, event_type=kinds).select(twice)
+    events = replace(events, event_type=rng.permutation(events.event_type))
+    early = events.select(events.time < 60.0)
+    late = events.select(np.argsort(events.time, kind="stable"))
+    late = late.select(late.time >= 60.0)
+    now = float(early.time.max())
+    before = Histories.build(early.user, early.item, columns_of(early), n_users=N_USERS)
+    counts = Counts.of(before, n_items=N_ITEMS, now=now, dated=True)
+    for place in range(len(late)):
+        user = int(late.user[place])
+        row = slice(place, place + 1)
+        one = UserEvents(
+            item=late.item[row],
+            time=late.time[row],
+            event_type=late.event_type[row],
+            amount=np.ones(1, np.float32),
+            visit=KIND[late.event_type[row]],
+            price=late.price[row],
+            session=late.session[row],
+        )
+        counts.add(one, seen=before.of(user), dated=True)
+        before.append(user, one)
+    every = Histories.build(events.user, events.item, columns_of(events), n_users=N_USERS)
+    expected = Counts.of(every, n_items=N_ITEMS, now=counts.now, dated=True)
+    np.testing.assert_array_equal(counts.users, expected.users)
+    np.testing.assert_allclose(counts.recent, expected.recent, rtol=1e-6)
+    merged = before.merged(before.changed(), n_users=N_USERS)
+    for user in range(N_USERS):
+        np.testing.assert_array_equal(merged.of(user).item, every.of(user).item)
+        np.testing.assert_array_equal(merged.of(user).visit, every.of(user).visit)
+
+
+def test_standardisation_leaves_out_what_is_no_candidate() -> None:
+    rng = np.random.default_rng(0)
+    signals = rng.normal(size=(len(NAMES), 50)).astype(np.float32)
+    excluded = np.array([3, 7, 8], np.int32)
+    kept = np.setdiff1d(np.arange(50), excluded)
+    mean, deviation = moments(signals, excluded)
+    np.testing.assert_allclose(mean, signals[:, kept].mean(axis=1), atol=1e-5)
+    np.testing.assert_allclose(deviation, signals[:, kept].std(axis=1), rtol=1e-4)
+    flat = np.ones((len(NAMES), 50), np.float32)
+    assert np.isinf(moments(flat, EMPTY.item)[1]).all()
+
+
+def test_parts_of_a_ranking_add_up_and_order_as_a_plain_sum() -> None:
+    rng = np.random.default_rng(1)
+    signals = rng.normal(size=(len(NAMES), 200)).astype(np.float32)
+    weights = weight_row({"popularity": 0.2, "ease": 0.5, "global": 0.3})
+    allowed = rng.random(200) < 0.8
+    found = rank(signals, weights, excluded=np.array([5], np.int32), allowed=allowed, k=20)
+    mean, deviation = moments(signals, np.array([5], np.int32))
+    plain = (weights[:, None] * (signals - mean[:, None]) / deviation[:, None]).sum(axis=0)
+    plain[~allowed] = -np.inf
+    plain[5] = -np.inf
+    np.testing.assert_array_equal(found.items, np.argsort(-plain, kind="stable")[:20])
+    np.testing.assert_allclose(found.scores, plain[found.items], atol=1e-5)
+    np.testing.assert_allclose(found.parts.sum(axis=1), found.scores, atol=1e-6)
+
+
+def test_equal_scores_rank_by_place() -> None:
+    scores = np.array([1, 2, 2, -np.inf, 2, 0], np.float32)
+    assert top(scores, 2).tolist() == [1, 2]
+    assert top(scores, 10).tolist() == [1, 2, 4, 0, 5]

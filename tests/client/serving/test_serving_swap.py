@@ -1,0 +1,124 @@
+"""Adapters are swapped while requests go on, and refused where they do not fit."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from small_service import client_of, opened, write_adapter
+
+from client.serving.texts import TextVectors
+from shared.errors import ModelError
+
+
+def test_a_new_adapter_is_taken_without_a_failed_request(tmp_path, service) -> None:
+    first = write_adapter(tmp_path / "adapter", service, seed=1)
+    service.close()
+    serving = opened(tmp_path, adapter=first, refresh_seconds=0.2)
+    statuses: list[int] = []
+    stop = threading.Event()
+    with client_of(serving) as client:
+
+        def ask() -> None:
+            while not stop.is_set():
+                statuses.append(client.get("/api/recommend/u1").status_code)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        before = serving.engine.sources.space.projection.copy()
+        write_adapter(first, serving, seed=2, replace=True)
+        deadline = time.monotonic() + 20
+        while np.array_equal(serving.engine.sources.space.projection, before):
+            assert time.monotonic() < deadline, "the watched folder was not read again"
+            time.sleep(0.05)
+        stop.set()
+        asking.join()
+        assert client.get("/api/status").json()["next_adapter"]["state"] == "in place"
+    assert len(statuses) > 10
+    assert set(statuses) == {200}
+
+
+def test_the_global_signal_counts_only_where_it_helps(tmp_path, service) -> None:
+    folder = write_adapter(tmp_path / "adapter", service, seed=1)
+    service.swap_adapter(folder)
+    for mix in service.engine.mixes.values():
+        if mix.queries:
+            assert mix.ndcg["fused"] >= mix.ndcg["local"] - 1e-9
+            assert mix.ndcg["local"] >= max(mix.ndcg[name] for name in mix.local) - 1e-9
+    assert service.engine.sources.space.adapter == "adapter"
+    service.close()
+
+
+def test_a_new_base_encodes_all_items_and_those_that_came_meanwhile(
+    tmp_path, service, monkeypatch
+) -> None:
+    other = opened(tmp_path / "other")
+    base = other.texts.base
+    shifted = base.whitening.__class__(base.whitening.mean + 0.05, base.whitening.components * 1.5)
+    object.__setattr__(base, "whitening", shifted)
+    folder = write_adapter(tmp_path / "adapter", other, seed=1)
+    other.close()
+    whole = TextVectors.of_items
+
+    def slowly(self, texts, progress=None):
+        from client.store.records import Item
+
+        service.add_items([Item("late", "private soap")], replace=True).result()
+        return whole(self, texts, progress)
+
+    monkeypatch.setattr(TextVectors, "of_items", slowly)
+    service.swap_adapter(folder)
+    row = service.engine.items.rows["late"]
+    vectors = service.engine.sources.space.vectors
+    assert len(vectors) == len(service.engine.items) == 61
+    np.testing.assert_allclose(vectors[row], service.texts.of_query("private soap"), atol=1e-5)
+    first = service.engine.items.known(0).text
+    np.testing.assert_allclose(vectors[0], service.texts.of_query(first), atol=1e-4)
+    service.close()
+
+
+def test_an_adapter_of_another_base_is_refused_and_nothing_changes(tmp_path, service) -> None:
+    first = write_adapter(tmp_path / "first", service, seed=1)
+    service.swap_adapter(first)
+    base = service.texts.base
+    shifted = base.whitening.__class__(base.whitening.mean + 0.05, base.whitening.components)
+    object.__setattr__(base, "whitening", shifted)
+    second = write_adapter(tmp_path / "second", service, seed=2)
+    with pytest.raises(ModelError, match="take an adapter of this federation"):
+        service.swap_adapter(second)
+    assert service.engine.sources.space.adapter == "first"
+    assert service.swapper.progress.state == "refused"
+    service.close()
+
+
+def test_an_adapter_of_another_encoder_is_refused_at_the_start(tmp_path, service) -> None:
+    folder = write_adapter(tmp_path / "adapter", service, seed=1)
+    service.close()
+    config = tmp_path / "encoder" / "tokenizer_config.json"
+    config.write_text(config.read_text().replace("{", '{"changed": true,', 1))
+    with pytest.raises(ModelError, match="text space"):
+        opened(tmp_path, adapter=folder)
+
+
+def test_reload_without_an_adapter_folder_is_refused(client) -> None:
+    answer = client.post("/api/adapter/reload")
+    assert answer.status_code == 409
+    assert "--adapter FOLDER" in answer.json()["error"]["remedy"]
+
+
+def test_learned_weights_are_kept_for_the_very_adapter_they_were_learned_with(
+    tmp_path, service
+) -> None:
+    folder = write_adapter(tmp_path / "adapter", service, seed=1)
+    service.swap_adapter(folder)
+    learned = service.engine.mixes
+    service.close()
+    again = opened(tmp_path, adapter=folder)
+    assert again.engine.mixes == learned
+    write_adapter(folder, again, seed=2, replace=True)
+    again.close()
+    other = opened(tmp_path, adapter=folder)
+    assert other.engine.mixes["for-you"].queries == 0
+    other.close()
