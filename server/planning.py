@@ -10,6 +10,9 @@ from shared.privacy.calibration import calibrate
 from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism, own_noise
 from shared.releases.pairs import MAX_NORM
 
+HEAD_ITEMS = 1000
+"""Items whose pairs are released, where neither settings nor the kind of data say a number."""
+
 
 def mechanisms_of(settings: RunSettings) -> tuple[Mechanism, ...]:
     """Returns what is released of each shop, with the noise that meets the budget.
@@ -72,7 +75,7 @@ def make_plan(
         counts_release=privacy.counts_share > 0,
         pairs_noise_multiplier=noise.get("pair-sums", 0.0),
         pairs_release=privacy.pairs_share > 0,
-        head_items=privacy.head_items,
+        head_items=privacy.head_items or HEAD_ITEMS,
         noise_shops=noise_shops,
         private=bool(mechanisms),
         aggregation=settings.federation.aggregation,

@@ -47,7 +47,7 @@ class ModelSettings(Settings):
     """Revision of the encoder on the hub; None for its newest or for a folder."""
     max_tokens: Annotated[int, Field(ge=8, le=8192)] = 64
     """Item texts are cut after this many tokens."""
-    dim: Annotated[int, Field(ge=2, le=4096)] = 128
+    dim: Annotated[int, Field(ge=2, le=4096)] = 256
     """Width of item and profile vectors after whitening of the text vectors."""
     rank: Annotated[int, Field(ge=1, le=512)] = 32
     """Rank of the LoRA adapters."""
@@ -129,8 +129,9 @@ class PrivacySettings(Settings):
     """Share of the budget (of mu^2) for the noisy co-purchase pairs; 0 releases none."""
     adapter_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of the budget (of mu^2) for training the adapter; 0 trains none."""
-    head_items: Annotated[int, Field(ge=2, le=5000)] = 1000
-    """Items whose pairs are released: those of largest noisy count."""
+    head_items: Annotated[int, Field(ge=2, le=5000)] | None = None
+    """Items whose pairs are released, those of largest noisy count; None for 500 in dated data,
+    where a user has many items and so little weight in each pair, and 1,000 in order data."""
 
     @model_validator(mode="after")
     def _split_is_whole(self) -> PrivacySettings:

@@ -23,6 +23,8 @@ from simulation.stored_shops import StoredShops, store_shops
 
 DEFAULTS = {"days": (120.0, 3.0), "order": (3.0, 10.0)}
 """Half-life and scale by unit of time; see `docs/decisions/001-what-the-adapter-learns.md`."""
+HEADS = {"days": 500, "order": 1000}
+"""Items whose pairs are released, by unit of time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +78,13 @@ def prepare(settings: RunSettings, *, folder: Path, progress: Progress) -> Prepa
         )
     whitening = fit_whitening(text_vectors, dim=settings.model.dim)
     model = resolve(whitening.fit_settings(settings.model), dataset.time_unit)
+    head = settings.privacy.head_items or HEADS[dataset.time_unit]
+    privacy = settings.privacy.model_copy(update={"head_items": head})
     base = build_base(model, whitening, device=device)
     item_vectors = whitening.apply(text_vectors)
     store_shops(folder, dataset, fit, item_vectors=item_vectors, base=base, settings=model)
     return Prepared(
-        settings=settings.model_copy(update={"model": model}),
+        settings=settings.model_copy(update={"model": model, "privacy": privacy}),
         dataset=dataset,
         windows=windows,
         item_vectors=item_vectors,

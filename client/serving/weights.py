@@ -219,7 +219,7 @@ def _fit(pools: list[fusion.Pool], public: str, *, adapter: bool) -> Mix | None:
     local = fusion.local_weights(pool, public, LOCAL)
     fused = local | {"global": 0.0}
     if adapter:
-        fused = fusion.add_signal(pool, local, "global", surface=public)
+        fused = fusion.join(pool, local, ("global",), surface=public)
     singles = NAMES if adapter else LOCAL
     ndcg = {name: float(pool.ndcg({name: 1.0}).mean()) for name in singles}
     ndcg |= {"local": float(pool.ndcg(local).mean()), "fused": float(pool.ndcg(fused).mean())}
