@@ -13,6 +13,7 @@ from shared.budget import BUDGET_HELP, parse_budget
 from shared.config import RunSettings
 from shared.errors import ConfigError
 from shared.settings_sources import assignments, load_settings
+from simulation.new_shops.sizes import parse_sizes
 from simulation.sweep.variants import Sweep, default_jobs, parse_epsilons, parse_noises
 
 OPTIONS = {
@@ -63,6 +64,7 @@ OPTIONS = {
 @click.option("--delta", type=float, help="Total delta of a shop.")
 @click.option("--budget", help=BUDGET_HELP, metavar="PART=SHARE,...")
 @click.option("--head-items", type=int, help="Items whose co-purchase pairs are released.")
+@click.option("--new-shops", help="Users of shops that join later: 0,15,60,200.", metavar="LIST")
 @click.option("--no-privacy", is_flag=True, help="Train without noise, for comparison only.")
 @click.option("--seed", type=int, help="Seed of everything random.")
 @click.option("--seeds", type=click.IntRange(1, 100), default=1, help="Seeds, counted from --seed.")
@@ -82,6 +84,7 @@ def simulate(
     epsilon: str | None,
     noise: str | None,
     budget: str | None,
+    new_shops: str | None,
     no_privacy: bool,
     seeds: int,
     workers: int,
@@ -103,6 +106,8 @@ def simulate(
         OPTIONS[name]: value for name, value in given.items() if value is not None
     }
     options |= parse_budget(budget) | assignments(sets)
+    if new_shops is not None:
+        options["evaluation.new_shops"] = parse_sizes(new_shops)
     if save_rankings:
         options["evaluation.save_rankings"] = True
     epsilons = parse_epsilons(epsilon, no_privacy=no_privacy)

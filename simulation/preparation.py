@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -53,6 +53,18 @@ class Prepared:
     def n_shops(self) -> int:
         """Shops in the federation."""
         return len(self.dataset.shops)
+
+    def without(self, number: int) -> Prepared:
+        """Returns the same for a federation that one shop takes no part in.
+
+        Item vectors and base stay: they come from the public catalogue alone.
+
+        Args:
+            number: Of the shop that is left out, from 0.
+        """
+        shops = self.dataset.shops
+        rest = replace(self.dataset, shops=shops[:number] + shops[number + 1 :])
+        return replace(self, dataset=rest, source=replace(self.source, left_out=number))
 
 
 def prepare(settings: RunSettings, *, folder: Path, progress: Progress) -> Prepared:
