@@ -150,6 +150,7 @@ def _run(
     """Runs and prints; what is heavy to import is imported here."""
     from rich.console import Console
 
+    from simulation.new_shops.console import print_new_shops
     from simulation.report.console import print_report
     from simulation.report.progress import Progress
     from simulation.run import run_simulation
@@ -171,6 +172,8 @@ def _run(
         print_sweep(finished.sweep, folder=folder, console=Console())
     else:
         print_report(finished.reports[0], folder=folder, console=Console())
+    if finished.new_shops is not None and not as_json:
+        print_new_shops(finished.new_shops, folder=folder, console=Console())
 
 
 def default_folder(settings: RunSettings, *, sweep: bool) -> Path:

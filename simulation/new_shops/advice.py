@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 
 from simulation.new_shops.schema import GainRecord, GroupAdvice, GroupRecord, SizeRecord
 from simulation.report.wording import MINUS, listing, signed
@@ -85,13 +86,15 @@ def _sentences(sizes: Sizes, kind: Kind) -> Iterator[str]:
     by_surface: dict[str, list[tuple[int, GainRecord]]] = {}
     for size, surface, gain in _gains(sizes, kind):
         by_surface.setdefault(surface, []).append((size, gain))
-    silent = [s for s, gains in by_surface.items() if all(g.verdict == "no-better" for _, g in gains)]
+    silent = [
+        s for s, gains in by_surface.items() if all(g.verdict == "no-better" for _, g in gains)
+    ]
     for surface, gains in by_surface.items():
         if surface not in silent:
             yield _sentence(surface, gains, kind)
     if silent:
         names = listing([surface_name(s) for s in silent])
-        yield f"On {names} it gains {NOTHING} {_at(kind)}, at any size."
+        yield f"On {names} a new shop gains {NOTHING} {_at(kind)}, at any size."
 
 
 def _sentence(surface: str, gains: list[tuple[int, GainRecord]], kind: Kind) -> str:
@@ -103,11 +106,16 @@ def _sentence(surface: str, gains: list[tuple[int, GainRecord]], kind: Kind) -> 
     )
     named = size > 0 and first.verdict != "no-better"
     parts = []
-    for own, gain in rest:
-        over = "" if named else _over(gain, own)
-        named = named or bool(over)
-        verb = "" if (gain.verdict, first.verdict) == ("better", "better") else _change(gain)
-        parts.append(f"{_with(own)} {verb or _amount(gain)}{over}")
+    for nothing, run in groupby(rest, key=lambda pair: pair[1].verdict == "no-better"):
+        group = list(run)
+        if nothing:
+            users = listing([f"{own}" for own, _ in group])
+            parts.append(f"with {users} users {_further(group[0][1], first)}")
+            continue
+        for own, gain in group:
+            over = "" if named else _over(gain, own)
+            named = True
+            parts.append(f"{_with(own)} {_further(gain, first)}{over}")
     return f"{text}; {', '.join(parts)}." if parts else f"{text}."
 
 
@@ -121,10 +129,18 @@ def _change(gain: GainRecord) -> str:
     return f"{'gains' if gain.verdict == 'better' else 'loses'} {_amount(gain)}"
 
 
+def _further(gain: GainRecord, first: GainRecord) -> str:
+    """A change in a row of changes: a gain after a gain needs no verb."""
+    if first.verdict == "better" and gain.verdict != "worse":
+        return NOTHING if gain.verdict == "no-better" else _amount(gain)
+    return f"it {_change(gain)}"
+
+
 def _over(gain: GainRecord, size: int) -> str:
     if gain.verdict == "no-better":
         return ""
-    return " over zero-shot text" if size == 0 else " over the best that it reaches alone"
+    word = "over" if gain.verdict == "better" else "against"
+    return f" {word} {'zero-shot text' if size == 0 else 'the best that it reaches alone'}"
 
 
 def _amount(gain: GainRecord) -> str:
@@ -136,4 +152,8 @@ def _amount(gain: GainRecord) -> str:
 
 def _at(kind: Kind) -> str:
     epsilon, noise = kind
-    return "without privacy" if epsilon is None else f"at epsilon {epsilon:g} with {NOISE_NAMES[noise]}"
+    return (
+        "without privacy"
+        if epsilon is None
+        else f"at epsilon {epsilon:g} with {NOISE_NAMES[noise]}"
+    )

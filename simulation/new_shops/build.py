@@ -107,9 +107,7 @@ def corrected(
 
     def judged(gain: GainRecord) -> GainRecord:
         p = next(adjusted)
-        return gain.model_copy(
-            update={"p_adjusted": p, "verdict": judge(gain.difference.mean, p)}
-        )
+        return gain.model_copy(update={"p_adjusted": p, "verdict": judge(gain.difference.mean, p)})
 
     def group(record: GroupRecord) -> GroupRecord:
         gains = {name: judged(gain) for name, gain in record.gains.items()}

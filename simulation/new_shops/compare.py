@@ -66,12 +66,16 @@ def compare_sizes(
 
 @dataclass(eq=False)
 class _Table:
-    """Means over all users of a size, and in every draw, by the names of the columns."""
+    """Means over all users of a size, and in every draw, by the names of the columns.
+
+    `unequal` counts the users whose value is not 0: of a difference, those whom it concerns.
+    """
 
     columns: tuple[str, ...]
     users: int
     means: Values
     draws: Values
+    unequal: npt.NDArray[np.int64]
 
     def get(self, name: str) -> tuple[float, Values]:
         i = self.columns.index(name)
@@ -94,7 +98,13 @@ def _drawn(
         start = 0
         for size in sizes:
             own = slice(start, start := start + len(columns[size]))
-            one = _Table(columns[size], len(stacked), drawn.means[own], drawn.draws[:, own])
+            one = _Table(
+                columns[size],
+                len(stacked),
+                drawn.means[own],
+                drawn.draws[:, own],
+                np.count_nonzero(stacked[:, own], axis=0),
+            )
             tables[size] = _added(tables[size], one) if size in tables else one
     return {size: tables[size] for size in found}
 
@@ -117,14 +127,14 @@ def _added(mine: _Table, other: _Table) -> _Table:
     users = mine.users + other.users
     share = other.users / users
     means = mine.means + share * (other.means - mine.means)
-    return _Table(mine.columns, users, means, mine.draws + share * (other.draws - mine.draws))
+    draws = mine.draws + share * (other.draws - mine.draws)
+    return _Table(mine.columns, users, means, draws, mine.unequal + other.unequal)
 
 
 def _group(table: _Table, group: Group, model: str) -> GroupRecord:
     present = [m for m in OF_MODELS if named(m, model) in table.columns]
     gains = {
-        name: _gain(table.get(f"{named(a, model)} - {b}"), table.get(b))
-        for name, (a, b) in GAINS.items()
+        name: _gain(table, f"{named(a, model)} - {b}", over=b) for name, (a, b) in GAINS.items()
     }
     return GroupRecord(
         epsilon=group.epsilon,
@@ -134,8 +144,19 @@ def _group(table: _Table, group: Group, model: str) -> GroupRecord:
     )
 
 
-def _gain(difference: tuple[float, Values], base: tuple[float, Values]) -> GainRecord:
-    found, share, p = estimate(*difference), ratio(difference, base), two_sided_p(difference[1])
+def least_p(unequal: int) -> float:
+    """Returns the smallest two-sided p that so many users who differ can show, by a sign test.
+
+    A bootstrap of few users is overconfident: one user is the same in every draw.
+    """
+    return min(1.0, 2.0 ** (1 - unequal))
+
+
+def _gain(table: _Table, name: str, *, over: str) -> GainRecord:
+    difference, base = table.get(name), table.get(over)
+    found, share = estimate(*difference), ratio(difference, base)
+    unequal = int(table.unequal[table.columns.index(name)])
+    p = max(two_sided_p(difference[1]), least_p(unequal))
     return GainRecord(
         difference=Interval(mean=found.mean, low=found.low, high=found.high),
         percent=share

@@ -96,9 +96,7 @@ def train_folds(
 
         if processes > 1:
             jobs = [fold.job for fold in folds]
-            train_in_processes(
-                prepared, jobs, processes=processes, workers=workers, on_round=moved
-            )
+            train_in_processes(prepared, jobs, processes=processes, workers=workers, on_round=moved)
         for fold in folds:
             trained = fold.job.run(prepared, workers=workers, on_round=moved)
             rest = prepared.without(fold.held_out)

@@ -25,7 +25,8 @@ class GainRecord(Record):
     percent: Interval | None
     """The same in percent of the other method; null where that one's interval includes 0."""
     p: Share
-    """Two-sided bootstrap p-value of no difference."""
+    """Two-sided bootstrap p-value of no difference; no less than a sign test of the users who
+    differ could show."""
     p_adjusted: Share
     """The same after Holm's correction over all comparisons of this file."""
     verdict: Verdict
