@@ -19,7 +19,8 @@ class DataSettings(Settings):
     source: str = "complete-journey"
     """`complete-journey` (embedded) or the path of a file or folder."""
     shops: str = "r19"
-    """Complete Journey's owners: `r19`, `r10` or `store`; or `virtual:N`, N random shops."""
+    """Complete Journey's owners: `r19`, `r10` or `store`; `virtual:N`, N random shops; or
+    `items:N`, N shops that share no item."""
     shop_column: str | None = None
     """Column that names the data owner in one table; None for a folder of shops."""
     order_column: str | None = None

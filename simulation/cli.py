@@ -44,7 +44,9 @@ OPTIONS = {
 
 @click.command(context_settings={"show_default": True})
 @click.option("--data", help="complete-journey, or a file or folder.", metavar="PATH")
-@click.option("--shops", help="r19, r10 or store (Complete Journey), or virtual:N.", metavar="NAME")
+@click.option(
+    "--shops", help="r19, r10, store (Complete Journey), virtual:N or items:N.", metavar="NAME"
+)
 @click.option("--shop-column", help="Column that names the shop in one table.", metavar="COLUMN")
 @click.option("--order-column", help="Column that stands for time.", metavar="COLUMN")
 @click.option("--split", type=click.Choice(["time", "leave-last-out"]))

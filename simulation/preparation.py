@@ -99,7 +99,16 @@ def prepare(settings: RunSettings, *, folder: Path, progress: Progress) -> Prepa
         base=base,
         device=device,
         source=StoredShops(folder, device.type),
-        notes=(whitening.note,) if whitening.note else (),
+        notes=tuple(note for note in (whitening.note, _apart(dataset)) if note),
+    )
+
+
+def _apart(dataset: Dataset) -> str:
+    if dataset.shops_share_items:
+        return ""
+    return (
+        "the shops share no item: each sells a catalogue of its own, so only what is learnt of "
+        "texts carries over"
     )
 
 

@@ -60,8 +60,8 @@ def measure_sizes(
         for size in missing:
             shops = []
             one = partial(_measure, prepared, moments, models, size)
-            for result in pool.map(one, range(prepared.n_shops)):
-                shops += [result] if result is not None else []
+            for measured in pool.map(one, range(prepared.n_shops)):
+                shops += [measured] if measured is not None else []
                 phase.advance()
             found[size] = EvaluationResult({}, {}, tuple(shops))
             keep_evaluation(kept / f"{size}", found[size])

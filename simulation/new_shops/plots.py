@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Line = dict[int, Interval]
 """Size -> NDCG@10."""
 _SPREAD = 0.26
-"""Width over which the lines of one size stand side by side, so that intervals can be told apart."""
+"""Width over which the lines of one size stand apart, so that their intervals can be told apart."""
 _STYLES = ("-", (0, (5, 1.5)), (0, (2, 1.2)), (0, (1, 1)))
 """Of one colour, by falling epsilon."""
 _SHORT: dict[Noise | None, str] = {"shop": "shop", "shared": "shared", None: ""}
@@ -58,6 +58,8 @@ def size_plot(report: NewShopsReport, surface: str, *, name: str) -> str:
             ends[_label(facts.epsilon, facts.noise)] = (line[last].mean, colour)
         room = 0.42 * max(1.0, place[last])
         axes.set_xlim(-0.25, place[last] + _SPREAD + room)
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.03 * len(ends) * (high - low))  # labels are pushed upwards
         end_labels(axes, ends, at=place[last] + _SPREAD / 2 + 0.08, gap_share=0.055)
         axes.set_xticks(list(place.values()), [f"{size}" for size in place])
         axes.set_xlabel("users of its own")
@@ -93,7 +95,7 @@ def _line(
 ) -> None:
     x = [place[size] + shift for size in line]
     y = [value.mean for value in line.values()]
-    axes.plot(x, y, color=colour, linewidth=width, linestyle=style)  # type: ignore[arg-type]
+    axes.plot(x, y, color=colour, linewidth=width, linestyle=style)
     for at, value in zip(x, line.values(), strict=True) if bars else ():
         draw_interval(axes, value, at=at, colour=colour, vertical=True)
     if not bars:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulation.new_shops.advice import kind_name, percent_of
+from simulation.new_shops.advice import percent_of
 from simulation.new_shops.schema import GainRecord, GroupRecord, NewShopsReport, SurfaceRecord
 from simulation.report.schema import Interval
 from simulation.report.wording import listing, number, signed
@@ -30,7 +30,6 @@ class Row:
     size: int
     epsilon: str
     noise: str
-    kind: str
     text: str
     local: str
     alone: str
@@ -72,13 +71,13 @@ def method_note(report: NewShopsReport) -> str:
     c = report.correction
     return (
         "Each shop was held out of a federation of all others, which it then joins as a new shop: "
-        "it learns and tunes on so many of its own users, and all of its users are asked. Intervals "
-        f"are 95% percentile intervals of {c.draws:,} bootstrap draws of users within their shops, "
-        "the same users for all methods and sizes. Better and worse are said where the two-sided "
-        f"bootstrap p-value (at least that of a sign test), corrected by {c.method}'s method for the {c.comparisons} comparisons "
-        f"on this page, is below {c.level:g}. One draw of the noise a shop: how much another one "
-        "would change is not in the intervals. With no users of its own, the best that a shop "
-        "reaches alone is zero-shot text."
+        "it learns and tunes on so many of its own users, and all of its users are asked. "
+        f"Intervals are 95% percentile intervals of {c.draws:,} bootstrap draws of users within "
+        "their shops, the same users for all methods and sizes. Better and worse are said where "
+        "the two-sided bootstrap p-value (at least that of a sign test), corrected by "
+        f"{c.method}'s method for the {c.comparisons} comparisons on this page, is below "
+        f"{c.level:g}. One draw of the noise a shop: how much another one would change is not in the intervals. With no users "
+        "of its own, the best that a shop reaches alone is zero-shot text."
     )
 
 
@@ -88,7 +87,6 @@ def _row(size: int, surface: SurfaceRecord, group: GroupRecord, *, first: bool) 
         size=size,
         epsilon="none" if group.epsilon is None else f"{group.epsilon:g}",
         noise=group.noise or "none",
-        kind=kind_name((group.epsilon, group.noise)),
         text=number(surface.methods["text"].mean),
         local=number(surface.methods["best-local"].mean),
         alone=_mean(group.methods.get("global")),
