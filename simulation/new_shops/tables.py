@@ -71,13 +71,14 @@ def method_note(report: NewShopsReport) -> str:
     c = report.correction
     return (
         "Each shop was held out of a federation of all others, which it then joins as a new shop: "
-        "it learns and tunes on so many of its own users, and all of its users are asked. "
-        f"Intervals are 95% percentile intervals of {c.draws:,} bootstrap draws of users within "
-        "their shops, the same users for all methods and sizes. Better and worse are said where "
-        "the two-sided bootstrap p-value (at least that of a sign test), corrected by "
+        "it learns and tunes on so many of its own users, and all of its users are asked. With no "
+        "users of its own, the best that a shop reaches alone is zero-shot text. Intervals are 95% "
+        f"percentile intervals of {c.draws:,} bootstrap draws of users within their shops, the "
+        "same users for all methods and sizes. Better and worse are said where the two-sided "
+        "bootstrap p-value (at least that of a sign test), corrected by "
         f"{c.method}'s method for the {c.comparisons} comparisons on this page, is below "
-        f"{c.level:g}. One draw of the noise a shop: how much another one would change is not in the intervals. With no users "
-        "of its own, the best that a shop reaches alone is zero-shot text."
+        f"{c.level:g}. There is one draw of the noise for each shop: how much another one would "
+        "change is not in the intervals."
     )
 
 
