@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Settings(BaseModel):
@@ -19,7 +19,8 @@ class DataSettings(Settings):
     source: str = "complete-journey"
     """`complete-journey` (embedded) or the path of a file or folder."""
     shops: str = "r19"
-    """Complete Journey's owners: `r19`, `r10` or `store`; or `virtual:N`, N random shops."""
+    """Complete Journey's owners: `r19`, `r10` or `store`; `virtual:N`, N random shops; or
+    `items:N`, N shops that share no item."""
     shop_column: str | None = None
     """Column that names the data owner in one table; None for a folder of shops."""
     order_column: str | None = None
@@ -159,6 +160,16 @@ class EvaluationSettings(Settings):
     """Also write the top 20 of every method to `rankings.parquet`."""
     controls: bool = True
     """Also train without privacy, for the row `fused-non-private`."""
+    new_shops: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Numbers of own users, ascending, with which every shop is also measured as a new shop that
+    took no part; each needs a federation of the others. Empty measures none."""
+
+    @field_validator("new_shops")
+    @classmethod
+    def _sizes_ascend(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if list(sizes) != sorted(set(sizes)):
+            raise ValueError("must name each number of users once, in ascending order")
+        return sizes
 
 
 class RunSettings(Settings):

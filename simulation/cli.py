@@ -13,6 +13,7 @@ from shared.budget import BUDGET_HELP, parse_budget
 from shared.config import RunSettings
 from shared.errors import ConfigError
 from shared.settings_sources import assignments, load_settings
+from simulation.new_shops.sizes import parse_sizes
 from simulation.sweep.variants import Sweep, default_jobs, parse_epsilons, parse_noises
 
 OPTIONS = {
@@ -43,7 +44,9 @@ OPTIONS = {
 
 @click.command(context_settings={"show_default": True})
 @click.option("--data", help="complete-journey, or a file or folder.", metavar="PATH")
-@click.option("--shops", help="r19, r10 or store (Complete Journey), or virtual:N.", metavar="NAME")
+@click.option(
+    "--shops", help="r19, r10, store (Complete Journey), virtual:N or items:N.", metavar="NAME"
+)
 @click.option("--shop-column", help="Column that names the shop in one table.", metavar="COLUMN")
 @click.option("--order-column", help="Column that stands for time.", metavar="COLUMN")
 @click.option("--split", type=click.Choice(["time", "leave-last-out"]))
@@ -63,6 +66,7 @@ OPTIONS = {
 @click.option("--delta", type=float, help="Total delta of a shop.")
 @click.option("--budget", help=BUDGET_HELP, metavar="PART=SHARE,...")
 @click.option("--head-items", type=int, help="Items whose co-purchase pairs are released.")
+@click.option("--new-shops", help="Users of shops that join later: 0,15,60,200.", metavar="LIST")
 @click.option("--no-privacy", is_flag=True, help="Train without noise, for comparison only.")
 @click.option("--seed", type=int, help="Seed of everything random.")
 @click.option("--seeds", type=click.IntRange(1, 100), default=1, help="Seeds, counted from --seed.")
@@ -82,6 +86,7 @@ def simulate(
     epsilon: str | None,
     noise: str | None,
     budget: str | None,
+    new_shops: str | None,
     no_privacy: bool,
     seeds: int,
     workers: int,
@@ -103,6 +108,8 @@ def simulate(
         OPTIONS[name]: value for name, value in given.items() if value is not None
     }
     options |= parse_budget(budget) | assignments(sets)
+    if new_shops is not None:
+        options["evaluation.new_shops"] = parse_sizes(new_shops)
     if save_rankings:
         options["evaluation.save_rankings"] = True
     epsilons = parse_epsilons(epsilon, no_privacy=no_privacy)
@@ -145,6 +152,7 @@ def _run(
     """Runs and prints; what is heavy to import is imported here."""
     from rich.console import Console
 
+    from simulation.new_shops.console import print_new_shops
     from simulation.report.console import print_report
     from simulation.report.progress import Progress
     from simulation.run import run_simulation
@@ -166,6 +174,8 @@ def _run(
         print_sweep(finished.sweep, folder=folder, console=Console())
     else:
         print_report(finished.reports[0], folder=folder, console=Console())
+    if finished.new_shops is not None and not as_json:
+        print_new_shops(finished.new_shops, folder=folder, console=Console())
 
 
 def default_folder(settings: RunSettings, *, sweep: bool) -> Path:

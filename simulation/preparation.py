@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -56,6 +56,18 @@ class Prepared:
         """Shops in the federation."""
         return len(self.dataset.shops)
 
+    def without(self, number: int) -> Prepared:
+        """Returns the same for a federation that one shop takes no part in.
+
+        Item vectors and base stay: they come from the public catalogue alone.
+
+        Args:
+            number: Of the shop that is left out, from 0.
+        """
+        shops = self.dataset.shops
+        rest = replace(self.dataset, shops=shops[:number] + shops[number + 1 :])
+        return replace(self, dataset=rest, source=replace(self.source, left_out=number))
+
 
 def prepare(settings: RunSettings, *, folder: Path, progress: Progress) -> Prepared:
     """Loads, encodes, fits the base and writes the shops to `folder`.
@@ -91,7 +103,16 @@ def prepare(settings: RunSettings, *, folder: Path, progress: Progress) -> Prepa
         base=base,
         device=device,
         source=StoredShops(folder, device.type),
-        notes=(whitening.note,) if whitening.note else (),
+        notes=tuple(note for note in (whitening.note, _apart(dataset)) if note),
+    )
+
+
+def _apart(dataset: Dataset) -> str:
+    if dataset.shops_share_items:
+        return ""
+    return (
+        "the shops share no item: each sells a catalogue of its own, so only what is learnt of "
+        "texts carries over"
     )
 
 

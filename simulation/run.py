@@ -12,6 +12,9 @@ from shared.errors import ConfigError, RunError
 from simulation.build_report import build_report
 from simulation.evaluation.evaluate import EvaluationResult, evaluate
 from simulation.evaluation.shop import GlobalModel
+from simulation.new_shops.run import run_new_shops
+from simulation.new_shops.schema import NewShopsReport
+from simulation.new_shops.sizes import check_new_shops
 from simulation.peak_memory import PeakMemory
 from simulation.preparation import Prepared, prepare
 from simulation.report.progress import Progress
@@ -38,10 +41,12 @@ class Finished:
     Attributes:
         reports: One a variant, in order of epsilon, noise and seed.
         sweep: What several variants say together; None where there was one.
+        new_shops: What joining would give to new shops; None where nobody asked.
     """
 
     reports: tuple[Report, ...]
     sweep: SweepReport | None
+    new_shops: NewShopsReport | None = None
 
 
 def run_simulation(
@@ -77,6 +82,7 @@ def run_simulation(
             for variant in variants:
                 mechanisms_of(variant.settings(settings))
             prepared = prepare(settings, folder=opened.state / "data", progress=progress)
+            check_new_shops(settings, prepared.dataset)
         run = _Run(prepared, variants, opened, progress)
         trained = run.train(processes=jobs, workers=workers)
         result = run.evaluation(trained, workers=workers)
@@ -87,8 +93,9 @@ def run_simulation(
             named = list(zip(variants, reports, strict=True))
             found = build_sweep(named, result, settings=prepared.settings, name=folder.name)
             write_sweep(found, folder)
+    new_shops = run.new_shops(processes=jobs, workers=workers)
     opened.finish()
-    return Finished(reports, found)
+    return Finished(reports, found, new_shops)
 
 
 class _Run:
@@ -136,7 +143,7 @@ class _Run:
         result = kept_evaluation(kept)
         if result is None:
             result = self._evaluate(trained, workers=workers)
-            if not self._single:
+            if not self._single or self._prepared.settings.evaluation.new_shops:
                 keep_evaluation(kept, result)
         return result
 
@@ -146,6 +153,19 @@ class _Run:
         """Writes each variant's folder, or reads the report of one that was written before."""
         return tuple(
             self._report(variant, trained, result, peak_rss_mb) for variant in self._variants
+        )
+
+    def new_shops(self, *, processes: int, workers: int) -> NewShopsReport | None:
+        """Holds every shop out of every kind of run in turn, where the settings ask for it."""
+        if not self._prepared.settings.evaluation.new_shops:
+            return None
+        return run_new_shops(
+            self._prepared,
+            tuple(self._models),
+            folder=self._folder,
+            processes=processes,
+            workers=workers,
+            progress=self._progress,
         )
 
     def _evaluate(self, trained: Mapping[str, Trained], *, workers: int) -> EvaluationResult:

@@ -31,14 +31,19 @@ class StoredShops:
     Attributes:
         folder: Where they are.
         device: Where they train.
+        left_out: Number of a shop that takes no part; those behind it move up by one partition.
     """
 
     folder: Path
     device: str = "cpu"
+    left_out: int | None = None
 
     def open(self, node_config: NodeConfig) -> ShopNode:
         """Opens the shop of `node_config["partition-id"]`; its noise comes from the run's seed."""
-        path = self.folder / "shops" / f"{int(node_config['partition-id']):06d}.npz"
+        number = int(node_config["partition-id"])
+        if self.left_out is not None and number >= self.left_out:
+            number += 1
+        path = self.folder / "shops" / f"{number:06d}.npz"
         with np.load(path, allow_pickle=False) as file:
             events = Events(**{f.name: file[f.name] for f in fields(Events)})
             shop_id, n_users = str(file["shop_id"]), int(file["n_users"])

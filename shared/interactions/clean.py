@@ -41,6 +41,8 @@ class Cleaned:
         min_user_items: Default of the setting.
         min_shop_users: Default of the setting.
         facts: Further entries of the report.
+        item_shop: Code into `shop_ids` of the one shop that sells each item, `(n_items,)`, -1 for
+            none; None where all shops sell from one catalogue.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Cleaned:
     min_user_items: int
     min_shop_users: int
     facts: dict[str, Any]
+    item_shop: npt.NDArray[np.int32] | None = None
 
     def keep(self, mask: npt.NDArray[np.bool_], reason: str) -> Cleaned:
         """Keeps the rows under a mask `(n,)` and counts the others."""

@@ -111,11 +111,13 @@ class Shop:
         shop_id: The owner's name.
         user_ids: The shop's user ids as text, `(n_users,)`, dtype object.
         events: The shop's events.
+        sells: Mask of the shop's own catalogue `(n_items,)`; None where it may sell all items.
     """
 
     shop_id: str
     user_ids: npt.NDArray[np.object_]
     events: Events
+    sells: npt.NDArray[np.bool_] | None = None
 
     @property
     def n_users(self) -> int:
@@ -145,3 +147,12 @@ class Dataset:
     time_unit: str
     scored: npt.NDArray[np.bool_]
     users: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def shops_share_items(self) -> bool:
+        """Whether the shops sell from one catalogue, rather than each from its own."""
+        return all(shop.sells is None for shop in self.shops)
+
+    def scored_of(self, shop: Shop) -> npt.NDArray[np.bool_]:
+        """Returns the mask `(n_items,)` of scored items that a shop may sell."""
+        return self.scored if shop.sells is None else self.scored & shop.sells

@@ -13,6 +13,7 @@ import pandas as pd
 
 from shared.config import DataSettings
 from shared.errors import ConfigError, DataError
+from shared.interactions.catalogues_apart import divide_items
 from shared.interactions.clean import Cleaned, clean
 from shared.interactions.complete_journey import AREAS, read_complete_journey
 from shared.interactions.events import Dataset, Shop
@@ -38,23 +39,25 @@ def load_dataset(settings: DataSettings, *, seed: int) -> Dataset:
         DataError: A file cannot be used, or no shop is left.
         ConfigError: A setting has no meaning for the source.
     """
-    virtual = _virtual_shops(settings.shops)
+    made, n_shops = _made_shops(settings.shops)
     if settings.source == EMBEDDED:
-        cleaned = read_complete_journey(settings, by_shop=virtual is None)
+        cleaned = read_complete_journey(settings, by_shop=made is None)
     else:
         path = Path(settings.source).expanduser()
         tables = read_tables(path, settings)
-        cleaned = clean(tables, name=path.resolve().stem, by_shop=virtual is None)
+        cleaned = clean(tables, name=path.resolve().stem, by_shop=made is None)
         _refuse_empty(cleaned)
     windows = cut(settings, cleaned.clock)
     check_filled(windows, cleaned.clock, cleaned.events.time)
     if windows.kind == "time":
         cleaned = cleaned.keep(parts(cleaned.events, windows) != AFTER, "after_end")
+    if made == "items":
+        cleaned = divide_items(cleaned, windows, n_shops)
     least = settings.min_user_items or cleaned.min_user_items
     cleaned, few = _drop_users(cleaned, windows, least)
-    if virtual is not None:
-        cleaned = _redistribute(cleaned, virtual, seed)
-    least_users = settings.min_shop_users or (1 if virtual else cleaned.min_shop_users)
+    if made == "virtual":
+        cleaned = _redistribute(cleaned, n_shops, seed)
+    least_users = settings.min_shop_users or (1 if made else cleaned.min_shop_users)
     cleaned, small = _drop_shops(cleaned, least_users)
     shops = _shops(cleaned)
     if not shops:
@@ -75,16 +78,17 @@ def load_dataset(settings: DataSettings, *, seed: int) -> Dataset:
     )
 
 
-def _virtual_shops(shops: str) -> int | None:
-    match = re.fullmatch(r"virtual:(\d+)", shops)
-    if match and int(match[1]) >= 1:
-        return int(match[1])
+def _made_shops(shops: str) -> tuple[str | None, int]:
+    """Reads `virtual:N` and `items:N`; None where the shops are those of the source."""
+    match = re.fullmatch(r"(virtual|items):(\d+)", shops)
+    if match and int(match[2]) >= 1:
+        return match[1], int(match[2])
     if shops not in AREAS:
         raise ConfigError(
-            f"shops={shops!r} is not known; give {', '.join(AREAS)} or virtual:N with N of at "
-            "least 1 with --shops"
+            f"shops={shops!r} is not known; give {', '.join(AREAS)}, virtual:N or items:N with N "
+            "of at least 1 with --shops"
         )
-    return None
+    return None, 0
 
 
 def _drop_users(cleaned: Cleaned, windows: Windows, least: int) -> tuple[Cleaned, int]:
@@ -151,7 +155,8 @@ def _shops(cleaned: Cleaned) -> tuple[Shop, ...]:
         if len(rows):
             members, users = np.unique(events.user[rows], return_inverse=True)
             own = replace(events.select(rows), user=users.astype(np.int32))
-            shops.append(Shop(shop_id, cleaned.user_ids[members], own))
+            sells = None if cleaned.item_shop is None else cleaned.item_shop == code
+            shops.append(Shop(shop_id, cleaned.user_ids[members], own, sells))
     return tuple(shops)
 
 
@@ -195,5 +200,6 @@ def _report(
             "test_end": clock.show(windows.test_end),
         },
         "shops": each,
+        "shops_share_items": cleaned.item_shop is None,
         "shops_below_minimum": small,
     }

@@ -80,7 +80,7 @@ def evaluate(
         progress: Called with shops done and shops in all.
     """
     with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
-        moments = _moments(dataset, windows, pool, seed=seed)
+        moments = moments_of(dataset, windows, pool, seed=seed)
         bound = _pooled(moments, item_vectors, dataset.time_unit, pool) if pooled else None
 
         def one(pair: tuple[Shop, tuple[Stage, Stage]]) -> ShopResult:
@@ -121,10 +121,20 @@ def one_blas_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _moments(
+def moments_of(
     dataset: Dataset, windows: Windows, pool: ThreadPoolExecutor, *, seed: int
 ) -> list[tuple[Stage, Stage]]:
-    pairs = pool.map(lambda shop: stages(shop, windows, dataset.scored, seed=seed), dataset.shops)
+    """Builds every shop's validation and test stage, with the items that are cold in all shops.
+
+    Args:
+        dataset: The shops.
+        windows: The validation and test windows.
+        pool: Shops run side by side in it.
+        seed: Of the cart halves.
+    """
+    pairs = pool.map(
+        lambda shop: stages(shop, windows, dataset.scored_of(shop), seed=seed), dataset.shops
+    )
     first, second = zip(*pairs, strict=True)
     n_items = len(dataset.scored)
     return list(zip(with_cold_items(first, n_items), with_cold_items(second, n_items), strict=True))

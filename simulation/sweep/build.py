@@ -44,7 +44,7 @@ def build_sweep(
         name: Name of the sweep.
         draws: Bootstrap draws.
     """
-    groups = _groups([variant for variant, _ in runs])
+    groups = groups_of([variant for variant, _ in runs])
     order = [*SURFACES, *(s for s in result.surfaces if s not in SURFACES)]
     compared = {}
     for surface in order:
@@ -99,7 +99,7 @@ def judge(gain: float, p_adjusted: float) -> Verdict:
     return "better" if gain > 0 else "worse"
 
 
-def _groups(variants: Sequence[Variant]) -> list[Group]:
+def groups_of(variants: Sequence[Variant]) -> list[Group]:
     """Groups seeds, in order of noise and epsilon; without privacy last."""
     found: dict[Group, None] = {}
     for variant in variants:

@@ -35,12 +35,14 @@ class TrainingJob:
         settings: Epsilon, noise and seed included.
         checkpoints: Folder with a file a round; the last one holds the trained model.
         ledgers: Folder of the shops' ledgers.
+        held_out: Number of the shop that takes no part; None for a federation of all.
     """
 
     name: str
     settings: RunSettings
     checkpoints: Path
     ledgers: Path
+    held_out: int | None = None
 
     def run(self, prepared: Prepared, *, workers: int, on_round: OnRound) -> Trained:
         """Trains from the newest checkpoint on; a finished model is only read.
@@ -53,7 +55,7 @@ class TrainingJob:
         """
         with one_blas_thread():
             return train_global(
-                prepared,
+                prepared if self.held_out is None else prepared.without(self.held_out),
                 self.settings,
                 checkpoints=self.checkpoints,
                 ledgers=self.ledgers,

@@ -1,0 +1,1 @@
+"""New shops: what a federation of the others would give each shop that joins later."""
