@@ -36,12 +36,14 @@ class PlanRules:
         max_sample_rate: Largest probability that a user takes part in a step.
         max_steps: Most noisy steps over all rounds.
         max_grad_norm: Largest clip norm.
+        base_hash: The only base that is trained on; None takes any.
     """
 
     min_noise_multiplier: float = MIN_NOISE
     max_sample_rate: float = 1.0
     max_steps: int = 100_000
     max_grad_norm: float = math.inf
+    base_hash: str | None = None
 
     def check(self, plan: Plan) -> None:
         """Refuses a plan before anything is reserved.
@@ -52,6 +54,10 @@ class PlanRules:
         if not plan.private:
             raise PrivacyError(
                 "private=False must be True: this shop releases nothing without noise"
+            )
+        if self.base_hash not in (None, plan.base_hash):
+            raise PrivacyError(
+                f"base_hash={plan.base_hash[:16]} must be {self.base_hash}; send a plan for this base"
             )
         for mechanism in plan_mechanisms(plan):
             if not mechanism.noise_multiplier >= self.min_noise_multiplier:
