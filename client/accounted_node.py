@@ -57,7 +57,7 @@ class PlanRules:
             )
         if self.base_hash not in (None, plan.base_hash):
             raise PrivacyError(
-                f"base_hash={plan.base_hash[:16]} must be {self.base_hash}; send a plan for this base"
+                f"base_hash={plan.base_hash[:16]}… must be {self.base_hash}; plan for this base"
             )
         for mechanism in plan_mechanisms(plan):
             if not mechanism.noise_multiplier >= self.min_noise_multiplier:

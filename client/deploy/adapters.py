@@ -35,9 +35,9 @@ from shared.storage import writing
 class Pointer(Settings):
     """What is served, `current.json`."""
 
-    current: dict[str, int] = {}
+    current: dict[str, int] = Field(default_factory=dict)
     """Release by kind."""
-    highest: dict[str, int] = {}
+    highest: dict[str, int] = Field(default_factory=dict)
     """Newest release ever installed, by kind: older ones are not taken from the server."""
     run: Annotated[int, Field(ge=0)] = 0
     """Newest run ever installed."""
@@ -206,7 +206,7 @@ class Adapters:
     def _forget_old(self) -> None:
         """Removes drafts of crashes and the oldest releases that are not served."""
         for draft in self.folder.adapters.glob(".draft-*"):
-            shutil.rmtree(draft, ignore_errors=True) if draft.is_dir() else draft.unlink()
+            shutil.rmtree(draft, ignore_errors=True)
         served = set(self.pointer().current.values())
         kinds: dict[str, list[int]] = {}
         for number in self.numbers():

@@ -42,6 +42,7 @@ def start_node(folder: NodeFolder, *, accept_package: bool = False) -> None:
     os.environ |= {**QUIET, "FLWR_HOME": str(folder.flower_home)}
     os.environ["FEDPROFILE_CACHE"] = str(folder.cache)
     os.chdir(make_folder(folder.empty))
+    logging.getLogger("flwr").setLevel(logging.INFO)
     _look_at_device(settings)
     try:
         _serve(folder, settings, address=offer.address, authority=offer.authority.encode(), key=key)
@@ -49,7 +50,7 @@ def start_node(folder: NodeFolder, *, accept_package: bool = False) -> None:
         if stop.code not in (0, None):
             raise RunError(
                 f"server={offer.address} refused the connection or cannot be trusted; see the log "
-                "above: is the shop invited, is the certificate the invitation's, is the clock right?"
+                "above: is the shop invited, is the clock right, is it the invitation's server?"
             ) from stop
     finally:
         lock.close()

@@ -166,6 +166,7 @@ def main(root: str, task: str, number: str) -> int:
     """
     folder = ServerFolder(Path(root))
     log_to(folder.logs / "server.jsonl", run=int(number))
+    logging.getLogger("flwr").setLevel(logging.INFO)
     try:
         with flower_run(folder) as grid:
             if task == "send":

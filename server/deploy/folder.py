@@ -49,7 +49,7 @@ class ServerSettings(Settings):
     """Profile model."""
     training: TrainingSettings = TrainingSettings()
     """Local training."""
-    federation: FederationSettings = FederationSettings(round_timeout=600.0)
+    federation: FederationSettings = FederationSettings(round_timeout=600.0, max_update_norm=10.0)
     """Aggregation."""
     privacy: PrivacySettings = PrivacySettings(counts_share=0.2, pairs_share=0.0, adapter_share=0.8)
     """Budget of one run in each shop."""

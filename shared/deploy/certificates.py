@@ -70,7 +70,8 @@ def make_server_certificate(
         raise ConfigError("names= must hold at least one host name or IP address; give --name")
     issuer = x509.load_pem_x509_certificate(authority.certificate)
     signer = load_pem_private_key(authority.key, password=None)
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+        raise ConfigError("authority: the key must be ECDSA; restore it from its backup")
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     signed_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())

@@ -42,7 +42,7 @@ class Manifest(Settings):
     """Shops whose updates counted."""
     norms: dict[str, float]
     """L2 norm by array, over all as `total`."""
-    statistics: dict[str, float] = {}
+    statistics: dict[str, float] = Field(default_factory=dict)
     """Public numbers that a reader needs, such as the scale of the scores or a noise's size."""
     privacy: dict[str, Any] | None
     """The guarantee in full."""
