@@ -19,6 +19,7 @@ import httpx
 from flwr.common.constant import SubStatus
 from flwr.common.serde import run_from_proto
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, PushTaskOutputRequest
+from flwr.supercore.app_utils import start_parent_process_monitor
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
@@ -165,6 +166,7 @@ def main(root: str, task: str, number: str) -> int:
         number: Of the run or the release.
     """
     folder = ServerFolder(Path(root))
+    start_parent_process_monitor(os.getppid())  # two attempts at once would share a run
     log_to(folder.logs / "server.jsonl", run=int(number))
     logging.getLogger("flwr").setLevel(logging.INFO)
     try:
