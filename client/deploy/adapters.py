@@ -115,6 +115,8 @@ class Adapters:
             StorageError: The disk refused; what was served still is.
         """
         path = self.path(manifest.number)
+        if path.exists() and (path / "manifest.json").read_bytes() != content:
+            shutil.rmtree(path)  # left by a crash, never pointed to
         if not path.exists():
             self._unpack(path, content=content, signature=signature, file=file)
         before = self.pointer()

@@ -95,8 +95,9 @@ def check_order(folder: NodeFolder, adapters: Adapters, manifest: Manifest) -> N
     if manifest.number <= highest:
         raise ModelError(f"release={manifest.number} must be above {highest}; {remedy}")
     known = [adapters.read(number)[0] for number in adapters.numbers()]
+    own = (manifest.number, pointer.current.get(manifest.kind))  # a crash may have left the first
     old = manifest.run < pointer.run or any(
-        m.sha256 == manifest.sha256 and m.number != pointer.current.get(m.kind) for m in known
+        m.sha256 == manifest.sha256 and m.number not in own for m in known
     )
     if (old or manifest.again_of is not None) and not (
         manifest.again_of is not None and folder.settings().allow_older

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -31,14 +31,14 @@ ROUNDS = 6
 
 
 @pytest.fixture(scope="module")
-def federation(make_federation: Callable[..., Federation]) -> Iterator[Federation]:
+def federation(make_federation: Callable[..., Federation]) -> Federation:
     sets = {"training.rounds": ROUNDS, "federation.min_replies": 1}
     found = make_federation().build(start=False, **sets)
     found.start_node("shop0")
     for shop, acts in ACTS.items():
         found.start_hostile(shop, plan={str(n): act for n, act in enumerate(acts, start=1)})
     found.run_rounds()
-    yield found
+    return found
 
 
 def refusals(federation: Federation) -> set[tuple[int, str, str]]:
