@@ -86,6 +86,7 @@ def _serve(
     from flwr.supernode import start_client_internal as flower
     from flwr.supernode.nodestate import NodeStateFactory
 
+    from client.deploy.activation import be_patient
     from client.deploy.bundle_gate import close_gate
     from client.deploy.executor import Executor
     from client.deploy.runtime_api import start_runtime_api
@@ -97,6 +98,7 @@ def _serve(
     state = NodeStateFactory(objectstore_factory=ObjectStoreFactory())
     start_runtime_api(state, local, secret)
     Executor(local, secret, folder.root).start()
+    be_patient()
     flower.start_client_internal(
         state_factory=state,
         server_address=address,

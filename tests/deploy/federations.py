@@ -176,8 +176,8 @@ class Federation:
         )
         init_node(self.node(shop), settings.model_copy(update=changes), offer)
 
-    def start_node(self, shop: str) -> None:
-        self.start(shop, "node", "start", "--dir", self.node(shop))
+    def start_node(self, shop: str) -> subprocess.Popen[bytes]:
+        return self.start(shop, "node", "start", "--dir", self.node(shop))
 
     def start_hostile(self, shop: str, *, plan: dict[str, str]) -> None:
         """Starts a node of somebody who changed the code; see `hostile_node`."""
