@@ -16,6 +16,8 @@ from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supernode import fleet_http_connection as connection
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
+from client.deploy.flower_parts import put
+
 LOG = logging.getLogger("fedprofile.client")
 BEAT = 10.0
 """Seconds between heartbeats, the least that Flower takes; after two missed ones a node is gone."""
@@ -47,6 +49,5 @@ class PatientClient(FleetHttpClient):
 
 def be_patient() -> None:
     """Makes the SuperNode of this process come back by itself."""
-    connection.FleetHttpClient = PatientClient
-    connection.HEARTBEAT_DEFAULT_INTERVAL = BEAT
-    heartbeat.HEARTBEAT_DEFAULT_INTERVAL = BEAT
+    put(connection, FleetHttpClient=PatientClient, HEARTBEAT_DEFAULT_INTERVAL=BEAT)
+    put(heartbeat, HEARTBEAT_DEFAULT_INTERVAL=BEAT)

@@ -14,6 +14,7 @@ from typing import Any
 from flwr.supercore.fab import Fab
 from flwr.supernode import start_client_internal as flower
 
+from client.deploy.flower_parts import put
 from shared.deploy.bundle import bundle_hash
 
 LOG = logging.getLogger("fedprofile.client")
@@ -42,8 +43,8 @@ def close_gate(allowed: Collection[str]) -> dict[str, str]:
 
             yield (node_id, receive, send, get_run, gated, *rest)
 
-    flower._init_connection = connected
-    flower._verify_fab = lambda fab, _: bundle_hash(fab.content) in allowed
+    put(flower, _init_connection=connected)
+    put(flower, _verify_fab=lambda fab, _: bundle_hash(fab.content) in allowed)
     return dict(GATE)
 
 

@@ -19,6 +19,7 @@ from flwr.supernode.runtime import run_clientapp as flower
 
 from client.app import refusal
 from client.deploy.deployed_app import make_deployed_app
+from client.deploy.flower_parts import put
 from client.deploy.folder import NodeFolder
 from client.node import shop_name
 from shared.deploy.json_log import log_to
@@ -52,8 +53,8 @@ def answer(address: str, token: str, folder: Path, parent: int) -> None:
     node = NodeFolder(folder)
     log = log_to(node.log)
     app = guarded(make_deployed_app(node, log=log))
-    flower.install_from_fab = lambda *_, **__: None
-    flower.get_load_client_app_fn = lambda *_, **__: lambda *_, **__: app
+    put(flower, install_from_fab=lambda *_, **__: None)
+    put(flower, get_load_client_app_fn=lambda *_, **__: lambda *_, **__: app)
     flower.run_clientapp(
         runtime_api_address=address,
         token=token,

@@ -163,8 +163,9 @@ class InvitedGrid(Grid):
         reply.content[messages.STATUS] = status
         replayed = self._replayed(reply, shop)
         if replayed:
-            refusal = {"shop": shop, "code": REPLAYED, "remedy": "send each update once"}
-            reply.content = RecordDict({messages.STATUS: ConfigRecord(refusal)})
+            remedy = "send each update once"
+            refusal = ConfigRecord({"shop": shop, "code": REPLAYED, "remedy": remedy})
+            reply.content = RecordDict({messages.STATUS: refusal})
             return
         self._sign(reply, shop)
 
