@@ -19,8 +19,10 @@ from tiny_shops import write_tiny_shops
 from client.deploy.folder import NodeFolder
 from client.deploy.setup import init_node, make_node_key, new_node
 from client.deploy.status import installed, node_status
+from server.checkpoint import Checkpoints
 from server.deploy.folder import ServerFolder
 from server.deploy.new_settings import new_settings
+from server.deploy.run_folder import Run
 from server.deploy.setup import init_server
 from server.deploy.shops import invite
 from server.deploy.status import server_status
@@ -63,6 +65,7 @@ class Federation:
     root: Path
     shops: tuple[str, ...] = ("shop0", "shop1", "shop2")
     port: int = field(default_factory=free_port)
+    public_port: int | None = None
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -145,7 +148,7 @@ class Federation:
         values = {**SETS, "model.encoder": self.encoder, **sets}
         options = {
             "name": "test",
-            "address": f"127.0.0.1:{self.port}",
+            "address": f"127.0.0.1:{self.public_port or self.port}",
             "port": self.port,
             "names": (),
             "time_unit": "order",
@@ -215,3 +218,12 @@ class Federation:
         if start:
             wait_for(lambda: self.online() == set(self.shops), seconds=90, name="nodes")
         return self
+
+
+def refusals_of(federation: Federation, number: int) -> set[tuple[int, str, str]]:
+    """Round, shop and code of all refusals of a run, from its last checkpoint."""
+    run = Run(ServerFolder(federation.server), number)
+    made, _ = run.federation()
+    state = Checkpoints(run.path / "checkpoints", digest=made.digest()).load(resume=True)
+    assert state is not None
+    return {(refusal.round, refusal.shop, refusal.code) for refusal in state.refusals}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from federations import Federation
+from federations import Federation, refusals_of
 
 from server.deploy.folder import ServerFolder
 from server.deploy.registry import Registry
@@ -41,16 +41,6 @@ def federation(make_federation: Callable[..., Federation]) -> Federation:
     return found
 
 
-def refusals(federation: Federation) -> set[tuple[int, str, str]]:
-    from server.checkpoint import Checkpoints
-
-    run = Run(ServerFolder(federation.server), 1)
-    plan, _ = run.federation()
-    state = Checkpoints(run.path / "checkpoints", digest=plan.digest()).load(resume=True)
-    assert state is not None
-    return {(refusal.round, refusal.shop, refusal.code) for refusal in state.refusals}
-
-
 def test_each_bad_update_is_refused_by_its_reason_and_the_run_goes_on(
     federation: Federation,
 ) -> None:
@@ -60,7 +50,7 @@ def test_each_bad_update_is_refused_by_its_reason_and_the_run_goes_on(
         for number, act in enumerate(acts, start=1)
         if act in CODES
     }
-    assert refusals(federation) == expected | {(5, "shop2", "replayed")}
+    assert refusals_of(federation, 1) == expected | {(5, "shop2", "replayed")}
     state = Run(ServerFolder(federation.server), 1).state()
     assert (state.status, state.round) == ("finished", ROUNDS)
 
