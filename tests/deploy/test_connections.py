@@ -56,7 +56,7 @@ def test_a_client_without_the_authority_does_not_trust_the_server(federation: Fe
 def test_tasks_are_only_for_who_knows_the_executor_s_secret(federation: Federation) -> None:
     url = f"https://127.0.0.1:{federation.port}/v1/runtime/acquire-task"
     authority = ssl.create_default_context(cafile=str(ServerFolder(federation.server).authority))
-    kind = {"Content-Type": "application/x-protobuf"}
+    kind = {"Content-Type": "application/protobuf"}
     answer = httpx.post(url, content=b"", headers=kind, verify=authority, timeout=10)
     assert answer.status_code in (401, 403), answer.text
 

@@ -62,7 +62,7 @@ def _listens(port: int | None) -> bool:
 )
 def test_nothing_but_the_fleet_interface_is_passed(federation: Federation, path: str) -> None:
     trusted = ssl.create_default_context(cafile=str(ServerFolder(federation.server).authority))
-    kind = {"Content-Type": "application/x-protobuf"}
+    kind = {"Content-Type": "application/protobuf"}
     for port, reached in ((federation.port, True), (federation.public_port, False)):
         url = f"https://127.0.0.1:{port}{path}"
         answer = httpx.post(url, content=b"", headers=kind, verify=trusted, timeout=10)
