@@ -206,17 +206,15 @@ class Adapters:
         write_owner_file(path, canonical(pointer.model_dump(mode="json")))
 
     def _forget_old(self) -> None:
-        """Removes drafts of crashes and the oldest releases that are not served."""
+        """Removes drafts of crashes and the oldest releases; what is served is the newest here."""
         for draft in self.folder.adapters.glob(".draft-*"):
             shutil.rmtree(draft, ignore_errors=True)
-        served = set(self.pointer().current.values())
         kinds: dict[str, list[int]] = {}
         for number in self.numbers():
             kinds.setdefault(self.read(number)[0].kind, []).append(number)
         for numbers in kinds.values():
             for number in numbers[: -self.folder.settings().keep]:
-                if number not in served:
-                    shutil.rmtree(self.path(number), ignore_errors=True)
+                shutil.rmtree(self.path(number), ignore_errors=True)
 
 
 def decode(file: bytes) -> Arrays:

@@ -235,7 +235,7 @@ def test_an_adapter_changed_on_the_disk_is_not_served(pair: Pair) -> None:
         Adapters(pair.node).serve()
 
 
-def test_old_releases_are_forgotten_but_never_what_is_served(pair: Pair) -> None:
+def test_the_last_releases_are_kept_and_older_ones_forgotten(pair: Pair) -> None:
     for value in range(1, 8):
         pair.install(pair.release(float(value)))
     assert Adapters(pair.node).numbers() == [3, 4, 5, 6, 7]
