@@ -7,10 +7,11 @@ it goes to the local log and nowhere else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import Mod
 from pydantic import ValidationError
 
 from client.node import Node, NodeConfig, NodeSource, read_plan, shop_name
@@ -44,16 +45,17 @@ class NoShop:
         )
 
 
-def make_client_app(source: NodeSource) -> ClientApp:
+def make_client_app(source: NodeSource, *, mods: Sequence[Mod] = ()) -> ClientApp:
     """Builds the ClientApp that answers for the shops of a source.
 
     Args:
         source: Opens the shop of a machine or, in a simulation, of a partition.
+        mods: Called around every request, the first one outermost.
 
     Returns:
         An app with `train`, `query.counts` and `query.pairs`; none ever raises an `Exception`.
     """
-    app = ClientApp()
+    app = ClientApp(mods=list(mods))
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -106,11 +108,12 @@ def _reply(
     except Exception as error:
         surprising = not isinstance(error, FedprofileError)
         LOG.error("shop=%s refuses: %s", shop, error, exc_info=surprising)
-        content = _refusal(shop, error)
+        content = refusal(shop, error)
     return Message(content, reply_to=message)
 
 
-def _refusal(shop: str, error: Exception) -> RecordDict:
+def refusal(shop: str, error: Exception) -> RecordDict:
+    """Returns what a refusal tells the server: a code and a fixed remedy."""
     code, remedy = next((c, r) for kind, c, r in REFUSALS if isinstance(error, kind))
     status = ConfigRecord({"shop": shop, "code": code, "remedy": remedy})
     return RecordDict({messages.STATUS: status})

@@ -6,8 +6,14 @@ import click
 
 from shared.cli import LazyGroup
 
-SERVING = "client.serving.cli"
+DEPLOY, SERVING = "client.deploy.cli", "client.serving.cli"
 COMMANDS = {
+    "key": (DEPLOY, "key", "make the node's key for the server's owner"),
+    "init": (DEPLOY, "init", "make settings, ledger and store of a new node"),
+    "check-data": (DEPLOY, "check_data", "show what would be trained on; nothing leaves"),
+    "start": (DEPLOY, "start", "take part in the federation until stopped"),
+    "status": (DEPLOY, "status", "show budget, ledger and what is served"),
+    "adapter": (DEPLOY, "adapter", "list the installed releases, or choose one"),
     "serve": (SERVING, "serve", "answer recommendations over HTTP"),
     "evaluate": (SERVING, "evaluate", "learn and report the fusion weights on the shop's data"),
     "import": (SERVING, "import_", "import items, users and events into the shop's database"),
@@ -17,4 +23,4 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, table=COMMANDS)
 def node() -> None:
-    """Run one shop's node: recommendations from its own machine."""
+    """Run one shop's node: take part in a federation, and recommend from its own machine."""

@@ -257,7 +257,12 @@ def fit_weights(pool: Pool, names: Sequence[str]) -> tuple[Weights, Weights]:
 
 
 def join(
-    pool: Pool, weights: Mapping[str, float], names: Sequence[str], *, surface: str
+    pool: Pool,
+    weights: Mapping[str, float],
+    names: Sequence[str],
+    *,
+    surface: str,
+    reliability: float = 1.0,
 ) -> Weights:
     """Lets signals from outside into local weights, unless validation speaks against it.
 
@@ -270,6 +275,8 @@ def join(
         names: Signals from outside; the first part of a name, up to a dash, is its kind.
         surface: Names the caution and the public mix. Without a public mix for any of `names` the
             validation queries alone decide.
+        reliability: How far the public mix may be relied on, in [0, 1]: what drowns in noise has
+            to show its worth on the shop's own queries.
 
     Returns:
         Weights with sum 1. The local signals that those from outside replace may fall. Where the
@@ -279,7 +286,7 @@ def join(
     public = outside_weights(weights, names, surface=surface)
     found = _search(pool, weights, names)
     advised = any(public[name] > 0 for name in names)
-    trust = public_trust(pool) if advised else 0.0
+    trust = reliability * public_trust(pool) if advised else 0.0
     mixed = {name: (1 - trust) * found[name] + trust * public[name] for name in without}
     caution = CAUTION[surface] - _LENIENCE * trust
     before = pool.ndcg(without)

@@ -23,6 +23,7 @@ class PlanRules:
         max_grad_norm: Largest clip norm.
         allow_shared: Whether noise may be shared with other shops. Without secure aggregation,
             which is not part of this software, only a simulation may set it.
+        base_hash: The only base that is trained on; None takes any.
     """
 
     min_noise_multiplier: float = MIN_NOISE
@@ -30,6 +31,7 @@ class PlanRules:
     max_steps: int = 100_000
     max_grad_norm: float = math.inf
     allow_shared: bool = False
+    base_hash: str | None = None
 
     def check(self, plan: Plan) -> None:
         """Refuses a plan before anything is reserved.
@@ -40,6 +42,10 @@ class PlanRules:
         if not plan.private:
             raise PrivacyError(
                 "private=False must be True: this shop releases nothing without noise"
+            )
+        if self.base_hash not in (None, plan.base_hash):
+            raise PrivacyError(
+                f"base_hash={plan.base_hash[:16]}… must be {self.base_hash}; plan for this base"
             )
         self._check_shared(plan)
         for mechanism in plan_mechanisms(plan):

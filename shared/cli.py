@@ -16,7 +16,8 @@ COMMANDS = {
     "simulate": ("simulation.cli", "simulate", "run a private federated simulation"),
     "doctor": ("shared.doctor_cli", "doctor", "say what is installed and what is missing"),
     "privacy": ("shared.privacy.cli", "privacy", "plan, watch, verify and report shops' budgets"),
-    "node": ("client.cli", "node", "run one shop's node"),
+    "server": ("server.cli", "server", "coordinate a federation of shops"),
+    "node": ("client.cli", "node", "run one shop's node: take part, and recommend"),
     "bench": ("simulation.bench.cli", "bench", "measure time and memory on this machine"),
 }
 """Name -> module, attribute, one line of help."""

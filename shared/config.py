@@ -131,7 +131,7 @@ class PrivacySettings(Settings):
     adapter_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of the budget (of mu^2) for training the adapter; 0 trains none."""
     head_items: Annotated[int, Field(ge=2, le=5000)] | None = None
-    """Items whose pairs are released, those of largest noisy count; None for 500 in dated data,
+    """Items whose pairs are released, those of largest noisy count; None for 250 in dated data,
     where a user has many items and so little weight in each pair, and 1,000 in order data."""
 
     @model_validator(mode="after")

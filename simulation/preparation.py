@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from shared.config import ModelSettings, RunSettings
+from shared.config import RunSettings
 from shared.device import resolve_device
 from shared.errors import ConfigError
 from shared.interactions.events import Dataset
@@ -16,15 +16,11 @@ from shared.interactions.splits import Windows, resolve_windows, split_shop
 from shared.messages import FloatArray
 from shared.model.profile_model import ProfileModel, build_base
 from shared.model.text_cache import encode_texts
+from shared.model.time_defaults import HEADS, resolve
 from shared.model.whitening import fit_whitening
 from shared.privacy.calibration import check_delta
 from simulation.report.progress import Progress
 from simulation.stored_shops import StoredShops, store_shops
-
-DEFAULTS = {"days": (120.0, 3.0), "order": (3.0, 10.0)}
-"""Half-life and scale by unit of time; see `docs/decisions/001-what-the-adapter-learns.md`."""
-HEADS = {"days": 500, "order": 1000}
-"""Items whose pairs are released, by unit of time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,18 +110,6 @@ def _apart(dataset: Dataset) -> str:
         "the shops share no item: each sells a catalogue of its own, so only what is learnt of "
         "texts carries over"
     )
-
-
-def resolve(model: ModelSettings, time_unit: str) -> ModelSettings:
-    """Fills in what follows from the kind of data; public, and the same for all shops.
-
-    Args:
-        model: Model settings.
-        time_unit: `Dataset.time_unit`.
-    """
-    half_life, scale = DEFAULTS[time_unit]
-    known = {"half_life": model.half_life or half_life, "scale": model.scale or scale}
-    return model.model_copy(update=known)
 
 
 def check_shops(settings: RunSettings, dataset: Dataset) -> None:

@@ -170,7 +170,24 @@ def global_model(prepared: Prepared, trained: Trained) -> GlobalModel:
         prior=None if popularity is None else log_prior(popularity),
         half_life=trained.plan.half_life,
         pairs=trained.pairs,
+        reliability=_reliability(trained),
     )
+
+
+def _reliability(trained: Trained) -> float:
+    """Returns the share of signal in the energy of the noisy counts, which is free to know.
+
+    Where not even the popularity of items stands out of the noise, nothing finer does. Without
+    noise it is 1; where no counts were released nothing is known, and it is a half.
+    """
+    plan, counts = trained.plan, trained.result.counts
+    if not plan.private:
+        return 1.0
+    if counts is None:
+        return 0.5
+    (shops,) = (info.good for info in trained.result.rounds if info.kind == "counts")
+    noise = len(counts) * shops * plan.own_noise(plan.counts_noise_multiplier) ** 2
+    return max(0.0, 1.0 - noise / float(np.square(counts, dtype=np.float64).sum()))
 
 
 class _Popularity:

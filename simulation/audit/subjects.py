@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from server.planning import make_plan, mechanisms_of
 from shared.config import RunSettings
 from shared.errors import DataError, PrivacyError
+from shared.model.time_defaults import resolve
 from shared.privacy.guarantee import Mechanism
 from shared.settings_sources import check_settings
 from simulation.audit.records import ShopRecord, records_of_ledgers, records_of_report
 from simulation.audit.subject import Subject
-from simulation.preparation import resolve
 from simulation.report.schema import Report
 
 LEDGERS = "ledgers"

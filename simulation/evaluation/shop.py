@@ -59,6 +59,7 @@ class GlobalModel:
         half_life: Of an event in the history vector, in the unit of `Events.time`.
         pairs: What the federation knows of co-purchase; None where nothing was released.
         contributors: Shops whose fit events are in `pairs`; None for all.
+        reliability: Share of signal in what was released, in [0, 1]; itself known from the release.
     """
 
     project: Project
@@ -66,6 +67,7 @@ class GlobalModel:
     half_life: float = 120.0
     pairs: PairRelease | None = None
     contributors: frozenset[str] | None = None
+    reliability: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +195,7 @@ def _weights(
         ]
         for name in models
     }
+    reliability = {named("fused", name): model.reliability for name, model in models.items()}
     if TWINS[0] in choices:
         further["pooled"] = list(TWINS)
     if queries is None:
@@ -213,7 +216,13 @@ def _weights(
     weights["best-local"] = local_weights(pool, surface, LOCAL, sparse=sparse)
     for method, names in further.items():
         pool = Pool.of(local | {name: signals[name] for name in names}, best, queries)
-        weights[method] = join(pool, weights["best-local"], names, surface=surface)
+        weights[method] = join(
+            pool,
+            weights["best-local"],
+            names,
+            surface=surface,
+            reliability=reliability.get(method, 1.0),
+        )
     return weights
 
 

@@ -21,8 +21,14 @@ EXPECTED = (
 """The layouts, in words."""
 
 
-def read_tables(source: Path, settings: DataSettings) -> Tables:
+def read_tables(source: Path, settings: DataSettings, *, needs_items: bool = True) -> Tables:
     """Reads a file or folder of any known layout; nothing is half loaded.
+
+    Args:
+        source: File or folder.
+        settings: Names the shop and order columns.
+        needs_items: Whether our own layout must bring its catalogue; False where a public one is
+            given.
 
     Raises:
         DataError: Nothing readable is there, or a file cannot be used.
@@ -33,7 +39,7 @@ def read_tables(source: Path, settings: DataSettings) -> Tables:
     if tables is None:
         found = ", ".join(sorted(path.name for path in source.iterdir())[:10]) or "nothing"
         raise DataError(f"{source}: found {found}; expected {EXPECTED}; add or rename the files")
-    if tables.items is None and OWN_LAYOUT in tables.layout:
+    if needs_items and tables.items is None and OWN_LAYOUT in tables.layout:
         raise DataError(
             f"{source}: found no items.csv or items.parquet, expected one with item_id and texts: "
             "the catalogue is public and must not come from purchases; add it"

@@ -1,0 +1,53 @@
+"""Comes back after a crash: the server holds a dead node for connected until it misses heartbeats.
+
+flwr 1.41 gives up at once then; here the node asks again for a while, and beats faster, so that the
+server notices sooner. Two processes with one key never are connected together.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import httpx
+from flwr.supercore import heartbeat
+from flwr.supercore.error import ApiErrorCode, FlowerError
+from flwr.supernode import fleet_http_connection as connection
+from flwr.supernode.fleet_http_client import FleetHttpClient
+
+from client.deploy.flower_parts import put
+
+LOG = logging.getLogger("fedprofile.client")
+BEAT = 10.0
+"""Seconds between heartbeats, the least that Flower takes; after two missed ones a node is gone."""
+PATIENCE, PAUSE = 75.0, 3.0
+"""Seconds to go on asking, and between two questions."""
+
+
+class PatientClient(FleetHttpClient):
+    """Asks again while the server believes that this node is connected."""
+
+    def ActivateNode(self, request: Any) -> Any:  # noqa: N802
+        """Activates the node.
+
+        Raises:
+            httpx.HTTPStatusError: The key is unknown, or another process uses it.
+        """
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return super().ActivateNode(request)
+            except httpx.HTTPStatusError as error:
+                said = FlowerError.from_json(error.response.text)
+                busy = said is not None and said.code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED
+                if not busy or time.monotonic() >= end:
+                    raise
+                LOG.warning("the server holds this node for connected; asking again")
+                time.sleep(PAUSE)
+
+
+def be_patient() -> None:
+    """Makes the SuperNode of this process come back by itself."""
+    put(connection, FleetHttpClient=PatientClient, HEARTBEAT_DEFAULT_INTERVAL=BEAT)
+    put(heartbeat, HEARTBEAT_DEFAULT_INTERVAL=BEAT)

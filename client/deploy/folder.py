@@ -1,0 +1,160 @@
+"""A node's folder: its settings and where everything lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from client.plan_rules import PlanRules
+from shared.config import DataSettings, Settings
+from shared.deploy.invitation import Invitation, read_invitation
+from shared.deploy.settings_file import read_settings
+from shared.errors import ConfigError
+from shared.privacy.accounting import MIN_NOISE
+from shared.privacy.ledger.entries import Limits
+
+MADE_BY = "`fedprofile node init`"
+
+
+class NodeSettings(Settings):
+    """Settings of a node, `node.toml`."""
+
+    shop: str
+    """The shop's public name."""
+    data: str
+    """File or folder of the shop's events."""
+    order_column: str | None = None
+    """Column that stands for time where there are no dates."""
+    unit: Literal["user"]
+    """What is protected: everything of one user."""
+    limits: Limits
+    """What the shop will never pass; fixed in the ledger's first line."""
+    min_noise_multiplier: Annotated[float, Field(ge=MIN_NOISE)] = MIN_NOISE
+    """Least noise of any mechanism that a plan may ask for."""
+    max_sample_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Largest probability that a user takes part in a step."""
+    max_steps: Annotated[int, Field(ge=1)] = 100_000
+    """Most noisy steps of a plan."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Largest clip norm of a plan."""
+    max_adapter_norm: Annotated[float, Field(gt=0)] = 1000.0
+    """Largest L2 norm of a global adapter that is installed."""
+    allow_older: bool = False
+    """Whether an older adapter that the server sends again on purpose is installed."""
+    keep: Annotated[int, Field(ge=2)] = 5
+    """Installed releases that are kept of each kind."""
+    bundles: tuple[str, ...]
+    """SHA-256 of the app bundles that may start the installed code."""
+    package: str
+    """SHA-256 of the installed code; another one does not start."""
+    encoder: str | None = None
+    """Folder or name of the encoder here; None takes the invitation's."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where training runs."""
+
+    def rules(self) -> PlanRules:
+        """Returns what the owner accepts in a plan."""
+        return PlanRules(
+            min_noise_multiplier=self.min_noise_multiplier,
+            max_sample_rate=self.max_sample_rate,
+            max_steps=self.max_steps,
+            max_grad_norm=self.max_grad_norm,
+        )
+
+    def reading(self) -> DataSettings:
+        """Returns how the data are read."""
+        return DataSettings(source=self.data, order_column=self.order_column)
+
+
+@dataclass(frozen=True)
+class NodeFolder:
+    """Paths of a node.
+
+    Attributes:
+        root: The folder.
+    """
+
+    root: Path
+
+    def settings(self) -> NodeSettings:
+        """Reads `node.toml`.
+
+        Raises:
+            ConfigError: It is missing, of another version, or a value is out of its bounds.
+        """
+        return read_settings(self.config, NodeSettings, made_by=MADE_BY)
+
+    def invitation(self) -> Invitation:
+        """Reads the invitation, with this machine's encoder in it.
+
+        Raises:
+            ConfigError: It is missing or damaged.
+        """
+        found, encoder = read_invitation(self.root / "invitation.json"), self.settings().encoder
+        if encoder is None:
+            return found
+        model = found.base.model.model_copy(update={"encoder": encoder, "revision": None})
+        return found.model_copy(update={"base": found.base.model_copy(update={"model": model})})
+
+    def require(self) -> NodeFolder:
+        """Refuses a folder without a node.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if not self.config.exists():
+            raise ConfigError(f"folder={self.root} holds no node; make it with {MADE_BY}")
+        return self
+
+    @property
+    def config(self) -> Path:
+        """Settings."""
+        return self.root / "node.toml"
+
+    @property
+    def key(self) -> Path:
+        """The node's private key towards the server, OpenSSH."""
+        return self.root / "node.key"
+
+    @property
+    def public_key(self) -> Path:
+        """Its public part, for the server's owner."""
+        return self.root / "node.pub"
+
+    @property
+    def ledgers(self) -> Path:
+        """The shop's ledger; its key and anchor are in `keys`."""
+        return self.root / "ledger"
+
+    @property
+    def store(self) -> Path:
+        """Copies of what left."""
+        return self.root / "store"
+
+    @property
+    def adapters(self) -> Path:
+        """Installed releases."""
+        return self.root / "adapters"
+
+    @property
+    def cache(self) -> Path:
+        """What can be computed again."""
+        return self.root / "cache"
+
+    @property
+    def log(self) -> Path:
+        """The log."""
+        return self.root / "node.jsonl"
+
+    @property
+    def flower_home(self) -> Path:
+        """Flower's own folder."""
+        return self.root / "flower"
+
+    @property
+    def empty(self) -> Path:
+        """Working directory of the node's processes."""
+        return self.root / "empty"

@@ -1,0 +1,142 @@
+"""`fedprofile node start`: Flower's SuperNode with the owner's gate in front of it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import IO
+
+from client.deploy.folder import NodeFolder, NodeSettings
+from shared.deploy.bundle import package_hash
+from shared.deploy.flower_quiet import QUIET
+from shared.deploy.json_log import log_to
+from shared.deploy.owner_files import make_folder, read_owner_file
+from shared.deploy.settings_file import write_settings
+from shared.errors import ConfigError, RunError
+
+LOG = logging.getLogger("fedprofile.client")
+
+
+def start_node(folder: NodeFolder, *, accept_package: bool = False) -> None:
+    """Serves the federation until the process is stopped.
+
+    Args:
+        folder: The node's folder.
+        accept_package: Take the installed code as the owner's choice from here on.
+
+    Raises:
+        ConfigError: The folder is not complete, or the installed code is not the owner's.
+        RunError: The node runs already, or the server refuses it.
+    """
+    folder = NodeFolder(folder.root.resolve())
+    settings = check_package(folder.require(), accept=accept_package)
+    offer = folder.invitation()
+    key = read_owner_file(folder.key, remedy="restore it from its backup")
+    lock = _only_one(folder)
+    os.umask(0o077)
+    log_to(folder.log, shop=settings.shop)
+    os.environ |= {**QUIET, "FLWR_HOME": str(folder.flower_home)}
+    os.environ["FEDPROFILE_CACHE"] = str(folder.cache)
+    os.chdir(make_folder(folder.empty))
+    logging.getLogger("flwr").setLevel(logging.INFO)
+    _look_at_device(settings)
+    try:
+        _serve(folder, settings, address=offer.address, authority=offer.authority.encode(), key=key)
+    except SystemExit as stop:
+        if stop.code not in (0, None):
+            raise RunError(
+                f"server={offer.address} refused the connection or cannot be trusted; see the log "
+                "above: is the shop invited, is the clock right, is it the invitation's server?"
+            ) from stop
+    finally:
+        lock.close()
+
+
+def check_package(folder: NodeFolder, *, accept: bool) -> NodeSettings:
+    """Compares the installed code with what the owner accepted.
+
+    Raises:
+        ConfigError: It is another one.
+    """
+    settings, found = folder.settings(), package_hash()
+    if settings.package == found:
+        return settings
+    if not accept:
+        raise ConfigError(
+            f"package={found[:16]}… is not the code that was accepted, {settings.package[:16]}…; "
+            "if you updated fedprofile yourself, start once with --accept-package"
+        )
+    settings = settings.model_copy(update={"package": found})
+    write_settings(folder.config, settings)
+    return settings
+
+
+def _serve(
+    folder: NodeFolder, settings: NodeSettings, *, address: str, authority: bytes, key: bytes
+) -> None:
+    """Starts runtime interface and executor, then polls the server in this thread."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+    from flwr.common.constant import ISOLATION_MODE_PROCESS
+    from flwr.supercore.object_store import ObjectStoreFactory
+    from flwr.supernode import start_client_internal as flower
+    from flwr.supernode.nodestate import NodeStateFactory
+
+    from client.deploy.activation import be_patient
+    from client.deploy.bundle_gate import close_gate
+    from client.deploy.executor import Executor
+    from client.deploy.runtime_api import start_runtime_api
+
+    private = load_ssh_private_key(key, None)
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise ConfigError(f"key={folder.key} must be an ECDSA key; restore it from its backup")
+    secret, local = secrets.token_bytes(32), f"127.0.0.1:{_free_port()}"
+    state = NodeStateFactory(objectstore_factory=ObjectStoreFactory())
+    start_runtime_api(state, local, secret)
+    Executor(local, secret, folder.root).start()
+    be_patient()
+    flower.start_client_internal(
+        state_factory=state,
+        server_address=address,
+        node_config={"shop": settings.shop},
+        root_certificates=authority,
+        insecure=False,
+        authentication_keys=(private, private.public_key()),
+        isolation=ISOLATION_MODE_PROCESS,
+        runtime_api_address=local,
+        trusted_entities=close_gate(settings.bundles),
+        superexec_auth_secret=secret,
+        runtime_dependency_install=False,
+    )
+
+
+def _look_at_device(settings: NodeSettings) -> None:
+    from shared.device import describe_device, resolve_device
+
+    LOG.info("device=%s", describe_device(resolve_device(settings.device)))
+
+
+def _only_one(folder: NodeFolder) -> IO[bytes]:
+    """Holds a lock while the process lives.
+
+    Raises:
+        RunError: Another process holds it.
+    """
+    path = Path(folder.root / "node.lock")
+    file = path.open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise RunError(f"node={folder.root} runs already; stop the other process first") from error
+    return file
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -1,0 +1,64 @@
+"""One request in a process of its own: the installed app answers, whatever bundle came with it.
+
+Flower would unpack the server's bundle and import it. Here both steps are replaced: nothing of a
+bundle is written to disk or imported. What is slow to import is imported once, in the process that
+this one is forked from.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import opacus  # noqa: F401  (imported before the fork)
+import peft  # noqa: F401
+from flwr.app import Context, Message
+from flwr.clientapp.typing import ClientAppCallable
+from flwr.supernode.runtime import run_clientapp as flower
+
+from client.app import refusal
+from client.deploy.deployed_app import make_deployed_app
+from client.deploy.flower_parts import put
+from client.deploy.folder import NodeFolder
+from client.node import shop_name
+from shared.deploy.json_log import log_to
+
+LOG = logging.getLogger("fedprofile.client")
+
+
+def guarded(app: ClientAppCallable) -> ClientAppCallable:
+    """Returns an app that never raises: Flower would send an exception's text to the server."""
+
+    def run(message: Message, context: Context) -> Message:
+        try:
+            return app(message, context)
+        except Exception as error:
+            LOG.exception("request failed")
+            return Message(refusal(shop_name(context.node_config), error), reply_to=message)
+
+    return run
+
+
+def answer(address: str, token: str, folder: Path, parent: int) -> None:
+    """Answers one request and ends the process.
+
+    Args:
+        address: Of the node's own runtime interface, loopback.
+        token: For this one task; reaches this process through a pipe, never a command line.
+        folder: The node's folder.
+        parent: Process that this one ends with.
+    """
+    os.umask(0o077)
+    node = NodeFolder(folder)
+    log = log_to(node.log)
+    app = guarded(make_deployed_app(node, log=log))
+    put(flower, install_from_fab=lambda *_, **__: None)
+    put(flower, get_load_client_app_fn=lambda *_, **__: lambda *_, **__: app)
+    flower.run_clientapp(
+        runtime_api_address=address,
+        token=token,
+        insecure=True,
+        parent_pid=parent,
+        runtime_dependency_install=False,
+    )

@@ -1,0 +1,154 @@
+"""The server's folder: its settings and where everything lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.config import (
+    FederationSettings,
+    ModelSettings,
+    PrivacySettings,
+    RunSettings,
+    Settings,
+    TrainingSettings,
+)
+from shared.deploy.settings_file import read_settings
+
+MADE_BY = "`fedprofile server init`"
+
+
+class ServerSettings(Settings):
+    """Settings of a coordinator, `server.toml`."""
+
+    name: str
+    """Public name."""
+    address: str
+    """`host:port` that nodes connect to."""
+    host: str = "127.0.0.1"
+    """Address that the SuperLink binds; anything but loopback opens the control interface too."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port that the SuperLink binds."""
+    names: tuple[str, ...] = ("localhost", "127.0.0.1")
+    """Host names and IP addresses in the certificate."""
+    wait: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds that a run waits for `nodes` before its first round."""
+    nodes: Annotated[int, Field(ge=1)] | None = None
+    """Nodes to wait for; None waits for all invited ones. `federation.min_replies` is enough when
+    the time is over."""
+    attempts: Annotated[int, Field(ge=1)] = 10
+    """Times that a run is taken up again after crashes."""
+    time_unit: str = "days"
+    """`days` or `order`: what the shops' events count time in."""
+    seed: Annotated[int, Field(ge=0)] = 1
+    """Public seed; each run adds its number. No noise comes from it."""
+    model: ModelSettings = ModelSettings()
+    """Profile model."""
+    training: TrainingSettings = TrainingSettings()
+    """Local training."""
+    federation: FederationSettings = FederationSettings(round_timeout=600.0, max_update_norm=10.0)
+    """Aggregation."""
+    privacy: PrivacySettings = PrivacySettings(counts_share=0.2, pairs_share=0.0, adapter_share=0.8)
+    """Budget of one run in each shop."""
+
+    def of_run(self, number: int, model: ModelSettings) -> RunSettings:
+        """Returns the settings of a run.
+
+        Args:
+            number: From 1.
+            model: Model settings that fit the base.
+        """
+        return RunSettings(
+            seed=self.seed + number,
+            model=model,
+            training=self.training,
+            federation=self.federation,
+            privacy=self.privacy,
+        )
+
+
+@dataclass(frozen=True)
+class ServerFolder:
+    """Paths of a coordinator.
+
+    Attributes:
+        root: The folder.
+    """
+
+    root: Path
+
+    def settings(self) -> ServerSettings:
+        """Reads `server.toml`.
+
+        Raises:
+            ConfigError: It is missing, of another version, or a value is out of its bounds.
+        """
+        return read_settings(self.root / "server.toml", ServerSettings, made_by=MADE_BY)
+
+    @property
+    def authority(self) -> Path:
+        """Certificate of the authority; its key has the ending `.key`."""
+        return self.root / "authority.pem"
+
+    @property
+    def certificate(self) -> Path:
+        """Certificate of the server; its key has the ending `.key`."""
+        return self.root / "server.pem"
+
+    @property
+    def signing_key(self) -> Path:
+        """Key of releases and receipts."""
+        return self.root / "signing.key"
+
+    @property
+    def executor_secret(self) -> Path:
+        """What a process must know to take up a run of the SuperLink."""
+        return self.root / "executor.secret"
+
+    @property
+    def base(self) -> Path:
+        """The public catalogue and base."""
+        return self.root / "base.json"
+
+    @property
+    def shops(self) -> Path:
+        """Who was invited."""
+        return self.root / "shops.json"
+
+    @property
+    def database(self) -> Path:
+        """The SuperLink's database."""
+        return self.root / "superlink.db"
+
+    @property
+    def runs(self) -> Path:
+        """One folder a run."""
+        return self.root / "runs"
+
+    @property
+    def releases(self) -> Path:
+        """One folder a release."""
+        return self.root / "releases"
+
+    @property
+    def receipts(self) -> Path:
+        """One file of signed heads a shop."""
+        return self.root / "receipts"
+
+    @property
+    def logs(self) -> Path:
+        """Logs."""
+        return self.root / "logs"
+
+    @property
+    def flower_home(self) -> Path:
+        """Flower's own folder."""
+        return self.root / "flower"
+
+    @property
+    def empty(self) -> Path:
+        """Working directory of the SuperLink: Flower looks for code there."""
+        return self.root / "empty"

@@ -1,0 +1,122 @@
+"""The registry of releases: one folder each, with a signed manifest, never changed again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors.numpy import save
+
+from server.deploy.folder import ServerFolder
+from server.deploy.run_folder import now
+from shared.deploy.manifest import Manifest, check_manifest, sign_manifest
+from shared.deploy.owner_files import make_folder, write_owner_file
+from shared.errors import ConfigError
+from shared.messages import Arrays
+from shared.privacy.ledger.keys import SigningKey
+
+Kind = Literal["adapter", "counts", "pairs"]
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release as it is sent.
+
+    Attributes:
+        manifest: What it says.
+        signature: Over the manifest.
+        file: Safetensors.
+    """
+
+    manifest: Manifest
+    signature: str
+    file: bytes
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All releases of a coordinator.
+
+    Attributes:
+        server: The coordinator's folder.
+    """
+
+    server: ServerFolder
+
+    def numbers(self) -> list[int]:
+        """Returns the numbers of all whole releases."""
+        found = self.server.releases.glob("[0-9]*/signature")
+        return sorted(int(path.parent.name) for path in found)
+
+    def add(self, kind: Kind, arrays: Arrays, **fields: Any) -> Release:
+        """Signs and keeps a release; `fields` are those of `Manifest` that are not found here."""
+        ordered = {name: np.ascontiguousarray(arrays[name], "<f4") for name in sorted(arrays)}
+        return self._keep(save(ordered), kind=kind, norms=norms(ordered), again_of=None, **fields)
+
+    def send_again(self, number: int) -> Release:
+        """Makes a new release of an older one's content, marked as such.
+
+        Raises:
+            ConfigError: There is no such release.
+        """
+        old = self.read(number)
+        fields = old.manifest.model_dump(exclude={"number", "created", "again_of", "sha256"})
+        return self._keep(old.file, again_of=number, **fields)
+
+    def read(self, number: int) -> Release:
+        """Reads a release and checks it.
+
+        Raises:
+            ConfigError: There is no such release.
+            ModelError: It was changed since it was signed.
+        """
+        folder = self._folder(number)
+        if number not in self.numbers():
+            raise ConfigError(
+                f"release={number} does not exist; known are {self.numbers() or 'none'}"
+            )
+        content, file = (folder / "manifest.json").read_bytes(), self._file(folder).read_bytes()
+        signature = (folder / "signature").read_text()
+        key = SigningKey.load(self.server.signing_key).public
+        manifest = check_manifest(content, signature, server_key=key, file=file)
+        return Release(manifest, signature, file)
+
+    def newest(self) -> list[Release]:
+        """Returns the newest release of each kind, older first."""
+        last: dict[str, Release] = {}
+        for number in self.numbers():
+            release = self.read(number)
+            last[release.manifest.kind] = release
+        return sorted(last.values(), key=lambda release: release.manifest.number)
+
+    def _keep(self, file: bytes, **fields: Any) -> Release:
+        key = SigningKey.load(self.server.signing_key)
+        known = self.numbers()
+        number = known[-1] + 1 if known else 1
+        manifest = Manifest(
+            number=number, sha256=hashlib.sha256(file).hexdigest(), created=now(), **fields
+        )
+        signature = sign_manifest(key, manifest)
+        folder = make_folder(self._folder(number))
+        write_owner_file(self._file(folder), file)
+        write_owner_file(folder / "manifest.json", manifest.content())
+        write_owner_file(folder / "signature", signature.encode())  # last: makes it whole
+        return Release(manifest, signature, file)
+
+    def _folder(self, number: int) -> Path:
+        return self.server.releases / f"{number:05d}"
+
+    @staticmethod
+    def _file(folder: Path) -> Path:
+        return folder / "release.safetensors"
+
+
+def norms(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, float]:
+    """Returns the L2 norm of each array, and of all as `total`."""
+    squares = {n: float(np.square(a, dtype=np.float64).sum()) for n, a in arrays.items()}
+    each = {name: float(np.sqrt(value)) for name, value in squares.items()}
+    return {**each, "total": float(np.sqrt(sum(squares.values())))}

@@ -1,0 +1,57 @@
+"""`fedprofile server start`: turns into Flower's SuperLink with everything closed that can be."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from server.deploy.folder import ServerFolder
+from shared.deploy.flower_quiet import QUIET
+from shared.deploy.owner_files import make_folder, read_owner_file
+
+
+def superlink_command(folder: ServerFolder) -> list[str]:
+    """Returns the SuperLink's command line; it names files, never secrets.
+
+    Raises:
+        ConfigError: A secret is missing or readable by others.
+    """
+    settings = folder.settings()
+    for path in (folder.executor_secret, folder.certificate.with_suffix(".key")):
+        read_owner_file(path, remedy="restore it from its backup")
+    code = "from flwr.superlink.cli.flower_superlink import flower_superlink as main; main()"
+    options = {
+        "--host": settings.host,
+        "--port": str(settings.port),
+        "--ssl-ca-certfile": str(folder.authority.resolve()),
+        "--ssl-certfile": str(folder.certificate.resolve()),
+        "--ssl-keyfile": str(folder.certificate.with_suffix(".key").resolve()),
+        "--database": str(folder.database.resolve()),
+        "--isolation": "process",
+        "--superexec-auth-secret-file": str(folder.executor_secret.resolve()),
+    }
+    switches = ["--enable-supernode-auth", "--disable-runtime-dependency-installation"]
+    words = [word for option in options.items() for word in option]
+    return [sys.executable, "-P", "-c", code, *words, *switches]
+
+
+def superlink_environment(folder: ServerFolder, base: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment of the SuperLink and of runs."""
+    return {**base, **QUIET, "FLWR_HOME": str(folder.flower_home.resolve())}
+
+
+def become_superlink(folder: ServerFolder) -> None:
+    """Replaces this process by the SuperLink, in an empty working directory.
+
+    Raises:
+        FedprofileError: The folder is not complete.
+    """
+    command = superlink_command(folder)
+    environment = superlink_environment(folder, os.environ)
+    empty = make_folder(Path(folder.empty))
+    sys.stdout.flush()
+    os.umask(0o077)
+    os.chdir(empty)
+    os.execve(command[0], command, environment)  # noqa: S606

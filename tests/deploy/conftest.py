@@ -1,0 +1,28 @@
+"""Federations that the tests of a module share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from federations import Federation
+
+
+@pytest.fixture(scope="module")
+def make_federation(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., Federation]]:
+    """Makes federations and ends their processes."""
+    made: list[Federation] = []
+
+    def make(**options: object) -> Federation:
+        root = Path(tmp_path_factory.mktemp("federation"))
+        made.append(Federation(root, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDPROFILE_CACHE", "unset")
+        yield make
+        for federation in made:
+            federation.close()

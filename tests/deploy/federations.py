@@ -1,0 +1,229 @@
+"""A federation of real processes on loopback: one server, a node a shop, TLS and node keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from tiny_shops import write_tiny_shops
+
+from client.deploy.folder import NodeFolder
+from client.deploy.setup import init_node, make_node_key, new_node
+from client.deploy.status import installed, node_status
+from server.checkpoint import Checkpoints
+from server.deploy.folder import ServerFolder
+from server.deploy.new_settings import new_settings
+from server.deploy.run_folder import Run
+from server.deploy.setup import init_server
+from server.deploy.shops import invite
+from server.deploy.status import server_status
+from shared.deploy.invitation import read_invitation
+from shared.privacy.ledger.entries import Limits
+
+COMMAND = [sys.executable, "-m", "shared"]
+ROOT = Path(__file__).resolve().parents[2]
+SETS = {
+    "model.dim": 6,
+    "model.rank": 4,
+    "model.alpha": 4,
+    "training.divisor": 10,
+    "training.candidates": 16,
+    "training.rounds": 2,
+    "federation.round_timeout": 60,
+    "federation.min_replies": 2,
+    "wait": 60,
+}
+EPSILON, DELTA = 8.0, 1e-3
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def wait_for(what: Callable[[], bool], *, seconds: float, name: str) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"{name} did not happen within {seconds} s"
+        time.sleep(0.2)
+
+
+@dataclass
+class Federation:
+    """Folders, and the processes that were started."""
+
+    root: Path
+    shops: tuple[str, ...] = ("shop0", "shop1", "shop2")
+    port: int = field(default_factory=free_port)
+    public_port: int | None = None
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def server(self) -> Path:
+        return self.root / "server"
+
+    def node(self, shop: str) -> Path:
+        return self.root / shop / "node"
+
+    def environment(self) -> dict[str, str]:
+        own = {
+            "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}",
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        return {**os.environ, **own, "FEDPROFILE_CACHE": str(self.root / "cache")}
+
+    def run(self, *words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end."""
+        done = subprocess.run(
+            [*COMMAND, *map(str, words)],
+            env=self.environment(),
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert not check or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done
+
+    def start(
+        self, name: str, *words: object, command: list[str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Starts a command in a process group of its own."""
+        with (self.root / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*(command or COMMAND), *map(str, words)],
+                env=self.environment(),
+                cwd=self.root,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.processes[name] = process
+        return process
+
+    def log(self, name: str) -> str:
+        return (self.root / f"{name}.log").read_text(errors="replace")
+
+    def kill(self, name: str, how: int = signal.SIGKILL) -> None:
+        """Ends a process and all that it started."""
+        process = self.processes.pop(name)
+        if process.poll() is None:
+            os.killpg(process.pid, how)
+        process.wait(timeout=30)
+
+    def close(self) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+
+    def write_data(self, *, users: int = 14) -> None:
+        """Writes the public catalogue and each shop's own folder."""
+        source = write_tiny_shops(self.root / "all" / "data", shops=len(self.shops), users=users)
+        table = pd.read_csv(source / "interactions.csv")
+        for shop in self.shops:
+            folder = self.root / shop / "data"
+            folder.mkdir(parents=True, exist_ok=True)
+            own = table[table["shop_id"] == shop].drop(columns="shop_id")
+            own.to_csv(folder / "interactions.csv", index=False)
+
+    @property
+    def catalogue(self) -> Path:
+        return self.root / "all" / "data" / "items.csv"
+
+    @property
+    def encoder(self) -> Path:
+        return self.root / "all" / "encoder"
+
+    def init_server(self, **sets: object) -> None:
+        values = {**SETS, "model.encoder": self.encoder, **sets}
+        options = {
+            "name": "test",
+            "address": f"127.0.0.1:{self.public_port or self.port}",
+            "port": self.port,
+            "names": (),
+            "time_unit": "order",
+            "privacy.epsilon": EPSILON,
+            "privacy.delta": DELTA,
+        }
+        settings = new_settings(options, [f"{name}={value}" for name, value in values.items()])
+        init_server(self.server, settings, catalogue=self.catalogue)
+
+    def start_server(self) -> None:
+        self.start("server", "server", "start", "--dir", self.server)
+        wait_for(self.answers, seconds=60, name="server")
+
+    def answers(self) -> bool:
+        with socket.socket() as link:
+            return link.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def init_node(self, shop: str, *, epsilon: float = 40.0, **changes: object) -> None:
+        key = make_node_key(self.node(shop))
+        invite(ServerFolder(self.server), shop, key=key, out=self.root / f"{shop}.invitation")
+        offer = read_invitation(self.root / f"{shop}.invitation")
+        settings = new_node(
+            data=self.root / shop / "data",
+            order_column="position",
+            limits=Limits(epsilon=epsilon, delta=DELTA),
+            encoder=None,
+            offer=offer,
+        )
+        init_node(self.node(shop), settings.model_copy(update=changes), offer)
+
+    def start_node(self, shop: str) -> subprocess.Popen[bytes]:
+        return self.start(shop, "node", "start", "--dir", self.node(shop))
+
+    def start_hostile(self, shop: str, *, plan: dict[str, str]) -> None:
+        """Starts a node of somebody who changed the code; see `hostile_node`."""
+        (self.node(shop) / "hostile.json").write_text(json.dumps(plan))
+        script = Path(__file__).with_name("hostile_node.py")
+        self.start(shop, self.node(shop), command=[sys.executable, str(script)])
+
+    def online(self) -> set[str]:
+        found = server_status(ServerFolder(self.server))["shops"]
+        return {entry["shop"] for entry in found if entry["node"] == "connected"}
+
+    def run_rounds(self, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run("server", "run", "--dir", self.server, check=check)
+
+    def current(self, shop: str) -> dict[str, int]:
+        """What a node serves, verified."""
+        found = installed(NodeFolder(self.node(shop)))
+        assert all(entry["state"] == "verified" for entry in found)
+        return {entry["kind"]: entry["number"] for entry in found if entry["current"]}
+
+    def budget(self, shop: str) -> dict[str, float]:
+        found: dict[str, float] = node_status(NodeFolder(self.node(shop)))["budget"]
+        return found
+
+    def build(self, *, start: bool = True, **sets: object) -> Federation:
+        """Makes and starts everything, and waits until all nodes are connected."""
+        os.environ["FEDPROFILE_CACHE"] = str(self.root / "cache")
+        self.write_data()
+        self.init_server(**sets)
+        self.start_server()
+        for shop in self.shops:
+            self.init_node(shop)
+            if start:
+                self.start_node(shop)
+        if start:
+            wait_for(lambda: self.online() == set(self.shops), seconds=90, name="nodes")
+        return self
+
+
+def refusals_of(federation: Federation, number: int) -> set[tuple[int, str, str]]:
+    """Round, shop and code of all refusals of a run, from its last checkpoint."""
+    run = Run(ServerFolder(federation.server), number)
+    made, _ = run.federation()
+    state = Checkpoints(run.path / "checkpoints", digest=made.digest()).load(resume=True)
+    assert state is not None
+    return {(refusal.round, refusal.shop, refusal.code) for refusal in state.refusals}

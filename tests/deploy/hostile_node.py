@@ -1,0 +1,16 @@
+"""A node whose owner changed the code: `hostile.json` says what it does in which round."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    import hostile_tasks
+
+    from client.deploy import executor, supernode, task_process
+    from client.deploy.folder import NodeFolder
+
+    task_process.answer = hostile_tasks.answer
+    assert executor.POLL
+    supernode.start_node(NodeFolder(Path(sys.argv[1])))

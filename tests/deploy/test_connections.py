@@ -1,0 +1,159 @@
+"""Who may connect: the right key to the right server over TLS, and nobody else."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable
+
+import httpx
+import pytest
+from federations import Federation, wait_for
+
+from server.deploy import control
+from server.deploy.folder import ServerFolder
+from server.deploy.run_folder import Run, open_run
+from server.deploy.setup import renew_certificate
+from server.deploy.shops import read_shops, revoke
+from server.deploy.supervise import attempt
+from shared.deploy.certificates import KeyPair, make_authority, make_server_certificate
+from shared.deploy.owner_files import write_owner_file
+from shared.errors import ConfigError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def federation(make_federation: Callable[..., Federation]) -> Federation:
+    return make_federation().build(start=False, **{"training.rounds": 2, "wait": 20})
+
+
+def refused(federation: Federation, shop: str) -> str:
+    """Starts a node, waits for it to give up, and returns its last lines."""
+    process = federation.start_node(shop)
+    assert process.wait(timeout=90) == 1, federation.log(shop)
+    del federation.processes[shop]
+    return federation.log(shop)
+
+
+def test_plain_text_on_the_tls_port_gets_nothing(federation: Federation) -> None:
+    with pytest.raises(httpx.TransportError):
+        httpx.post(f"http://127.0.0.1:{federation.port}/v1/fleet/activate-node", timeout=10)
+    with socket.create_connection(("127.0.0.1", federation.port), timeout=10) as link:
+        link.sendall(b"GET /v1/fleet/pull-messages HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert link.recv(100)[:4] != b"HTTP"
+
+
+def test_a_client_without_the_authority_does_not_trust_the_server(federation: Federation) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", federation.port), timeout=10) as link,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        ssl.create_default_context().wrap_socket(link, server_hostname="127.0.0.1")
+
+
+def test_tasks_are_only_for_who_knows_the_executor_s_secret(federation: Federation) -> None:
+    url = f"https://127.0.0.1:{federation.port}/v1/runtime/acquire-task"
+    authority = ssl.create_default_context(cafile=str(ServerFolder(federation.server).authority))
+    kind = {"Content-Type": "application/protobuf"}
+    answer = httpx.post(url, content=b"", headers=kind, verify=authority, timeout=10)
+    assert answer.status_code in (401, 403), answer.text
+
+
+def test_an_unregistered_and_a_revoked_key_are_refused(federation: Federation) -> None:
+    folder = ServerFolder(federation.server)
+    revoke(folder, "shop2")
+    assert set(read_shops(folder)) == {"shop0", "shop1"}
+    log = refused(federation, "shop2")
+    assert "refused the connection or cannot be trusted" in log
+    assert "Traceback" not in log.splitlines()[-1]
+    with pytest.raises(ConfigError, match="shop=shop2 is not invited"):
+        revoke(folder, "shop2")
+
+
+def test_a_key_is_registered_once(federation: Federation) -> None:
+    done = federation.run(
+        *("server", "invite", "other", "--dir", federation.server),
+        *("--key", federation.node("shop0") / "node.pub"),
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "each shop needs a key of its own" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_second_node_with_one_key_changes_no_name_and_spends_no_budget_twice(
+    federation: Federation,
+) -> None:
+    federation.start_node("shop0")
+    wait_for(lambda: "shop0" in federation.online(), seconds=90, name="shop0")
+    copy = federation.root / "copy" / "node"
+    copy.parent.mkdir()
+    subprocess.run(["cp", "-a", federation.node("shop0"), copy], check=True)
+    (copy / "node.lock").unlink()
+    federation.start_node("copy")
+    federation.start_node("shop1")
+    wait_for(lambda: "shop1" in federation.online(), seconds=90, name="shop1")
+    busy = "holds this node for connected"
+    wait_for(lambda: busy in federation.log("copy"), seconds=60, name="the twin's attempt")
+    federation.kill("copy")
+    federation.run_rounds()
+    run = Run(ServerFolder(federation.server), 1)
+    assert run.state().status == "finished"
+    assert federation.budget("shop1")["releases"] == 3
+    assert federation.budget("shop0")["releases"] == 3
+
+
+def test_a_bundle_that_is_not_on_the_list_runs_nothing(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flwr.cli.build import build_fab_from_files
+
+    mark = federation.root / "owned"
+    code = f"import pathlib; pathlib.Path({str(mark)!r}).touch()\n".encode()
+    from shared.deploy.bundle import PROJECT
+
+    project = PROJECT.format(version="0.1.0").replace('["README.md"]', '["**/*.py"]')
+    shadows = ("client/__init__.py", "client/app.py", "shared/__init__.py", "torch.py", "numpy.py")
+    files = {"pyproject.toml": project.encode(), **dict.fromkeys(shadows, code)}
+    hostile, _ = build_fab_from_files(files)
+    before = {shop: federation.budget(shop)["releases"] for shop in ("shop0", "shop1")}
+    folder = ServerFolder(federation.server)
+    run = open_run(folder, new=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(control, "thin_bundle", lambda: hostile)
+        assert attempt(folder, "rounds", run.number, note=run) == 1
+    assert "good replies=0" in run.state().message
+    assert not mark.exists()
+    for shop in ("shop0", "shop1"):
+        assert "is not on the allow-list; it was not unpacked" in federation.log(shop)
+        assert federation.budget(shop)["releases"] == before[shop]
+        unpacked = (federation.node(shop) / "flower").rglob("*.py")
+        assert [path for path in unpacked if path.name == "torch.py"] == []
+    run.note(status="finished")
+
+
+def test_a_wrong_and_an_expired_certificate_are_not_trusted(federation: Federation) -> None:
+    folder = ServerFolder(federation.server)
+    for shop in ("shop0", "shop1", "server"):
+        federation.kill(shop)
+    stranger = make_authority("stranger")
+    wrong = make_server_certificate(stranger, ["127.0.0.1"])
+    _put(folder, wrong)
+    federation.start_server()
+    assert "cannot be trusted" in refused(federation, "shop0")
+    federation.kill("server")
+    renew_certificate(folder, days=-1)
+    federation.start_server()
+    assert "cannot be trusted" in refused(federation, "shop0")
+    federation.kill("server")
+    renew_certificate(folder, days=30)
+    federation.start_server()
+    federation.start_node("shop0")
+    wait_for(lambda: "shop0" in federation.online(), seconds=90, name="shop0")
+
+
+def _put(folder: ServerFolder, pair: KeyPair) -> None:
+    write_owner_file(folder.certificate, pair.certificate)
+    write_owner_file(folder.certificate.with_suffix(".key"), pair.key)
