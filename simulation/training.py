@@ -175,7 +175,7 @@ def global_model(prepared: Prepared, trained: Trained) -> GlobalModel:
 
 
 def _reliability(trained: Trained) -> float:
-    """Returns the share of signal in the energy of the noisy counts, which is free to know.
+    """Returns the share of signal in the length of the noisy counts, which is free to know.
 
     Where not even the popularity of items stands out of the noise, nothing finer does. Without
     noise it is 1; where no counts were released nothing is known, and it is a half.
@@ -187,7 +187,8 @@ def _reliability(trained: Trained) -> float:
         return 0.5
     (shops,) = (info.good for info in trained.result.rounds if info.kind == "counts")
     noise = len(counts) * shops * plan.own_noise(plan.counts_noise_multiplier) ** 2
-    return max(0.0, 1.0 - noise / float(np.square(counts, dtype=np.float64).sum()))
+    energy = float(np.square(counts, dtype=np.float64).sum())
+    return max(0.0, 1.0 - noise / energy) ** 0.5
 
 
 class _Popularity:
