@@ -112,13 +112,13 @@ def pairs_grid(gram: PairGram, time_unit: str) -> Grid:
 
 def _als_grid(*, days: bool) -> Grid:
     if days:
-        return Grid([ALS(factors=16, l2=10.0, alpha=10.0, form="visits", half_life=120.0)], {})
+        return Grid([ALS(factors=16, iterations=5, form="visits", half_life=120.0)], {})
     return Grid([ALS(factors=32, l2=l2, alpha=10.0, half_life=10.0) for l2 in (10.0, 3.0)], {})
 
 
 def _text_map_grid(item_vectors: Floats, *, days: bool) -> Grid:
     if days:
-        return Grid([TextMap(item_vectors, half_life=60.0, pairs=4, scale=3.0)], {})
+        return Grid([TextMap(item_vectors, half_life=60.0, epochs=2, pairs=2, scale=3.0)], {})
     settings = [(3.0, 0.003), (3.0, 0.0015)]
     return Grid(
         [TextMap(item_vectors, half_life=h, pairs=8, learning_rate=rate) for h, rate in settings],

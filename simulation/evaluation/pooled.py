@@ -62,7 +62,7 @@ def fit_pooled(
         models = (
             EASE(l2=300.0, form="visits", half_life=120.0),
             ALS(factors=32, l2=10.0, alpha=10.0, iterations=5, form="visits", half_life=120.0),
-            TextMap(item_vectors, half_life=60.0, pairs=2, scale=3.0),
+            TextMap(item_vectors, half_life=60.0, epochs=2, pairs=1, scale=3.0),
         )
     else:
         models = (
