@@ -18,12 +18,12 @@ from server.planning import make_plan, mechanisms_of
 from shared.config import RunSettings
 from shared.messages import Arrays, FloatArray, trainable_names
 from shared.model.adapter import adapter_arrays, attach
-from shared.model.popularity import denoise_counts, log_prior
+from shared.model.popularity import denoise_counts, log_prior, signal_share
 from shared.model.profile_model import build_base
 from shared.model.projection import project_profiles, projection_matrix
 from shared.plan import Plan
 from shared.privacy.accounting import MIN_NOISE, guarantee
-from shared.privacy.guarantee import Guarantee
+from shared.privacy.guarantee import COUNTS_MAX_NORM, Guarantee
 from shared.privacy.ledger.entries import Limits
 from shared.releases.pair_release import PairRelease, release_pairs
 from shared.releases.pairs import MAX_NORM
@@ -175,7 +175,7 @@ def global_model(prepared: Prepared, trained: Trained) -> GlobalModel:
 
 
 def _reliability(trained: Trained) -> float:
-    """Returns the share of signal in the length of the noisy counts, which is free to know.
+    """Says how far a shop may rely on what was released without asking its own users.
 
     Where not even the popularity of items stands out of the noise, nothing finer does. Without
     noise it is 1; where no counts were released nothing is known, and it is a half.
@@ -186,9 +186,8 @@ def _reliability(trained: Trained) -> float:
     if counts is None:
         return 0.5
     (shops,) = (info.good for info in trained.result.rounds if info.kind == "counts")
-    noise = len(counts) * shops * plan.own_noise(plan.counts_noise_multiplier) ** 2
-    energy = float(np.square(counts, dtype=np.float64).sum())
-    return max(0.0, 1.0 - noise / energy) ** 0.5
+    std = plan.own_noise(plan.counts_noise_multiplier) * COUNTS_MAX_NORM * shops**0.5
+    return signal_share(counts, std=std)
 
 
 class _Popularity:

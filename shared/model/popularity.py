@@ -37,6 +37,22 @@ def denoise_counts(counts: FloatArray, item_vectors: FloatArray, *, std: float) 
     return estimate
 
 
+def signal_share(counts: FloatArray, *, std: float) -> float:
+    """Says how far noisy counts stand out of their noise; free, as it is made of them alone.
+
+    Args:
+        counts: Sum of the shops' noisy counts, `(n_items,)`.
+        std: Standard deviation of the noise in `counts`.
+
+    Returns:
+        Length of the clean counts over that of the noisy ones, estimated, in [0, 1].
+    """
+    energy = float(np.square(counts, dtype=np.float64).sum())
+    if energy == 0:
+        return 0.0
+    return float(max(0.0, 1.0 - len(counts) * std**2 / energy) ** 0.5)
+
+
 def smoothed(popularity: FloatArray) -> FloatArray:
     """Gives every item at least `FLOOR` of the mean popularity: `(n_items,)`, all positive."""
     floor = max(FLOOR * float(popularity.mean()), 1e-6)

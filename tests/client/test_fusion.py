@@ -156,6 +156,14 @@ def test_few_queries_lean_on_the_public_mix() -> None:
     assert found["global"] == pytest.approx(public["global"], abs=0.05)
 
 
+def test_what_drowns_in_noise_is_not_advised() -> None:
+    rng = np.random.default_rng(9)
+    queries = questions(rng, q=3)
+    pool = pool_of(noisy_signals(queries, rng, {"text": 2.0, "global": 0.0}), queries)
+    drowned = join(pool, {"text": 1.0}, ("global",), surface="for-you", reliability=0.0)
+    assert drowned == {"text": 1.0, "global": 0.0}
+
+
 def test_sparse_histories_lean_on_text() -> None:
     names = ("ease", "text-map")
     dense, sparse = (default_weights("discover", names, sparse=s) for s in (False, True))

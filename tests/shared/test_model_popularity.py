@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.model.popularity import denoise_counts, log_prior
+from shared.model.popularity import denoise_counts, log_prior, signal_share
 
 
 def world(n: int = 3000, dim: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -45,3 +45,15 @@ def test_prior_is_centred_and_rises_with_popularity() -> None:
     assert prior.mean() == pytest.approx(0.0, abs=1e-6)
     assert (np.diff(prior) > 0).all()
     assert np.isfinite(log_prior(np.zeros(3, dtype=np.float32))).all()
+
+
+def test_signal_share_tells_counts_from_noise() -> None:
+    rng = np.random.default_rng(0)
+    clean = rng.gamma(1.0, 3.0, 4000)
+    noisy = (clean + 2.0 * rng.normal(size=4000)).astype(np.float32)
+    true = np.linalg.norm(clean) / np.linalg.norm(noisy)
+    assert signal_share(noisy, std=2.0) == pytest.approx(true, abs=0.02)
+    assert signal_share(clean.astype(np.float32), std=0.0) == 1.0
+    noise = rng.normal(size=4000).astype(np.float32)
+    assert signal_share(noise, std=1.1) == 0.0
+    assert signal_share(np.zeros(3, np.float32), std=1.0) == 0.0
