@@ -216,14 +216,23 @@ def _fit(pools: list[fusion.Pool], public: str, *, adapter: bool) -> Mix | None:
     if sum(len(pool.targets) for pool in pools) < MIN_QUERIES:
         return None
     pool = _join(pools)
-    local = fusion.local_weights(pool, public, LOCAL)
-    fused = local | {"global": 0.0}
-    if adapter:
-        fused = fusion.join(pool, local, ("global",), surface=public)
     singles = NAMES if adapter else LOCAL
     ndcg = {name: float(pool.ndcg({name: 1.0}).mean()) for name in singles}
+    local = _no_worse(
+        pool, fusion.local_weights(pool, public, LOCAL), max(LOCAL, key=lambda name: ndcg[name])
+    )
+    fused = local | {"global": 0.0}
+    if adapter:
+        joined = fusion.join(pool, local, ("global",), surface=public)
+        fused = joined if pool.ndcg(joined).mean() >= pool.ndcg(local).mean() else fused
     ndcg |= {"local": float(pool.ndcg(local).mean()), "fused": float(pool.ndcg(fused).mean())}
     return Mix(_plain(local), _plain(fused), len(pool.targets), ndcg)
+
+
+def _no_worse(pool: fusion.Pool, weights: Weights, single: str) -> Weights:
+    """Returns the weights, or the best single signal alone where they rank below it."""
+    alone = {name: float(name == single) for name in weights}
+    return weights if pool.ndcg(weights).mean() >= pool.ndcg(alone).mean() else alone
 
 
 def _join(pools: list[fusion.Pool]) -> fusion.Pool:

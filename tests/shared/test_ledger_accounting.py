@@ -202,8 +202,8 @@ def test_forecast_of_the_default_plan(tmp_path) -> None:
     epsilons = [row["epsilon"] for row in found.what_if]
     assert epsilons == sorted(epsilons)
     step = found.noise_and_signal
-    assert step.parameters == 128 * 32
-    expected = noise[0].noise_multiplier * 64 / 300  # sigma C sqrt(4096) / (C n)
+    assert step.parameters == 256 * 32
+    expected = noise[0].noise_multiplier * 8192**0.5 / 300  # sigma C sqrt(parameters) / (C n)
     assert step.ratio is not None
     assert math.isclose(step.ratio, expected)
     ledger = open_ledger(tmp_path)

@@ -144,7 +144,7 @@ def test_costs_are_per_run_and_shop(sweep: SweepReport) -> None:
     assert names[0] == "epsilon-1-shop-seed-3"
     assert len(names) == 3 * 5
     private, free = sweep.variants[0], sweep.variants[-1]
-    assert private.train_seconds == pytest.approx(9 * 0.9)
+    assert private.train_seconds == pytest.approx(10 * 0.9)  # counts, pairs and eight rounds
     assert private.bytes_up == pytest.approx(8 * 125_000)
     assert private.bytes_down == pytest.approx(8 * 250_000)
     assert (private.epsilon_paid, free.epsilon_paid) == (1.0, None)

@@ -36,7 +36,7 @@ def postgres_server(folder: Path, binaries: Path) -> Iterator[str]:
             if (
                 parent.owner() == "root"
                 and parent != Path("/")
-                and parent.name.startswith("pytest")
+                and parent.name.startswith(("pytest", "popen"))
             ):
                 parent.chmod(0o755)
     data = folder / "data"
