@@ -15,7 +15,13 @@ from simulation.new_shops.measure import LOCAL, OF_MODELS, TEXT
 from simulation.new_shops.schema import GainName, GainRecord, GroupRecord, SurfaceRecord
 from simulation.report.schema import Interval
 from simulation.sweep.compare import Group
-from simulation.sweep.statistics import bootstrap_by_shop, estimate, ratio, two_sided_p
+from simulation.sweep.statistics import (
+    bootstrap_by_shop,
+    estimate,
+    least_p,
+    ratio,
+    two_sided_p,
+)
 from simulation.sweep.user_values import user_values
 
 Values = npt.NDArray[np.float64]
@@ -142,14 +148,6 @@ def _group(table: _Table, group: Group, model: str) -> GroupRecord:
         methods={m: _interval(table, named(m, model)) for m in present},
         gains=gains,
     )
-
-
-def least_p(unequal: int) -> float:
-    """Returns the smallest two-sided p that so many users who differ can show, by a sign test.
-
-    A bootstrap of few users is overconfident: one user is the same in every draw.
-    """
-    return min(1.0, 2.0 ** (1 - unequal))
 
 
 def _gain(table: _Table, name: str, *, over: str) -> GainRecord:

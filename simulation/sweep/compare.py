@@ -17,6 +17,7 @@ from simulation.sweep.statistics import (
     Estimate,
     bootstrap_by_shop,
     estimate,
+    least_p,
     ratio,
     two_sided_p,
 )
@@ -81,7 +82,9 @@ def compare(
     measured = [c for c in columns if all(c in found for found in values.values())]
     names = [*measured, *(f"{c} - {LOCAL}" for c in measured)]
     stacked = [_with_differences(found, measured) for found in values.values()]
-    table = _Columns(names, tuple(values), bootstrap_by_shop(stacked, draws=draws, rng=rng))
+    unequal = np.sum([(rows != 0).sum(axis=0) for rows in stacked], axis=0)
+    drawn = bootstrap_by_shop(stacked, draws=draws, rng=rng)
+    table = _Columns(names, tuple(values), drawn, unequal)
     seeds = _seed_gains(result, surface, groups, shops=set(values))
     headroom = table.over_local(POOLED) if POOLED in measured else None
     room = headroom if headroom is not None and estimate(*headroom).low > 0 else None
@@ -109,6 +112,8 @@ class _Columns:
     names: Sequence[str]
     shops: tuple[str, ...]
     drawn: Drawn
+    unequal: npt.NDArray[np.int64]
+    """Users whose value in a column is not 0."""
 
     def mean(self, name: str) -> Pair:
         i = self.names.index(name)
@@ -134,7 +139,8 @@ def _comparison(
     fused, alone = f"fused-{number}", f"global-{number}"
     gain = table.over_local(fused)
     percent, recovered = ratio(gain, table.mean(LOCAL)), room and ratio(gain, room)
-    p = two_sided_p(gain[1])
+    unequal = int(table.unequal[table.names.index(f"{fused} - {LOCAL}")])
+    p = max(two_sided_p(gain[1]), least_p(unequal))
     shops = table.shops_over_local(fused)
     gains = [SeedGain(seed=seed, gain=seeds[name]) for seed, name in group.seeds]
     return ComparisonRecord(

@@ -99,6 +99,14 @@ def two_sided_p(draws: Values) -> float:
     return min(1.0, 2 * (smaller + 1) / (len(draws) + 1))
 
 
+def least_p(unequal: int) -> float:
+    """Returns the smallest two-sided p that so many users who differ can show, by a sign test.
+
+    A bootstrap of few users is overconfident: one user is the same in every draw.
+    """
+    return min(1.0, 2.0 ** (1 - unequal))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusts p-values for there being several (Holm 1979, https://www.jstor.org/stable/4615733).
 

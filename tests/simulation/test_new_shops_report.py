@@ -17,13 +17,13 @@ from simulation.evaluation.evaluate import EvaluationResult
 from simulation.evaluation.shop import ShopResult
 from simulation.new_shops.advice import advise, title_of
 from simulation.new_shops.build import corrected
-from simulation.new_shops.compare import compare_sizes, least_p
+from simulation.new_shops.compare import compare_sizes
 from simulation.new_shops.console import print_new_shops
 from simulation.new_shops.page import new_shops_page
 from simulation.new_shops.schema import GroupFacts, NewShopsReport, SizeRecord, SurfaceRecord
 from simulation.sweep.compare import Group
 from simulation.sweep.schema import Correction
-from simulation.sweep.statistics import holm
+from simulation.sweep.statistics import holm, least_p
 
 GROUPS = (Group(8.0, "shared", ((3, "a"),)), Group(None, None, ((3, "control"),)))
 NAMES = ("epsilon-8-shared", "epsilon-none")
