@@ -91,9 +91,8 @@ def test_a_run_is_counted_on_both_sides(make_federation: Callable[..., Federatio
 
     # Every metric of the dashboard is among those that real processes gave.
     dashboard = ROOT / "deploy" / "grafana" / "federation.json"
-    if dashboard.exists():
-        asked = set(re.findall(r"fedprofile_\w+", dashboard.read_text()))
-        assert asked <= set(re.findall(r"^(fedprofile_\w+)", server + node + poor, re.MULTILINE))
+    asked = set(re.findall(r"fedprofile_\w+", dashboard.read_text()))
+    assert asked <= set(re.findall(r"^(fedprofile_\w+)", server + node + poor, re.MULTILINE))
 
     lines = [json.loads(x) for x in (made.server / "logs/server.jsonl").read_text().splitlines()]
     assert all(line["run"] == 1 for line in lines)
