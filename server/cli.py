@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from shared.deploy.metrics_option import METRICS_PORT
 from shared.errors import ConfigError
 
 DIR = click.option(
@@ -71,12 +72,13 @@ def init(
 
 @server.command()
 @DIR
-def start(root: Path) -> None:
+@METRICS_PORT
+def start(root: Path, metrics_port: int | None) -> None:
     """Run the coordinator's network service until it is stopped."""
     from server.deploy.folder import ServerFolder
     from server.deploy.superlink import become_superlink
 
-    become_superlink(ServerFolder(root))
+    become_superlink(ServerFolder(root), metrics_port=metrics_port)
 
 
 @server.command()
@@ -118,8 +120,9 @@ def run(root: Path, new: bool) -> None:
 
     folder = ServerFolder(root)
     folder.settings()
-    log_to(folder.logs / "server.jsonl")
-    state = supervise(open_run(folder, new=new))
+    taken = open_run(folder, new=new)
+    log_to(folder.logs / "server.jsonl", run=taken.number)
+    state = supervise(taken)
     numbers = ", ".join(map(str, state.releases))
     click.echo(f"run {state.number} finished after {state.round} rounds; releases {numbers}")
 

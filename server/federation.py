@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -119,6 +119,8 @@ class Federation:
         resume: Go on from the newest checkpoint; False refuses a folder that has one.
         on_round: Called after each round with what it did and the adapter after it.
         on_reply: Called after each reply with round, replies so far and replies expected.
+        on_refused: Called with the replies of one request that did not count, also where too few
+            are left.
         stop: Set it from another thread to end the run at the next reply.
         result: Filled in when the run has ended.
     """
@@ -134,6 +136,7 @@ class Federation:
     resume: bool = False
     on_round: Callable[[RoundInfo, Arrays], None] | None = None
     on_reply: Callable[[int, int, int], None] | None = None
+    on_refused: Callable[[Sequence[Refusal]], None] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     result: FederationResult | None = None
 

@@ -228,7 +228,10 @@ class ProfileStrategy(FedAvg):
                 refusal.shop,
                 refusal.code,
                 refusal.remedy,
+                extra={"round": server_round, "shop": refusal.shop},
             )
+        if self.federation.on_refused is not None:
+            self.federation.on_refused(refusals)
         minimum, name = self.federation.settings.min_replies, "min_replies"
         remedy = "lower min_replies"
         if minimum < self.federation.plan.noise_shops:

@@ -17,6 +17,7 @@ from flwr.supernode import fleet_http_connection as connection
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from client.deploy.flower_parts import put
+from client.deploy.metrics import PULSE
 
 LOG = logging.getLogger("fedprofile.client")
 BEAT = 10.0
@@ -45,6 +46,12 @@ class PatientClient(FleetHttpClient):
                     raise
                 LOG.warning("the server holds this node for connected; asking again")
                 time.sleep(PAUSE)
+
+    def SendNodeHeartbeat(self, request: Any) -> Any:  # noqa: N802
+        """Sends a heartbeat and notes that it was answered."""
+        response = super().SendNodeHeartbeat(request)
+        PULSE.beat()
+        return response
 
 
 def be_patient() -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import click
 
+from shared.deploy.metrics_option import METRICS_PORT
 from shared.errors import ConfigError
 
 T = TypeVar("T")
@@ -124,12 +125,13 @@ def check_data(root: Path, as_json: bool) -> None:
 @click.command()
 @DIR
 @click.option("--accept-package", is_flag=True, help="Take the installed code as your choice.")
-def start(root: Path, accept_package: bool) -> None:
+@METRICS_PORT
+def start(root: Path, accept_package: bool, metrics_port: int | None) -> None:
     """Serve the federation until stopped."""
     from client.deploy.folder import NodeFolder
     from client.deploy.supernode import start_node
 
-    start_node(NodeFolder(root), accept_package=accept_package)
+    start_node(NodeFolder(root), accept_package=accept_package, metrics_port=metrics_port)
 
 
 @click.command()

@@ -12,6 +12,7 @@ from flwr.clientapp.typing import ClientAppCallable, Mod
 from client.app import make_client_app, refusal
 from client.deploy.folder import NodeFolder
 from client.deploy.install import install
+from client.deploy.metrics import measured
 from client.deploy.source import DeployedShop, open_ledger
 from shared import messages
 from shared.deploy import records
@@ -29,7 +30,7 @@ def make_deployed_app(folder: NodeFolder, *, log: JsonFormatter | None = None) -
         folder: The node's folder.
         log: Learns run and round of each request.
     """
-    app = make_client_app(DeployedShop(folder), mods=[_with_ledger(folder, log)])
+    app = make_client_app(DeployedShop(folder), mods=[measured(folder), _with_ledger(folder, log)])
 
     @app.query(records.INSTALL_QUERY)
     def install_release(message: Message, context: Context) -> Message:  # noqa: ARG001
@@ -64,7 +65,7 @@ def _with_ledger(folder: NodeFolder, log: JsonFormatter | None) -> Mod:
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if log is not None:
-            log.context |= {"run": str(message.metadata.run_id), "round": message.metadata.group_id}
+            log.context |= _said(folder, message)
         try:
             _keep_receipts(folder, message)
         except Exception as error:
@@ -78,6 +79,18 @@ def _with_ledger(folder: NodeFolder, log: JsonFormatter | None) -> Mod:
         return reply
 
     return mod
+
+
+def _said(folder: NodeFolder, message: Message) -> dict[str, object]:
+    """Returns what the log says of a request: shop, Flower's run and, if it has one, the round."""
+    found: dict[str, object] = {"run": str(message.metadata.run_id)}
+    if message.metadata.group_id.isdecimal():
+        found["round"] = int(message.metadata.group_id)
+    try:
+        found["shop"] = folder.settings().shop
+    except FedprofileError:
+        LOG.warning("node.toml cannot be used; the log does not name the shop")
+    return found
 
 
 def _keep_receipts(folder: NodeFolder, message: Message) -> None:

@@ -150,6 +150,11 @@ class NodeFolder:
         return self.root / "node.jsonl"
 
     @property
+    def tally(self) -> Path:
+        """Counters for Prometheus."""
+        return self.root / "tally.json"
+
+    @property
     def flower_home(self) -> Path:
         """Flower's own folder."""
         return self.root / "flower"

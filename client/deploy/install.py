@@ -50,7 +50,8 @@ def install(folder: NodeFolder, *, content: bytes, signature: str, file: bytes) 
     adapters.keep(manifest, content=content, signature=signature, file=file)
     if manifest.kind == "adapter":
         _record(folder, adapters, manifest)
-    LOG.info("release %d (%s) installed", manifest.number, manifest.kind)
+    number, kind, seen = manifest.number, manifest.kind, {"round": manifest.round}
+    LOG.info("release %d (%s) of run %d installed", number, kind, manifest.run, extra=seen)
     return manifest.number
 
 

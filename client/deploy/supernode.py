@@ -21,15 +21,19 @@ from shared.errors import ConfigError, RunError
 LOG = logging.getLogger("fedprofile.client")
 
 
-def start_node(folder: NodeFolder, *, accept_package: bool = False) -> None:
+def start_node(
+    folder: NodeFolder, *, accept_package: bool = False, metrics_port: int | None = None
+) -> None:
     """Serves the federation until the process is stopped.
 
     Args:
         folder: The node's folder.
         accept_package: Take the installed code as the owner's choice from here on.
+        metrics_port: Where metrics and health are answered on loopback; None for nowhere.
 
     Raises:
-        ConfigError: The folder is not complete, or the installed code is not the owner's.
+        ConfigError: The folder is not complete, the installed code is not the owner's, or the port
+            is taken.
         RunError: The node runs already, or the server refuses it.
     """
     folder = NodeFolder(folder.root.resolve())
@@ -39,6 +43,10 @@ def start_node(folder: NodeFolder, *, accept_package: bool = False) -> None:
     lock = _only_one(folder)
     os.umask(0o077)
     log_to(folder.log, shop=settings.shop)
+    if metrics_port is not None:
+        from client.deploy.metrics import observe_node
+
+        observe_node(folder, metrics_port)
     os.environ |= {**QUIET, "FLWR_HOME": str(folder.flower_home)}
     os.environ["FEDPROFILE_CACHE"] = str(folder.cache)
     os.chdir(make_folder(folder.empty))

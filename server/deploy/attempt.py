@@ -33,6 +33,7 @@ from server.deploy.control import loopback
 from server.deploy.finish import finish, send
 from server.deploy.folder import ServerFolder
 from server.deploy.invited_grid import HeadBook, InvitedGrid
+from server.deploy.metrics import Recorder
 from server.deploy.registry import Registry
 from server.deploy.run_folder import Run
 from server.deploy.shops import read_shops
@@ -40,6 +41,7 @@ from server.exchange import connected_nodes
 from server.federation import RoundInfo
 from shared.deploy.json_log import log_to
 from shared.deploy.owner_files import read_owner_file
+from shared.deploy.tally import Tally
 from shared.errors import FedprofileError, RunError
 from shared.messages import Arrays
 from shared.privacy.ledger.keys import SigningKey
@@ -122,11 +124,14 @@ def do_rounds(run: Run, grid: HttpGrid) -> None:
         RunError: Too few nodes, or too few good replies.
     """
     folder, settings = run.server, run.server.settings()
-    federation, public = run.federation()
+    recorder = Recorder(Tally(folder.tally))
+    with recorder.phase("open"):
+        federation, public = run.federation()
     invited = invited_grid(folder, grid, seen=run.path / "seen.json")
 
     def on_round(info: RoundInfo, _: Arrays) -> None:
         run.note(round=info.round)
+        recorder.round(info)
         LOG.info(
             "round %d: %d good, %d refused, %.1f s",
             info.round,
@@ -136,18 +141,25 @@ def do_rounds(run: Run, grid: HttpGrid) -> None:
             extra={"round": info.round},
         )
 
-    federation.on_round = on_round
-    connected_nodes(
-        invited,
-        wanted=settings.nodes or len(read_shops(folder)),
-        minimum=federation.settings.min_replies,
-        timeout=settings.wait,
-        stop=federation.stop,
-    )
+    federation.on_round, federation.on_refused = on_round, recorder.refused
+    with recorder.phase("wait"):
+        connected_nodes(
+            invited,
+            wanted=settings.nodes or len(read_shops(folder)),
+            minimum=federation.settings.min_replies,
+            timeout=settings.wait,
+            stop=federation.stop,
+        )
     result = federate(invited, federation)
-    releases = finish(run, federation, result, public, updates=invited.updates())
+    with recorder.phase("finish"):
+        releases = finish(run, federation, result, public, updates=invited.updates())
     send(invited, releases, folder)
     run.note(status="finished", message="")
+
+
+def _run_of(folder: ServerFolder, task: str, number: int) -> int:
+    """Returns the run that the log names: a release's number is not its run's."""
+    return number if task == "rounds" else Registry(folder).read(number).manifest.run
 
 
 def invited_grid(folder: ServerFolder, grid: HttpGrid, *, seen: Path | None = None) -> InvitedGrid:
@@ -167,7 +179,7 @@ def main(root: str, task: str, number: str) -> int:
     """
     folder = ServerFolder(Path(root))
     start_parent_process_monitor(os.getppid())  # two attempts at once would share a run
-    log_to(folder.logs / "server.jsonl", run=int(number))
+    log_to(folder.logs / "server.jsonl", run=_run_of(folder, task, int(number)))
     logging.getLogger("flwr").setLevel(logging.INFO)
     try:
         with flower_run(folder) as grid:

@@ -10,6 +10,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from server.deploy.folder import ServerFolder
+from server.deploy.metrics import Recorder
 from server.deploy.registry import Registry, Release
 from server.deploy.run_folder import Run
 from server.exchange import Traffic, exchange
@@ -19,6 +20,7 @@ from shared import messages
 from shared.deploy import records
 from shared.deploy.invitation import PublicBase
 from shared.deploy.owner_files import write_owner_file
+from shared.deploy.tally import Tally
 from shared.privacy.accounting import guarantee
 from shared.privacy.ledger.entries import canonical
 
@@ -85,8 +87,11 @@ def send(grid: Grid, releases: Sequence[Release], folder: ServerFolder) -> dict[
         By shop: `installed`, or why not.
     """
     found: dict[str, str] = {}
+    recorder = Recorder(Tally(folder.tally))
     for release in releases:
-        found = _send_one(grid, release, folder)
+        with recorder.phase("send"):
+            found = _send_one(grid, release, folder)
+        recorder.sent(found.values())
     return found
 
 
@@ -114,7 +119,8 @@ def _send_one(grid: Grid, release: Release, folder: ServerFolder) -> dict[str, s
     for reply in exchange(grid, requests, timeout=timeout, stop=Event(), traffic=Traffic()):
         shop, outcome = _outcome(reply)
         found[shop] = outcome
-        LOG.info("release %d at shop=%s: %s", number, shop, outcome, extra={"shop": shop})
+        seen = {"run": release.manifest.run, "round": release.manifest.round, "shop": shop}
+        LOG.info("release %d at shop=%s: %s", number, shop, outcome, extra=seen)
     path = folder.releases / f"{number:05d}" / "installed.json"
     write_owner_file(path, canonical(found))
     return found

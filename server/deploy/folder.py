@@ -144,6 +144,11 @@ class ServerFolder:
         return self.root / "logs"
 
     @property
+    def tally(self) -> Path:
+        """Counters for Prometheus."""
+        return self.root / "tally.json"
+
+    @property
     def flower_home(self) -> Path:
         """Flower's own folder."""
         return self.root / "flower"

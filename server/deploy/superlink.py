@@ -9,11 +9,16 @@ from pathlib import Path
 
 from server.deploy.folder import ServerFolder
 from shared.deploy.flower_quiet import QUIET
+from shared.deploy.observing import check_free
 from shared.deploy.owner_files import make_folder, read_owner_file
 
 
-def superlink_command(folder: ServerFolder) -> list[str]:
+def superlink_command(folder: ServerFolder, *, metrics_port: int | None = None) -> list[str]:
     """Returns the SuperLink's command line; it names files, never secrets.
+
+    Args:
+        folder: The coordinator's folder.
+        metrics_port: Where metrics and health are answered on loopback, in the same process.
 
     Raises:
         ConfigError: A secret is missing or readable by others.
@@ -22,6 +27,9 @@ def superlink_command(folder: ServerFolder) -> list[str]:
     for path in (folder.executor_secret, folder.certificate.with_suffix(".key")):
         read_owner_file(path, remedy="restore it from its backup")
     code = "from flwr.superlink.cli.flower_superlink import flower_superlink as main; main()"
+    if metrics_port is not None:
+        watched = f"observe_server({str(folder.root.resolve())!r}, {metrics_port})"
+        code = f"from server.deploy.metrics import observe_server; {watched}; {code}"
     options = {
         "--host": settings.host,
         "--port": str(settings.port),
@@ -42,13 +50,19 @@ def superlink_environment(folder: ServerFolder, base: Mapping[str, str]) -> dict
     return {**base, **QUIET, "FLWR_HOME": str(folder.flower_home.resolve())}
 
 
-def become_superlink(folder: ServerFolder) -> None:
+def become_superlink(folder: ServerFolder, *, metrics_port: int | None = None) -> None:
     """Replaces this process by the SuperLink, in an empty working directory.
 
+    Args:
+        folder: The coordinator's folder.
+        metrics_port: Where metrics and health are answered on loopback; None for nowhere.
+
     Raises:
-        FedprofileError: The folder is not complete.
+        FedprofileError: The folder is not complete, or the port is taken.
     """
-    command = superlink_command(folder)
+    command = superlink_command(folder, metrics_port=metrics_port)
+    if metrics_port is not None:
+        check_free(metrics_port)
     environment = superlink_environment(folder, os.environ)
     empty = make_folder(Path(folder.empty))
     sys.stdout.flush()

@@ -39,9 +39,8 @@ def supervise(run: Run) -> RunState:
             return state
         if status in FINAL:
             raise RunError(state.message or f"run={run.number} was interrupted; run it again")
-        LOG.warning(
-            "attempt ended with status %d; %d left", status, left, extra={"run": run.number}
-        )
+        seen = {"run": run.number, "round": state.round}
+        LOG.warning("attempt ended with status %d; %d left", status, left, extra=seen)
     message = f"run={run.number} crashed {attempts} times; see the log, then start it again"
     run.note(status="failed", message=message)
     raise RunError(message)
@@ -66,6 +65,7 @@ def attempt(folder: ServerFolder, task: str, number: int, *, note: Run | None = 
         return link.start_run()
 
     flower_run = _when_back(folder, start)
+    LOG.info("Flower run %d begins; the nodes' logs name it", flower_run)
     if note is not None:
         note.note(flower_run=flower_run, attempts=note.state().attempts + 1)
     words = [sys.executable, "-P", "-m", "server.deploy.attempt", str(folder.root), task]

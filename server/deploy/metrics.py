@@ -1,0 +1,149 @@
+"""What Prometheus reads of a coordinator; no label names a shop or anything about users."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from server.checks import RefusalCode
+from server.deploy.folder import ServerFolder
+from server.federation import Refusal, RoundInfo
+from shared.deploy.observing import observe
+from shared.deploy.tally import Counted, Tally
+from shared.errors import FedprofileError
+
+ROUNDS = Counted("fedprofile_server_rounds_total", "Training rounds done.")
+UPDATES = Counted("fedprofile_server_updates_total", "Replies that counted, by kind.", ("kind",))
+REFUSED = Counted(
+    "fedprofile_server_updates_refused_total",
+    "Replies that did not count, by kind and reason.",
+    ("kind", "reason"),
+)
+SECONDS = Counted("fedprofile_server_phase_seconds_total", "Wall time by phase.", ("phase",))
+BYTES = Counted(
+    "fedprofile_server_bytes_total", "Bytes of arrays, down to shops and up.", ("direction",)
+)
+INSTALLS = Counted(
+    "fedprofile_server_installs_total", "Releases sent to shops, by outcome.", ("outcome",)
+)
+COUNTED = (ROUNDS, UPDATES, REFUSED, SECONDS, BYTES, INSTALLS)
+SHOP_CODES = frozenset({"privacy", "plan", "data", "model", "config", "internal", "replayed"})
+"""Codes that shops and the connection give, besides the server's own."""
+PATIENCE = 3.0
+"""Seconds for the SuperLink to answer."""
+
+
+def reason(code: str) -> str:
+    """Returns a code as a label; what a shop makes up is `other`, or labels could fill a disk."""
+    return code if code in SHOP_CODES or code in set(RefusalCode) else "other"
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Counts what a run does.
+
+    Attributes:
+        tally: The coordinator's counters.
+    """
+
+    tally: Tally
+
+    def round(self, info: RoundInfo) -> None:
+        """Counts a request to all shops that ended well."""
+        if info.kind == "train":
+            self.tally.add(ROUNDS)
+        self.tally.add(UPDATES, info.good, kind=info.kind)
+        self.tally.add(SECONDS, info.seconds, phase=info.kind)
+        self.tally.add(BYTES, info.bytes_down, direction="down")
+        self.tally.add(BYTES, info.bytes_up, direction="up")
+
+    def refused(self, refusals: Iterable[Refusal]) -> None:
+        """Counts replies that did not count, also those of a round that failed."""
+        for refusal in refusals:
+            self.tally.add(REFUSED, kind=refusal.kind, reason=reason(refusal.code))
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Times a block."""
+        return self.tally.timed(SECONDS, phase=name)
+
+    def sent(self, outcomes: Iterable[str]) -> None:
+        """Counts releases that were sent."""
+        for outcome in outcomes:
+            known = {"installed": "installed", "no answer": "no-answer"}
+            self.tally.add(INSTALLS, outcome=known.get(outcome, reason(outcome)))
+
+
+@dataclass(frozen=True)
+class ServerCollector(Collector):
+    """Reads the folder for each reader, so that a restart forgets nothing.
+
+    Attributes:
+        folder: The coordinator's folder.
+    """
+
+    folder: ServerFolder
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields all metrics."""
+        yield from Tally(self.folder.tally).metrics(COUNTED)
+        up = float(problem(self.folder) is None)
+        yield GaugeMetricFamily("fedprofile_server_up", "Whether the SuperLink answers.", value=up)
+        state = _last_run(self.folder.runs)
+        failed = float(state.get("status") == "failed")
+        for name, text, value in (
+            ("run", "Number of the newest run; 0 before the first.", state.get("number", 0)),
+            ("run_round", "Rounds of the newest run that are checkpointed.", state.get("round", 0)),
+            ("run_failed", "Whether the newest run ended with an error.", failed),
+            ("release", "Number of the newest release.", _last_release(self.folder.releases)),
+        ):
+            yield GaugeMetricFamily(f"fedprofile_server_{name}", text, value=value)
+
+
+def problem(folder: ServerFolder) -> str | None:
+    """Says why the coordinator is not ready: no TLS with its own certificate, or None."""
+    try:
+        settings = folder.settings()
+        host = "127.0.0.1" if settings.host in ("0.0.0.0", "") else settings.host  # noqa: S104
+        trusted = ssl.create_default_context(cafile=str(folder.authority))
+        with (
+            socket.create_connection((host, settings.port), timeout=PATIENCE) as link,
+            trusted.wrap_socket(link, server_hostname=host),
+        ):
+            return None
+    except FedprofileError:
+        return "server.toml cannot be used"
+    except ssl.SSLCertVerificationError as error:
+        return f"the certificate is not good: {error.verify_message}"
+    except OSError as error:
+        return f"the SuperLink does not answer ({type(error).__name__})"
+
+
+def observe_server(root: str, port: int) -> ThreadingHTTPServer:
+    """Answers for a coordinator, in the process that becomes its SuperLink."""
+    folder = ServerFolder(Path(root))
+    return observe(port, collector=ServerCollector(folder), problem=lambda: problem(folder))
+
+
+def _last_run(runs: Path) -> dict[str, Any]:
+    """Reads the newest run's state as plain values; the model behind it would load torch."""
+    found = sorted(runs.glob("[0-9]*/state.json"))
+    try:
+        state: dict[str, Any] = json.loads(found[-1].read_bytes())
+    except (IndexError, OSError, ValueError):
+        return {}
+    return state
+
+
+def _last_release(releases: Path) -> int:
+    return max((int(p.parent.name) for p in releases.glob("[0-9]*/signature")), default=0)

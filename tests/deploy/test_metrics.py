@@ -1,0 +1,113 @@
+"""Metrics, health and logs of a real server and two real nodes over one run."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+from federations import ROOT, Federation, free_port, wait_for
+
+from client.app import REFUSALS
+from server.deploy.metrics import SHOP_CODES, reason
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def value(text: str, sample: str) -> float:
+    """Value of a sample, labels included."""
+    found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+    assert found, f"{sample} is not in\n{text}"
+    return float(found[1])
+
+
+def test_a_reason_that_a_shop_makes_up_is_no_label() -> None:
+    assert {code for _, code, _ in REFUSALS} <= SHOP_CODES
+    assert [reason(code) for code in ("privacy", "non-finite", "replayed", "insulin")] == [
+        "privacy",
+        "non-finite",
+        "replayed",
+        "other",
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_is_counted_on_both_sides(make_federation: Callable[..., Federation]) -> None:
+    made = make_federation(shops=("shop0", "shop1", "shop2"))
+    made.write_data()
+    made.init_server(**{"training.rounds": 2})
+    ports = {name: free_port() for name in ("server", *made.shops)}
+    start = ("server", "start", "--dir", made.server, "--metrics-port", ports["server"])
+    made.start("server", *start)
+    wait_for(lambda: get(ports["server"], "/health/ready")[0] == 200, seconds=90, name="server")
+    for shop in made.shops:
+        # The third shop can pay for nothing and refuses.
+        made.init_node(shop, epsilon=0.1 if shop == "shop2" else 40.0)
+        node = ("node", "start", "--dir", made.node(shop), "--metrics-port", ports[shop])
+        made.start(shop, *node)
+    for shop in made.shops:
+        wait_for(
+            lambda shop=shop: get(ports[shop], "/health/ready")[0] == 200, seconds=90, name=shop
+        )
+    made.run_rounds()
+
+    server = get(ports["server"], "/metrics")[1]
+    assert value(server, "fedprofile_server_up") == 1
+    assert value(server, "fedprofile_server_rounds_total") == 2
+    assert value(server, 'fedprofile_server_updates_total{kind="train"}') == 4
+    refused = 'fedprofile_server_updates_refused_total{kind="train",reason="privacy"}'
+    assert value(server, refused) == 2
+    for phase in ("open", "wait", "counts", "train", "finish", "send"):
+        assert value(server, f'fedprofile_server_phase_seconds_total{{phase="{phase}"}}') > 0
+    for way in ("down", "up"):
+        assert value(server, f'fedprofile_server_bytes_total{{direction="{way}"}}') > 1000
+    assert value(server, 'fedprofile_server_installs_total{outcome="installed"}') == 6
+    assert value(server, "fedprofile_server_release") == 2
+
+    node = get(ports["shop0"], "/metrics")[1]
+    assert value(node, "fedprofile_node_connected") == 1
+    assert value(node, "fedprofile_node_releases_total") == 3
+    assert value(node, 'fedprofile_node_requests_total{phase="train"}') == 2
+    assert value(node, 'fedprofile_node_phase_seconds_total{phase="install"}') > 0
+    spent = made.budget("shop0")
+    assert value(node, "fedprofile_node_epsilon_spent") == pytest.approx(spent["epsilon"])
+    assert value(node, "fedprofile_node_epsilon_left") == pytest.approx(spent["remaining"])
+    assert value(node, "fedprofile_node_adapter") == 2
+    poor = get(ports["shop2"], "/metrics")[1]
+    assert value(poor, 'fedprofile_node_refusals_total{code="privacy"}') == 3
+    assert value(poor, "fedprofile_node_epsilon_spent") == 0
+    assert not re.search(r"shop\d|user|\bu\d+\b", server + node + poor)
+
+    # Every metric of the dashboard is among those that real processes gave.
+    dashboard = ROOT / "deploy" / "grafana" / "federation.json"
+    asked = set(re.findall(r"fedprofile_\w+", dashboard.read_text()))
+    assert asked <= set(re.findall(r"^(fedprofile_\w+)", server + node + poor, re.MULTILINE))
+
+    lines = [json.loads(x) for x in (made.server / "logs/server.jsonl").read_text().splitlines()]
+    assert all(line["run"] == 1 for line in lines)
+    assert {line["shop"] for line in lines if " refused: " in line["message"]} == {"shop2"}
+    installed = [x for x in lines if x["message"].endswith(": installed")]
+    assert {(x["shop"], x["round"]) for x in installed} == {
+        (shop, number) for shop in made.shops for number in (0, 2)
+    }
+    for shop in made.shops:
+        lines = [json.loads(x) for x in (made.node(shop) / "node.jsonl").read_text().splitlines()]
+        assert {line["shop"] for line in lines} == {shop}
+        assert all(isinstance(line["round"], int) for line in lines if "round" in line)
+
+    made.kill("server")
+    wait_for(
+        lambda: get(ports["shop0"], "/health/ready")[0] == 503, seconds=90, name="a node's alarm"
+    )
+    assert get(ports["shop0"], "/health/live")[0] == 200
