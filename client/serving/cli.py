@@ -48,6 +48,12 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--diversity", type=float, default=0.0, help="Default diversity, 0 to 1.")
 @click.option("--deny", multiple=True, help="Item that is never recommended.", metavar="ITEM")
 @click.option("--refresh-seconds", type=float, default=30.0, help="Between co-purchase refreshes.")
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path),
+    help="The shop's privacy ledger (or its folder), for the privacy page.",
+    envvar="FEDPROFILE_LEDGER",
+)
 def serve(*, adapter: Path | None, store: str, **given: Any) -> None:
     """Answer recommendations over HTTP until interrupted."""
     from client.serving.opening import Opening, open_service
@@ -113,9 +119,24 @@ def _data(given: dict[str, Any]) -> DataSettings | None:
     return DataSettings(source=given["data"], **named)
 
 
+def _ledger(place: Path | None) -> Path | None:
+    """Finds the one ledger of a file or folder."""
+    if place is None:
+        return None
+    from shared.privacy.ledger.shop_files import find_ledgers
+
+    found = find_ledgers(place)
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:5])
+        raise ConfigError(
+            f"--ledger {place} holds {len(found)} ledgers, must be one shop's; name one: {names}"
+        )
+    return found[0]
+
+
 def _settings(given: dict[str, Any]) -> ServingSettings:
     names = ("host", "port", "local_share", "diversity", "deny", "refresh_seconds")
-    values = {name: given[name] for name in names}
+    values = {name: given[name] for name in names} | {"ledger": _ledger(given["ledger"])}
     try:
         return ServingSettings(**values, api_key=os.environ.get("FEDPROFILE_API_KEY") or None)
     except ValidationError as error:

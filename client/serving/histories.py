@@ -124,6 +124,15 @@ class Histories:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    @property
+    def n_events(self) -> int:
+        """Events of all users."""
+        known = self._changed
+        before = sum(
+            int(self.starts[user + 1] - self.starts[user]) for user in known if user < len(self)
+        )
+        return len(self.columns) - before + sum(map(len, known.values()))
+
     def of(self, user: int) -> UserEvents:
         """Returns one user's events; none for a row that is not known."""
         changed = self._changed.get(user)

@@ -41,7 +41,8 @@ def run(service: Service, *, announce: Callable[[str], None]) -> None:
     listening.listen(2048)
     port = listening.getsockname()[1]
     announce(
-        f"serving on http://{settings.host}:{port}, routes on http://{settings.host}:{port}/docs"
+        f"serving on http://{settings.host}:{port}, routes on http://{settings.host}:{port}/docs, "
+        f"a page for people on http://{settings.host}:{port}/"
     )
     config = uvicorn.Config(
         guarded(service),

@@ -113,6 +113,7 @@ class Service:
                 "time_unit": engine.sources.unit,
                 "items": len(engine.items.rows),
                 "users": len(engine.users),
+                "events": engine.histories.n_events,
                 "events_since_refresh": engine.events_since,
                 "weights": {surface: mix.to_json() for surface, mix in engine.mixes.items()},
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -33,6 +34,8 @@ class ServingSettings(Settings):
     """Default diversity of rankings; see `ranking.diversify`."""
     deny: tuple[str, ...] = ()
     """Ids of items that are never recommended."""
+    ledger: Path | None = None
+    """The shop's privacy ledger, a file, to be shown; None shows none."""
     future_seconds: Annotated[float, Field(ge=0)] = 86_400.0
     """Seconds that an event's time may lie ahead of this machine's clock."""
 

@@ -9,7 +9,7 @@ from importlib import metadata
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from client.serving.api import catalogue, errors, feedback, recommending, status
+from client.serving.api import catalogue, errors, feedback, page, privacy, recommending, status
 from client.serving.api.guard import Guard
 from client.serving.service import Service
 
@@ -31,7 +31,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     errors.install(app)
-    for module in (recommending, feedback, catalogue, status):
+    for module in (recommending, feedback, catalogue, privacy, status, page):
         app.include_router(module.router)
     return app
 

@@ -16,7 +16,7 @@ from client.store.faults import (
     StoreUnavailableError,
     UnknownError,
 )
-from shared.errors import DataError, FedprofileError, ModelError
+from shared.errors import DataError, FedprofileError, ModelError, PrivacyError
 
 _log = logging.getLogger(__name__)
 _KINDS: tuple[tuple[type[FedprofileError], int, str], ...] = (
@@ -26,6 +26,7 @@ _KINDS: tuple[tuple[type[FedprofileError], int, str], ...] = (
     (StoreUnavailableError, 503, "store_unavailable"),
     (DataError, 422, "invalid"),
     (ModelError, 409, "adapter_does_not_fit"),
+    (PrivacyError, 409, "ledger_does_not_hold"),
     (FedprofileError, 400, "refused"),
 )
 _HTTP = {

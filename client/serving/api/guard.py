@@ -19,6 +19,8 @@ from client.serving.settings import ServingSettings
 
 OPEN = ("/health/live", "/health/ready")
 """Paths that need no key and count for no limit."""
+PAGE = ("/", "/page/")
+"""The page's own files need no key: a browser cannot send one, and they hold no data."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ADDRESSES = 10_000
 
@@ -79,7 +81,7 @@ class Guard:
         address = (scope.get("client") or ("", 0))[0]
         if not self._admit(address):
             return 429, f"more than {self._settings.requests_per_second:g} requests a second"
-        key = self._settings.api_key
+        key = None if _is_page(scope) else self._settings.api_key
         if key is not None and not hmac.compare_digest(
             headers.get(b"x-api-key", b""), key.encode()
         ):
@@ -101,6 +103,12 @@ class Guard:
         if len(self._buckets) > _ADDRESSES:
             self._buckets.popitem(last=False)
         return admitted
+
+
+def _is_page(scope: Scope) -> bool:
+    index, files = PAGE
+    reading = scope["method"] in ("GET", "HEAD")
+    return reading and (scope["path"] == index or scope["path"].startswith(files))
 
 
 class _Answer:

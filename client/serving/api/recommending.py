@@ -37,8 +37,12 @@ async def recommend(
     explain: bool = False,
     diversity: Share | None = None,
     max_per_category: Annotated[int, Query(ge=1, le=200)] | None = None,
+    preview: bool = False,
 ) -> Response:
-    """Ranks items for a user; somebody unknown gets what a new visitor gets."""
+    """Ranks items for a user; somebody unknown gets what a new visitor gets.
+
+    A preview is not shown to the user, and counts as no impression.
+    """
     service = service_of(request)
     ask = Ask(
         surface,
@@ -52,7 +56,8 @@ async def recommend(
     )
     answer = service.recommend(ask, user_id)
     found = recommendation(service.engine, answer, ask, with_reasons=explain)
-    service.shown(user_id, answer, ask, found)
+    if not preview:
+        service.shown(user_id, answer, ask, found)
     return reply({"user_id": user_id, **found})
 
 
