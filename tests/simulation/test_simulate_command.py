@@ -305,7 +305,7 @@ def test_other_aggregations_train(world: Path, tmp_path: Path, aggregation: str)
     result = run(*options(world), "--aggregation", aggregation, "--out", str(out), "--json")
     assert result.exit_code == 0, result.output
     rounds = json.loads(result.stdout)["training"]["private"]
-    assert [r["replies"] for r in rounds] == [3, 3, 3, 3]
+    assert [r["replies"] for r in rounds] == [3, 3, 3, 3, 3]
 
 
 @pytest.mark.slow

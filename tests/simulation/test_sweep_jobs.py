@@ -70,11 +70,11 @@ def test_an_error_in_one_job_is_the_sweeps_and_leaves_the_finished_ones(
     assert multiprocessing.active_children() == []
     assert not (tmp_path / "never" / "state").exists() or processes == 2
     if processes == 1:
-        assert done == [0, 1, 2, 3]
+        assert done == [0, 0, 1, 2, 3]
         asked: list[int] = []
         again = jobs[0].run(prepared, workers=1, on_round=lambda info: asked.append(info.round))
         assert asked == []  # nothing is trained again
-        assert [info.round for info in again.result.rounds] == [0, 1, 2, 3]
+        assert [info.round for info in again.result.rounds] == [0, 0, 1, 2, 3]
 
 
 def test_a_kept_evaluation_is_the_same_in_every_bit(tmp_path: Path) -> None:
