@@ -76,7 +76,16 @@ def quiet(tab: Tab) -> Iterator[Tab]:
     [
         ("#/", "Overview", ["Ready", "4,480", "round 4 of run r1", "GET /api/", "frequency"]),
         ("#/users", "Users", ["u0", "u79"]),
-        ("#/users/u1", "User u1", ["56 events", "mostly c1", "[Gg]oes with|[Tt]aken with|[Oo]ften take|[Ii]s like|customers", "Users of like"]),
+        (
+            "#/users/u1",
+            "User u1",
+            [
+                "56 events",
+                "mostly c1",
+                "[Gg]oes with|[Tt]aken with|[Oo]ften take|[Ii]s like|customers",
+                "Users of like",
+            ],
+        ),
         ("#/items", "Items", ["Taken by most users", "Came last"]),
         ("#/items?q=private", "Items", ["Found for “private”", "private"]),
         ("#/items/i1", "Item i1", ["ice juice ice", "Goes with it", "2.00"]),
