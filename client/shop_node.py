@@ -32,7 +32,7 @@ class ShopNode:
 
     Attributes:
         shop_id: The owner's public name.
-        events: Events before the validation window.
+        events: Events before the validation window, which the adapter and the counts learn from.
         n_users: Users of the shop; stays here.
         item_vectors: Public item vectors `(n_items, dim)`.
         base: Makes the frozen base model.
@@ -40,6 +40,9 @@ class ShopNode:
         randomness: Makes the noise of each release.
         device: Where training runs.
         texts: Catalogue texts, needed where layers of the encoder train.
+        known: All events that the shop has, of the same users, which the pair sums are made of;
+            None for `events`. A shop can take its own part out of a sum again, so that its
+            validation window may be in it and still says honestly what the others' pairs are worth.
     """
 
     shop_id: str
@@ -51,6 +54,7 @@ class ShopNode:
     randomness: RandomFactory
     device: torch.device
     texts: Sequence[str] = ()
+    known: Events | None = None
 
     @property
     def n_items(self) -> int:
@@ -118,7 +122,8 @@ class ShopNode:
         check_head(head, n_items=self.n_items, most=plan.head_items)
         std = plan.own_noise(plan.pairs_noise_multiplier) * MAX_NORM
         noise = self._random(plan, "pairs", 0).gaussian((n_pairs(len(head)),), std)
-        return (pair_sums(self.events, head) + noise).astype(np.float32)
+        events = self.events if self.known is None else self.known
+        return (pair_sums(events, head) + noise).astype(np.float32)
 
     def _random(self, plan: Plan, purpose: str, server_round: int) -> RandomSource:
         return self.randomness(plan.seed, self.shop_id, purpose, server_round)

@@ -12,7 +12,7 @@ from shared.device import resolve_device
 from shared.errors import ConfigError
 from shared.interactions.events import Dataset
 from shared.interactions.load import load_dataset
-from shared.interactions.splits import Windows, resolve_windows, split_shop
+from shared.interactions.splits import Windows, resolve_windows
 from shared.messages import FloatArray
 from shared.model.profile_model import ProfileModel, build_base
 from shared.model.text_cache import encode_texts
@@ -75,7 +75,6 @@ def prepare(settings: RunSettings, *, folder: Path, progress: Progress) -> Prepa
     with progress.phase("data", label="Reading the data"):
         dataset = load_dataset(settings.data, seed=settings.seed)
         windows = resolve_windows(settings.data, dataset)
-        fit = {shop.shop_id: split_shop(shop, windows).fit for shop in dataset.shops}
     check_shops(settings, dataset)
     with progress.phase("encode", label="Encoding item texts") as phase:
         text_vectors = encode_texts(
@@ -90,7 +89,7 @@ def prepare(settings: RunSettings, *, folder: Path, progress: Progress) -> Prepa
     privacy = settings.privacy.model_copy(update={"head_items": head})
     base = build_base(model, whitening, device=device)
     item_vectors = whitening.apply(text_vectors)
-    store_shops(folder, dataset, fit, item_vectors=item_vectors, base=base, settings=model)
+    store_shops(folder, dataset, windows, item_vectors=item_vectors, base=base, settings=model)
     return Prepared(
         settings=settings.model_copy(update={"model": model, "privacy": privacy}),
         dataset=dataset,

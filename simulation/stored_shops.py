@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -15,6 +17,7 @@ from client.shop_node import ShopNode
 from shared.config import ModelSettings
 from shared.device import resolve_device
 from shared.interactions.events import Dataset, Events, Shop
+from shared.interactions.splits import Windows, split_shop
 from shared.messages import FloatArray
 from shared.model.profile_model import ProfileModel, build_base
 from shared.model.whitening import Whitening
@@ -22,6 +25,7 @@ from shared.privacy.noise import RandomSource
 from shared.storage import writing
 
 ITEMS, BASE, TEXTS, SETTINGS = "items.npy", "base.safetensors", "texts.json", "model.json"
+_KNOWN = "known_"
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class StoredShops:
             number += 1
         path = self.folder / "shops" / f"{number:06d}.npz"
         with np.load(path, allow_pickle=False) as file:
-            events = Events(**{f.name: file[f.name] for f in fields(Events)})
+            events, known = _read(file, ""), _read(file, _KNOWN)
             shop_id, n_users = str(file["shop_id"]), int(file["n_users"])
         settings, whitening, texts = _common(self.folder)
         return ShopNode(
@@ -58,7 +62,12 @@ class StoredShops:
             randomness=RandomSource.from_seed,
             device=resolve_device(self.device),
             texts=texts,
+            known=known,
         )
+
+
+def _read(file: Mapping[str, Any], prefix: str) -> Events:
+    return Events(**{f.name: file[prefix + f.name] for f in fields(Events)})
 
 
 @lru_cache(maxsize=2)
@@ -75,18 +84,18 @@ def _common(folder: Path) -> tuple[ModelSettings, Whitening, tuple[str, ...]]:
 def store_shops(
     folder: Path,
     dataset: Dataset,
-    fit: dict[str, Events],
+    windows: Windows,
     *,
     item_vectors: FloatArray,
     base: ProfileModel,
     settings: ModelSettings,
 ) -> None:
-    """Writes each shop's training events and the public parts that all share.
+    """Writes each shop's events before the test window and the public parts that all share.
 
     Args:
         folder: Made if absent; what is there is replaced.
         dataset: Shops and catalogue.
-        fit: Events before the validation window, by shop.
+        windows: Where the validation and the test window begin.
         item_vectors: `(n_items, dim)`.
         base: The frozen base.
         settings: Model settings that fit the base.
@@ -95,13 +104,13 @@ def store_shops(
         StorageError: The folder cannot be written.
     """
     with writing(folder):
-        _store(folder, dataset, fit, item_vectors=item_vectors, base=base, settings=settings)
+        _store(folder, dataset, windows, item_vectors=item_vectors, base=base, settings=settings)
 
 
 def _store(
     folder: Path,
     dataset: Dataset,
-    fit: dict[str, Events],
+    windows: Windows,
     *,
     item_vectors: FloatArray,
     base: ProfileModel,
@@ -116,9 +125,11 @@ def _store(
         texts = json.dumps(list(dataset.catalogue.texts))
         (folder / TEXTS).write_text(texts, encoding="utf-8")
     for number, shop in enumerate(dataset.shops):
-        _store_shop(folder / "shops" / f"{number:06d}.npz", shop, fit[shop.shop_id])
+        split = split_shop(shop, windows)
+        _store_shop(folder / "shops" / f"{number:06d}.npz", shop, split.fit, split.known)
 
 
-def _store_shop(path: Path, shop: Shop, events: Events) -> None:
-    columns = {f.name: getattr(events, f.name) for f in fields(Events)}
+def _store_shop(path: Path, shop: Shop, fit: Events, known: Events) -> None:
+    columns = {f.name: getattr(fit, f.name) for f in fields(Events)}
+    columns |= {_KNOWN + f.name: getattr(known, f.name) for f in fields(Events)}
     np.savez(path, shop_id=shop.shop_id, n_users=shop.n_users, **columns)

@@ -42,11 +42,13 @@ class ShopSplit:
     Attributes:
         fit: What models learn from while hyper-parameters are chosen.
         validation: What hyper-parameters are chosen on.
+        known: Both together: what a shop knows before the test window.
         test: What is reported.
     """
 
     fit: Events
     validation: Events
+    known: Events
     test: Events
 
 
@@ -135,8 +137,12 @@ def parts(events: Events, windows: Windows) -> npt.NDArray[np.uint8]:
 def split_shop(shop: Shop, windows: Windows) -> ShopSplit:
     """Splits one shop's events; those after the test window are dropped."""
     part = parts(shop.events, windows)
-    fit, validation, test = (shop.events.select(part == value) for value in (FIT, VALIDATION, TEST))
-    return ShopSplit(fit, validation, test)
+    return ShopSplit(
+        fit=shop.events.select(part == FIT),
+        validation=shop.events.select(part == VALIDATION),
+        known=shop.events.select((part == FIT) | (part == VALIDATION)),
+        test=shop.events.select(part == TEST),
+    )
 
 
 def _parts_by_time(times: npt.NDArray[np.float64], windows: Windows) -> npt.NDArray[np.uint8]:

@@ -58,7 +58,7 @@ class GlobalModel:
         prior: Added to the items' scores, `(n_items,)`; None for nothing.
         half_life: Of an event in the history vector, in the unit of `Events.time`.
         pairs: What the federation knows of co-purchase; None where nothing was released.
-        contributors: Shops whose fit events are in `pairs`; None for all.
+        contributors: Shops whose events before the test window are in `pairs`; None for all.
         reliability: Share of signal in what was released, in [0, 1]; itself known from the release.
     """
 
@@ -119,7 +119,7 @@ def evaluate_shop(
     grids |= {named("global", name): _model_grid(item_vectors, m) for name, m in models.items()}
     for name, model in models.items():
         if model.pairs is not None:
-            gram = _gram(model, model.pairs, shop_id, validation.learned)
+            gram = _gram(model, model.pairs, shop_id, test.learned)
             grids[named("pairs", name)] = pairs_grid(gram, time_unit)
     if pooled is not None:
         grids |= {name: Grid([twin], {}) for name, twin in pooled[0].items()}

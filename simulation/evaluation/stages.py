@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -61,15 +61,6 @@ class Stage:
         return queries, absent
 
 
-def join(first: Events, second: Events) -> Events:
-    """Joins two disjoint parts of one shop's events, sorted again."""
-    columns = {
-        f.name: np.concatenate([getattr(first, f.name), getattr(second, f.name)])
-        for f in fields(Events)
-    }
-    return Events.build(**columns)
-
-
 def stages(
     shop: Shop, windows: Windows, scored: npt.NDArray[np.bool_], *, seed: int
 ) -> tuple[Stage, Stage]:
@@ -91,7 +82,7 @@ def stages(
     stream = int.from_bytes(hashlib.sha256(shop.shop_id.encode()).digest()[:8], "big")
     parts = (
         (split.fit, split.validation, windows.validation_start),
-        (join(split.fit, split.validation), split.test, windows.test_start),
+        (split.known, split.test, windows.test_start),
     )
     built = []
     for i, (known, window, start) in enumerate(parts):
