@@ -42,7 +42,7 @@ class Trained:
         guarantee: Of every shop; None without privacy.
         result: Final adapter, rounds and refusals.
         popularity: Estimate from the noisy counts `(n_items,)`, None where none were released.
-        pairs: Estimate of co-purchase over the head, None where none was released.
+        pairs: Co-purchase over the head, None where none was released.
     """
 
     settings: RunSettings
@@ -118,7 +118,7 @@ def train_global(
 def _pair_release(
     prepared: Prepared, plan: Plan, result: FederationResult, popularity: _Popularity
 ) -> PairRelease | None:
-    """Makes the best of the noisy pair sums, which is free; None where there are none."""
+    """Returns the noisy pair sums with what their estimate needs; None where there are none."""
     if result.counts is None or result.head is None or result.pairs is None:
         return None
     (shops,) = (info.good for info in result.rounds if info.kind == "pairs")

@@ -12,6 +12,7 @@ from client.recommenders.history import Floats, Form, History
 from client.recommenders.interface import Scores
 from client.surfaces import Bools, Queries
 from shared.interactions.events import Events
+from shared.releases.pair_release import PairRelease
 from shared.releases.pairs import pair_sums, square, user_sizes
 
 DIAGONAL = 0.6
@@ -35,30 +36,43 @@ class PairGram:
 
     @staticmethod
     def of(
-        head: npt.NDArray[np.integer], pairs: npt.NDArray[np.floating], own: Events | None = None
+        head: npt.NDArray[np.integer],
+        pairs: npt.NDArray[np.floating],
+        sizes: npt.NDArray[np.int64] | None = None,
     ) -> PairGram:
         """Makes the nearest Gram matrix of estimated pairs, in units of the shop's own users.
 
         Args:
             head: Codes of the head items, ascending, `(h,)`.
-            pairs: Estimate for all shops together, `(h (h - 1) / 2,)`.
-            own: The events that the shop made its own release of: their clean part is taken out,
-                as it has these users anyway, and their users tell how many items one has. None for
-                a shop that released nothing.
+            pairs: Estimate for all other shops together, none below 0, `(h (h - 1) / 2,)`.
+            sizes: Head items of each of the shop's own users, which tell how many one has; None
+                for a shop without users.
 
         Returns:
             The pairs on the scale of unscaled users, with what such users have on the diagonal,
             without the negative eigenvalues that no users can have.
         """
-        sizes = np.zeros(0, np.int64) if own is None else user_sizes(own, head)
-        others = pairs if own is None else np.maximum(pairs - pair_sums(own, head), 0.0)
-        diagonal, scale = _shape_of_users(sizes)
-        gram = square(others * scale, len(head))
+        diagonal, scale = _shape_of_users(np.zeros(0, np.int64) if sizes is None else sizes)
+        gram = square(pairs * scale, len(head))
         gram[np.diag_indices_from(gram)] = DIAGONAL * diagonal * gram.sum(axis=0)
         values, axes = np.linalg.eigh(gram)
         kept = values > 0
         matrix: Floats = ((axes[:, kept] * values[kept]) @ axes[:, kept].T).astype(np.float32)
         return PairGram(head, matrix)
+
+    @staticmethod
+    def of_others(release: PairRelease, own: Events | None = None) -> PairGram:
+        """Makes the Gram matrix of the shops' users without those of one shop.
+
+        Args:
+            release: Of all shops.
+            own: The events that the shop made its own part of the release of: that part is taken
+                out, as it has these users anyway. None for a shop that took no part.
+        """
+        if own is None:
+            return PairGram.of(release.head, release.estimate())
+        others = release.estimate(pair_sums(own, release.head))
+        return PairGram.of(release.head, others, user_sizes(own, release.head))
 
 
 def _shape_of_users(sizes: npt.NDArray[np.int64]) -> tuple[float, float]:

@@ -1,13 +1,15 @@
-"""The co-purchase estimate as a run hands it on: public, made from paid sums at no cost."""
+"""Co-purchase as a run hands it on: paid sums, and their estimate at no further cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.messages import CodesArray, FloatArray
 from shared.releases.pair_estimate import estimate_pairs
+from shared.releases.pairs import Values
 
 LEAST_POPULARITY = 1e-6
 """Floor of an item's popularity, so that every pair has a bin."""
@@ -19,12 +21,30 @@ class PairRelease:
 
     Attributes:
         head: Item codes, ascending `(h,)`, at least 2.
-        estimate: Estimated pair sums, none below 0: the upper triangle by rows, diagonal left out,
-            `(h (h - 1) / 2,)`, float32.
+        noisy: Sum of the shops' noisy pair sums: the upper triangle by rows, diagonal left out,
+            `(h (h - 1) / 2,)`.
+        std: Standard deviation of the noise in `noisy`.
+        vectors: Public vectors of the head, unit or zero length, `(h, dim)`.
+        popularity: Positive estimate of the head's popularity from paid counts, `(h,)`.
     """
 
     head: CodesArray
-    estimate: FloatArray
+    noisy: FloatArray
+    std: float
+    vectors: npt.NDArray[np.floating]
+    popularity: npt.NDArray[np.floating]
+
+    def estimate(self, own: Values | None = None) -> FloatArray:
+        """Estimates the pair sums, none below 0, `(h (h - 1) / 2,)`, float32.
+
+        Args:
+            own: Clean pair sums of a shop that took part, which takes them out to learn what the
+                others add to what it has; then the estimate is of the others and stays in the shop.
+        """
+        noisy = self.noisy if own is None else self.noisy - own
+        return estimate_pairs(
+            noisy, std=self.std, vectors=self.vectors, popularity=self.popularity
+        ).astype(np.float32)
 
 
 def release_pairs(
@@ -35,7 +55,7 @@ def release_pairs(
     item_vectors: FloatArray,
     popularity: FloatArray,
 ) -> PairRelease | None:
-    """Estimates co-purchase from the shops' summed pairs; post-processing, free of privacy cost.
+    """Puts the shops' summed pairs beside what their estimate needs, all of it public or paid.
 
     Args:
         noisy: Sum of the shops' noisy pair sums, `(h (h - 1) / 2,)`.
@@ -45,16 +65,16 @@ def release_pairs(
         popularity: Estimate from paid counts `(n_items,)`.
 
     Returns:
-        The estimate; None where the head has fewer than 2 items, so that there is no pair.
+        The release; None where the head has fewer than 2 items, so that there is no pair.
     """
     if len(head) < 2:
         return None
     vectors = np.asarray(item_vectors[head], dtype=np.float64)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    estimate = estimate_pairs(
-        noisy,
+    return PairRelease(
+        head=head,
+        noisy=noisy,
         std=std,
         vectors=vectors / np.where(norms > 0, norms, 1.0),
         popularity=np.maximum(popularity[head].astype(np.float64), LEAST_POPULARITY),
     )
-    return PairRelease(head=head, estimate=estimate.astype(np.float32))

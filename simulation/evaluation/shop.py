@@ -149,8 +149,7 @@ def evaluate_shop(
 
 def _gram(model: GlobalModel, pairs: PairRelease, shop_id: str, released: History) -> PairGram:
     took_part = model.contributors is None or shop_id in model.contributors
-    own = released.events if took_part else None
-    return PairGram.of(pairs.head, pairs.estimate, own)
+    return PairGram.of_others(pairs, released.events if took_part else None)
 
 
 def _model_grid(item_vectors: Floats, model: GlobalModel) -> Grid:

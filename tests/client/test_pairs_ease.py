@@ -12,7 +12,8 @@ from client.recommenders.history import History
 from client.recommenders.pairs_ease import DIAGONAL, PairGram, PairsEASE
 from client.surfaces import Queries, build_queries
 from shared.interactions.events import Events
-from shared.releases.pairs import n_pairs, pair_sums
+from shared.releases.pair_release import PairRelease
+from shared.releases.pairs import n_pairs, pair_sums, user_sizes
 
 HEAD = np.arange(0, N_ITEMS, 2, dtype=np.int32)
 RAW = np.random.default_rng(0).normal(size=n_pairs(len(HEAD)))
@@ -55,10 +56,9 @@ def test_gram_of_a_shop_without_users_by_hand() -> None:
 
 
 def test_gram_is_on_the_scale_of_the_shops_users() -> None:
-    # The shop has a user of three items and one of two; the estimate adds a like pair of users.
+    # The shop has a user of three items and one of two; the estimate is a like pair of users.
     own = users_of(3, 2)
-    pairs = 2 * pair_sums(own, HEAD_3)
-    gram = PairGram.of(HEAD_3, pairs, own)
+    gram = PairGram.of(HEAD_3, pair_sums(own, HEAD_3), user_sizes(own, HEAD_3))
     root3 = np.sqrt(3)
     scale = (3 + 1) / (root3 + 1)
     share = (3 / root3 + 2) / (2 * (root3 + 1))
@@ -71,18 +71,28 @@ def test_gram_is_on_the_scale_of_the_shops_users() -> None:
 def test_gram_of_users_of_one_size_is_their_own_gram(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("client.recommenders.pairs_ease.DIAGONAL", 1.0)
     own = Events.build(user=[0, 0, 1, 1], item=[0, 1, 1, 2], time=np.zeros(4))
-    gram = PairGram.of(HEAD_3, 2 * pair_sums(own, HEAD_3), own)
+    gram = PairGram.of(HEAD_3, pair_sums(own, HEAD_3), user_sizes(own, HEAD_3))
     assert gram.matrix == pytest.approx(np.array([[1, 1, 0], [1, 2, 1], [0, 1, 1]]), abs=1e-6)
 
 
 def test_own_pairs_are_taken_out_and_never_below_zero() -> None:
     own = users_of(3)
     third = 1 / np.sqrt(3)
-    gram = PairGram.of(HEAD_3, np.array([third, third / 2, third + 1.0]), own)
-    only = PairGram.of(HEAD_3, np.array([third, third, third + 1.0]), own)
-    assert np.array_equal(gram.matrix, only.matrix)
+    vectors, popularity = np.eye(3), np.ones(3)
+    gram, only = (
+        PairGram.of_others(PairRelease(HEAD_3, noisy, 0.0, vectors, popularity), own)
+        for noisy in (
+            np.array([third, third / 2, third + 1.0], np.float32),
+            np.array([third, third, third + 1.0], np.float32),
+        )
+    )
+    assert gram.matrix == pytest.approx(only.matrix, abs=1e-6)
     assert np.abs(gram.matrix[0]).max() == pytest.approx(0.0, abs=1e-6)
     assert gram.matrix[1, 2] > 0
+    whole = PairGram.of_others(
+        PairRelease(HEAD_3, np.ones(3, np.float32), 0.0, vectors, popularity)
+    )
+    assert whole.matrix == pytest.approx(PairGram.of(HEAD_3, np.ones(3)).matrix)
 
 
 @pytest.mark.parametrize("weight", [0.3, 2.0])

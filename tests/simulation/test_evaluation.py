@@ -70,7 +70,7 @@ def models() -> dict[str, GlobalModel]:
     head = np.arange(0, N_ITEMS, 2)
     together = np.add.outer(head % GROUPS, -(head % GROUPS)) == 0
     estimate = together[np.triu_indices(len(head), 1)].astype(np.float32)
-    pairs = PairRelease(head, estimate)
+    pairs = PairRelease(head, 5 * estimate, 0.0, vectors()[head], np.ones(len(head)))
     return {"": GlobalModel(lambda history: 3 * history, prior, pairs=pairs)}
 
 
