@@ -61,7 +61,7 @@ OUTSIDE: dict[str, dict[str, float]] = {
     "for-you": {},
     "discover": {"pairs": 0.3, "global": 1.0},
     "tail": {"pairs": 0.3, "global": 1.0},
-    "cold": {"global": 1.0},
+    "cold": {},
     "new-user": {"pairs": 0.3, "global": 1.0},
     "basket": {},
 }
