@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from simulation.bench.audit_figures import audit_figures
+from simulation.bench.deployment.figures import deployment_figures
 from simulation.bench.dp_step import dp_step
 from simulation.bench.figures import Figure
 from simulation.bench.ledger_figures import ledger_figures
@@ -19,4 +20,5 @@ GROUPS: dict[str, Measure] = {
     "many-shops": many_shops,
     "ledger": ledger_figures,
     "audit": audit_figures,
+    "deployment": deployment_figures,
 }

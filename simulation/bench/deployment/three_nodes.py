@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+from safetensors.numpy import load
+
 from client.deploy.folder import NodeFolder
 from server.deploy.registry import Registry
-from shared.messages import Arrays
 from simulation.bench.deployment.counting_proxy import CountingProxy
 from simulation.bench.deployment.processes import Deployment, wait_until
 from simulation.bench.deployment.shops import write_shops
@@ -90,7 +91,7 @@ def measure() -> Measured:
             rounds=tuple(_parts(made, train)),
             first=sum(span.seconds for span in rounds if span.number == 0),
             traffic={s: _traffic(proxies[s], train, ended=ended) for s in SHOPS},
-            adapter_bytes=_size(Registry(made.server).newest()[-1].arrays()),
+            adapter_bytes=_size(made),
             memory_mb={shop: memory[shop].peak_mb for shop in SHOPS},
             back=_seconds_back(made, proxies),
         )
@@ -133,7 +134,8 @@ def _traffic(proxy: CountingProxy, train: list[Span], *, ended: float) -> Traffi
     )
 
 
-def _size(arrays: Arrays) -> int:
+def _size(made: Deployment) -> int:
+    arrays = load(Registry(made.server).newest()[-1].file)
     return sum(array.nbytes for array in arrays.values())
 
 
