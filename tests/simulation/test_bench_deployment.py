@@ -50,12 +50,17 @@ def printed(*lines: tuple[float, str]) -> list[tuple[float, str]]:
 
 def test_a_node_s_rounds_are_put_together_from_both_of_its_logs() -> None:
     lines = printed(
-        (1, "Receiving: query.counts message (ID: c0)"),
-        (2, "Receiving: train message (ID: a1)"),
-        (2.1, "Receiving: train message (ID: a1)"),  # printed twice by some loggers
-        (7, "Sending: train message (ID: b1)"),
-        (12, "Receiving: train message (ID: a2)"),
-        (18, "Sending: train message (ID: b2)"),
+        (0.5, "Receiving: query.counts message (ID: c0)"),
+        (1, "Received successfully"),
+        (1.8, "Receiving: train message (ID: a1)"),
+        (2, "Received successfully"),
+        (2.1, "Received successfully"),  # printed twice by some loggers
+        (6.8, "Sending: train message (ID: b1)"),
+        (7, "Sent successfully"),
+        (11.8, "Receiving: train message (ID: a2)"),
+        (12, "Received successfully"),
+        (17.9, "Sending: train message (ID: b2)"),
+        (18, "Sent successfully"),
     )
     log = [
         logged(1.5, "counts answered after 0.40 s"),
@@ -129,9 +134,7 @@ def test_the_proxy_counts_both_ways_and_can_be_cut_and_mended(echo: int) -> None
 
 
 def test_lines_are_kept_with_their_times_and_a_bad_end_is_told(tmp_path: Path) -> None:
-    code = (
-        "import time; print('one', flush=True); time.sleep(0.3); print('two'); exit(3)"
-    )
+    code = "import time; print('one', flush=True); time.sleep(0.3); print('two'); exit(3)"
     process = Watched([sys.executable, "-c", code], folder=tmp_path, environment={})
     with pytest.raises(RunError, match=r"status=3 .* one; two"):
         process.wait(seconds=30)

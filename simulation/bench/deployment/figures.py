@@ -22,16 +22,18 @@ def deployment_figures() -> list[Figure]:
 def _time(found: Measured) -> list[Figure]:
     slowest = max(found.rounds, key=lambda parts: parts.wall)
     usual = median(parts.beside for parts in found.rounds)
-    rounds = f"slowest of {len(found.rounds)} rounds"
     note = (
-        f"{rounds}; {slowest.local:.1f} s are the last node's own computation and "
-        f"{slowest.polling:.1f} s Flower's polling; the first request, in which one node encodes "
-        f"the catalogue, took {found.first:.0f} s"
+        f"slowest of {len(found.rounds)} rounds; of it {slowest.local:.1f} s are the last node's "
+        f"own computation and {slowest.polling:.1f} s Flower's polling; the request for counts, in "
+        f"which one node encodes 7,202 texts, took {found.first:.0f} s"
     )
     beside = (
-        f"median; wall time less Flower's polling, over the last node's computation; "
-        f"{_each(parts.local for parts in found.rounds)} s computed, "
-        f"{_each(parts.polling for parts in found.rounds)} s polled (a node looks every 3 s)"
+        f"median of wall time less Flower's polling (it looks every 3 s, and fetches and sends "
+        f"object by object), over the last node's computation; wall "
+        f"{_each(parts.wall for parts in found.rounds)} s, computation "
+        f"{_each(parts.local for parts in found.rounds)} s, polling "
+        f"{_each(parts.polling for parts in found.rounds)} s; the rest is a process for each "
+        "request and the server's looks"
     )
     what = f"a round of 3 nodes with {USERS} users"
     return [
@@ -49,7 +51,10 @@ def _traffic(found: Measured) -> list[Figure]:
         f"of {size / 1000:.1f} kB; TLS records through a TCP proxy, largest of all nodes and "
         "rounds, polling and heartbeats included"
     )
-    sent = f"{down / 1000:.1f} kB {counted}; the release at the end took {release / 1000:.1f} kB"
+    sent = (
+        f"{down / 1000:.1f} kB {counted}; both releases at the end took {release / 1000:.1f} kB "
+        "more; Flower's answers to about 25 requests and its TLS handshakes are the rest"
+    )
     came = f"{up / 1000:.1f} kB {counted}; a node sends B alone, half of the adapter"
     return [
         Figure("bytes to a node in a round, over the adapter's", down / size, 1.1, "times", sent),

@@ -41,16 +41,16 @@ class Answer:
     """A round in one node; times are seconds since 1970.
 
     Attributes:
-        received: When its poll found the request.
+        received: When Flower had found and fetched the request.
         local: Seconds of its own training: reading data, opening the model, DP-SGD, ledger.
         done: When the training ended.
-        sending: When Flower began to send the update.
+        sent: When Flower had sent the update.
     """
 
     received: float
     local: float
     done: float
-    sending: float
+    sent: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Parts:
     Attributes:
         wall: All of it.
         local: Computation of that node.
-        polling: Flower's: until the node found the request, and until Flower found the update.
+        polling: Flower's: its pauses between two looks, and what it takes to fetch and to send.
     """
 
     wall: float
@@ -94,20 +94,21 @@ def answers(printed: Sequence[tuple[float, str]], log: Iterable[str]) -> list[An
     Raises:
         RunError: They tell of different numbers of rounds.
     """
-    received, sending = _first_seen(printed, "Receiving"), _first_seen(printed, "Sending")
+    received = _ends(printed, "Receiving", "Received successfully")
+    sent = _ends(printed, "Sending", "Sent successfully")
     trained = []
     for entry in map(json.loads, log):
         match = ANSWERED.match(entry["message"])
         if match:
             trained.append((_seconds(entry), float(match[1])))
-    if not len(received) == len(trained) == len(sending):
+    if not len(received) == len(trained) == len(sent):
         raise RunError(
-            f"received={len(received)}, trained={len(trained)} and sent={len(sending)} rounds must "
-            "be the same; see the node's log"
+            f"received={len(received)}, trained={len(trained)} and sent={len(sent)} rounds must be "
+            "the same; see the node's log"
         )
     return [
-        Answer(came, local, done, sent)
-        for came, (done, local), sent in zip(received, trained, sending, strict=True)
+        Answer(came, local, done, went)
+        for came, (done, local), went in zip(received, trained, sent, strict=True)
     ]
 
 
@@ -118,19 +119,22 @@ def parts(span: Span, replies: Iterable[Answer]) -> Parts:
         span: As the server saw it.
         replies: Of all nodes.
     """
-    last = max(replies, key=lambda answer: answer.sending)
-    polling = max(0.0, last.received - span.start) + max(0.0, last.sending - last.done)
+    last = max(replies, key=lambda answer: answer.sent)
+    polling = max(0.0, last.received - span.start) + max(0.0, last.sent - last.done)
     return Parts(wall=span.seconds, local=last.local, polling=polling)
 
 
-def _first_seen(printed: Sequence[tuple[float, str]], what: str) -> list[float]:
-    """Returns when each message was first named: some loggers print a line twice."""
-    found: dict[str, float] = {}
+def _ends(printed: Sequence[tuple[float, str]], begin: str, end: str) -> list[float]:
+    """Returns when each training message was through; some loggers print a line twice."""
+    found: list[float] = []
+    waiting = False
     for time, text in printed:
-        match = re.search(rf"{what}: train message \(ID: (\w+)\)", text)
-        if match:
-            found.setdefault(match[1], time)
-    return list(found.values())
+        if f"{begin}: " in text:
+            waiting = f"{begin}: train message" in text
+        elif waiting and end in text:
+            found.append(time)
+            waiting = False
+    return found
 
 
 def _seconds(entry: dict[str, str]) -> float:
