@@ -46,7 +46,7 @@ def write_shops(root: Path, names: Sequence[str], *, users: int, seed: int = 1) 
         (root / name / "data").mkdir(parents=True)
         table.to_csv(root / name / "data" / EVENTS, index=False)
     items = np.flatnonzero(data.scored)
-    titles = [data.catalogue.texts[item] for item in items]
+    titles = [data.catalogue.texts[item] for item in items.tolist()]
     public = pd.DataFrame({"item_id": data.catalogue.item_ids[items], "title": titles})
     public.to_csv(root / CATALOGUE, index=False)
     return root / CATALOGUE

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -109,7 +109,7 @@ def _requests(state: Any, store: Any) -> list[Message]:
         state.record_message_processing_start(number)
         tree = store.get_object_tree(number)
         contents = {part.object_id: store.get(part.object_id) for part in iterate_object_tree(tree)}
-        whole = inflate_object_from_contents(number, contents)
+        whole = cast(Message, inflate_object_from_contents(number, contents))
         whole.metadata.__dict__["_message_id"] = number
         store.delete(number)
         found.append(whole)
