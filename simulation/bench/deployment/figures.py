@@ -53,7 +53,8 @@ def _traffic(found: Measured) -> list[Figure]:
     )
     sent = (
         f"{down / 1000:.1f} kB {counted}; both releases at the end took {release / 1000:.1f} kB "
-        "more; Flower's answers to about 25 requests and its TLS handshakes are the rest"
+        "more; besides the adapter go 2 kB of candidates, and plan, receipt, Flower's answers and "
+        "TLS handshakes, which do not grow with the adapter; A, half of it, never changes"
     )
     came = f"{up / 1000:.1f} kB {counted}; a node sends B alone, half of the adapter"
     return [

@@ -25,6 +25,8 @@ from shared.errors import RunError
 from shared.privacy.ledger.entries import Limits
 
 DELTA = 1e-3
+PAUSE = 0.25
+"""Seconds between two looks at the server: each costs it a handshake."""
 
 
 def free_port() -> int:
@@ -44,7 +46,7 @@ def wait_until(what: Callable[[], bool], *, seconds: float, name: str) -> None:
     while not what():
         if time.monotonic() >= end:
             raise RunError(f"{name} did not happen within {seconds:g} s; is the machine busy?")
-        time.sleep(0.05)
+        time.sleep(PAUSE)
 
 
 class Watched:

@@ -1,8 +1,8 @@
 """Many nodes in one process: `python -m simulation.bench.deployment.stub_nodes FOLDER SHOP...`.
 
-A hundred SuperNode processes of 150 MB each and more do not fit a small machine. Here each node is
-a thread with its own key, connection and heartbeat, and takes and sends messages with Flower's own
-code. Only the trainer is a stub, which answers with noise in the adapter's shape.
+A hundred node processes, over 0.35 GB each at rest, do not fit a small machine. Here each node is a
+thread with its own key, connection and heartbeat, and takes and sends messages with Flower's own
+code. The trainer is a stub, which answers with noise in the adapter's shape.
 """
 
 from __future__ import annotations
