@@ -51,9 +51,9 @@ def _figure(rounds: list[Span], *, joined: float, server_mb: float) -> Figure:
     slowest = max(span.seconds for span in rounds)
     note = (
         f"{good} updates came; real server and run, TLS, {NODES} registered keys, connections and "
-        f"heartbeats in {PROCESSES} processes (a hundred node processes, over 0.35 GB "
-        f"each, do not fit 24 GB); stub trainer, default adapter; all joined in {joined:.0f} s, slowest round {slowest:.0f} s, "
-        f"server {server_mb:.0f} MB"
+        f"heartbeats in {PROCESSES} processes (a hundred node processes, over 0.35 GB each, do not "
+        f"fit 24 GB); stub trainer, default adapter; all joined in {joined:.0f} s, slowest round "
+        f"{slowest:.0f} s, server {server_mb:.0f} MB"
     )
     missing = float(NODES * ROUNDS - good)
     return Figure(f"{NODES} nodes, {ROUNDS} rounds: missing updates", missing, 0, "updates", note)
