@@ -65,7 +65,7 @@ def make_client_app(source: NodeSource, *, mods: Sequence[Mod] = ()) -> ClientAp
                 content.config_records[messages.PLAN], round_key=messages.ROUND
             )
             adapter = messages.from_record(content.array_records[messages.ADAPTER])
-            candidates = content.array_records[messages.CANDIDATES][messages.CANDIDATES].numpy()
+            candidates = messages.from_codes(content.array_records[messages.CANDIDATES])
             update = node.train(adapter=adapter, plan=plan, round=number, candidates=candidates)
             return RecordDict({messages.UPDATE: messages.to_record(update)})
 
@@ -87,7 +87,7 @@ def make_client_app(source: NodeSource, *, mods: Sequence[Mod] = ()) -> ClientAp
         def answer(node: Node) -> RecordDict:
             content = message.content
             plan, _ = read_plan(content.config_records[messages.PLAN], round_key=messages.ROUND)
-            head = content.array_records[messages.HEAD][messages.HEAD].numpy()
+            head = messages.from_codes(content.array_records[messages.HEAD], name=messages.HEAD)
             noisy = messages.to_record({messages.PAIRS: node.pairs(plan=plan, head=head)})
             return RecordDict({messages.PAIRS: noisy})
 

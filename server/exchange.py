@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from server.replies import REPLY_UNAVAILABLE
 from shared.errors import RunError
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
 """Seconds between two looks for replies; the pause doubles while nothing comes."""
 
 

@@ -21,7 +21,7 @@ PLAN = "plan"
 ROUND = "round"
 """Key in the plan record: number of the round, from 1."""
 CANDIDATES = "candidates"
-"""ArrayRecord with one array, `candidates` `(n,)` int64: the public items of a round's softmax
+"""ArrayRecord with one array, `candidates` `(n,)` unsigned: the public items of a round's softmax
 (server to shop)."""
 UPDATE = "update"
 """ArrayRecord: trained minus received, trainable matrices only (shop to server)."""
@@ -30,7 +30,7 @@ COUNTS = "counts"
 COUNTS_QUERY = "counts"
 """Name of the query (`query.counts`) that asks a shop for its noisy counts."""
 HEAD = "head"
-"""ArrayRecord with one array, `head` `(h,)` int64: codes of the items whose pairs are asked for,
+"""ArrayRecord with one array, `head` `(h,)` unsigned: codes of the items whose pairs are asked for,
 ascending (server to shop)."""
 PAIRS = "pairs"
 """ArrayRecord with one array, `pairs` `(h (h - 1) / 2,)`: the noisy pair sums (shop to server)."""
@@ -65,8 +65,18 @@ def to_record(arrays: Mapping[str, FloatArray]) -> ArrayRecord:
 
 
 def codes_record(codes: CodesArray, *, name: str = CANDIDATES) -> ArrayRecord:
-    """Packs item codes: the round's candidates, or the head."""
-    return ArrayRecord({name: Array(np.ascontiguousarray(codes, dtype=np.int64))})
+    """Packs item codes, the round's candidates or the head, in as few bytes a code as hold them."""
+    smallest = np.min_scalar_type(codes.max(initial=0))
+    return ArrayRecord({name: Array(np.ascontiguousarray(codes, dtype=smallest))})
+
+
+def from_codes(record: ArrayRecord, *, name: str = CANDIDATES) -> CodesArray:
+    """Unpacks item codes `(n,)`.
+
+    Raises:
+        TypeError: They are no whole numbers.
+    """
+    return record[name].numpy().astype(np.int64, casting="safe")
 
 
 def from_record(record: ArrayRecord) -> Arrays:

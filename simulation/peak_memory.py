@@ -10,9 +10,15 @@ import psutil
 
 
 class PeakMemory:
-    """Samples the memory of this process and its children while a `with` block runs."""
+    """Samples the memory of a process and its children while a `with` block runs.
 
-    def __init__(self, *, interval: float = 0.5) -> None:
+    Args:
+        interval: Seconds between two samples.
+        pid: Of the process; None for this one.
+    """
+
+    def __init__(self, *, interval: float = 0.5, pid: int | None = None) -> None:
+        self._pid = pid
         self.peak_mb = 0.0
         """Largest sum so far, MB (10^6 bytes); pages that processes share count once."""
         self._interval = interval
@@ -39,7 +45,10 @@ class PeakMemory:
             self._sample()
 
     def _sample(self) -> None:
-        process = psutil.Process()
+        with suppress(psutil.NoSuchProcess):
+            self._sample_tree(psutil.Process(self._pid))
+
+    def _sample_tree(self, process: psutil.Process) -> None:
         children = process.children(recursive=True)
         total = process.memory_info().rss if not children else 0
         for one in (process, *children) if children else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from shared.deploy.tally import Counted, Tally
 from shared.errors import FedprofileError
 from shared.privacy.ledger.shop_files import ShopFiles
 from shared.privacy.ledger.status import Status, read_ledger, status
+
+LOG = logging.getLogger("fedprofile.client")
 
 REQUESTS = Counted("fedprofile_node_requests_total", "Requests answered, by phase.", ("phase",))
 REFUSALS = Counted("fedprofile_node_refusals_total", "Requests refused, by code.", ("code",))
@@ -63,8 +66,10 @@ def measured(folder: NodeFolder) -> Mod:
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         phase = PHASES.get(message.metadata.message_type, "other")
+        started = time.perf_counter()
         with tally.timed(SECONDS, phase=phase):
             reply = call_next(message, context)
+        LOG.info("%s answered after %.2f s", phase, time.perf_counter() - started)
         tally.add(REQUESTS, phase=phase)
         found = reply.content.config_records.get(messages.STATUS) if reply.has_content() else None
         if found is not None and "code" in found:

@@ -1,0 +1,1 @@
+"""Measurements of a deployed server and its nodes: real processes, TLS and node keys, loopback."""
