@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from shared.interactions.events import Events
 
 Floats = npt.NDArray[np.float32]
 Form = Literal["binary", "last", "visits"]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,18 +67,22 @@ class History:
                 `visits`: `log(1 + sum of 2^(-age / half_life) over the visits)`.
             half_life: In the unit of `Events.time`.
         """
-        key = (form, half_life)
-        if key not in self._made:
-            self._made[key] = self._make(form, half_life)
-        return self._made[key]
+        return self.once(("rows", form, half_life), lambda: self._make(form, half_life))
 
     def rows(self, form: Form, half_life: float = np.inf) -> Floats:
         """Writes `sparse_rows` as a matrix `(n, c)` of the caller's own."""
         dense: Floats = self.sparse_rows(form, half_life).toarray()
         return dense
 
+    def once(self, key: tuple[Hashable, ...], make: Callable[[], Made]) -> Made:
+        """Returns what `make` made for the first question with this key, not to be changed."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: Made = self._made[key]
+        return made
+
     @cached_property
-    def _made(self) -> dict[tuple[Form, float], sp.csr_array]:
+    def _made(self) -> dict[tuple[Hashable, ...], Any]:
         return {}
 
     def _make(self, form: Form, half_life: float) -> sp.csr_array:
