@@ -66,12 +66,13 @@ class ItemKNN:
 def _only_largest(values: Floats, k: int) -> sp.csr_array:
     """Keeps the `k` largest of each row that are above 0, of equal ones the first."""
     # Sorting whole rows is vectorised, finding the k-th value is not and suffers from ties.
-    least = np.sort(values, axis=1)[:, -k, None] if values.shape[1] > k else np.float32(0.0)
-    kept = values > np.maximum(least, 0.0)
-    room = k - kept.sum(axis=1)
-    for row in np.flatnonzero(np.broadcast_to(least > 0, (len(values), 1))):
+    smallest = np.finfo(np.float32).tiny
+    least = np.sort(values, axis=1)[:, -k] if values.shape[1] > k else np.zeros(len(values))
+    kept = values >= np.maximum(least, smallest)[:, None]
+    excess = kept.sum(axis=1) - k
+    for row in np.flatnonzero(excess > 0):
         ties = np.flatnonzero(values[row] == least[row])
-        kept[row, ties[: room[row]]] = True
+        kept[row, ties[-excess[row] :]] = False
     cells = np.flatnonzero(kept)
     ends = np.r_[0, np.cumsum(kept.sum(axis=1))]
     return sp.csr_array((values.ravel()[cells], cells % values.shape[1], ends), values.shape)
