@@ -89,10 +89,12 @@ def standardise(scores: Scores, allowed: Bools | None) -> Scores:
     mask = np.ones_like(scores) if allowed is None else allowed.astype(np.float32)
     n = np.maximum(mask.sum(axis=1, keepdims=True), 1.0)
     centred = scores - np.einsum("qc,qc->q", scores, mask)[:, None] / n
-    variance = np.einsum("qc,qc,qc->q", centred, centred, mask)[:, None] / n
-    flat = variance <= 1e-12 * np.square(scores).max(axis=1, keepdims=True, initial=1e-30)
-    standard: Scores = centred / np.where(flat, np.inf, np.sqrt(variance)).astype(np.float32)
-    return standard
+    mask *= centred
+    variance = np.einsum("qc,qc->q", centred, mask)[:, None] / n
+    largest = np.maximum(scores.max(axis=1, initial=0), -scores.min(axis=1, initial=0))[:, None]
+    flat = variance <= 1e-12 * np.maximum(np.square(largest), 1e-30)
+    centred /= np.where(flat, np.inf, np.sqrt(variance)).astype(np.float32)
+    return centred
 
 
 def masked(scores: Scores, queries: Queries) -> Scores:
@@ -245,11 +247,14 @@ def fit_weights(pool: Pool, names: Sequence[str]) -> tuple[Weights, Weights]:
     values = [float(pool.ndcg(single).mean()) for single in singles]
     best = max(values)
     weights = single = singles[values.index(best)]
+    tried: set[tuple[float, ...]] = {tuple(alone.values()) for alone in singles}
     for _ in range(_CYCLES):
         before = weights
         for name in names:
             for trial in ({**weights, name: step} for step in STEPS):
-                if any(trial.values()) and (value := float(pool.ndcg(trial).mean())) > best:
+                if not any(trial.values()) or _again(tried, *trial.values()):
+                    continue
+                if (value := float(pool.ndcg(trial).mean())) > best:
                     best, weights = value, trial
         if weights == before:
             break
@@ -315,11 +320,14 @@ def _search(pool: Pool, weights: Mapping[str, float], names: Sequence[str]) -> W
     best = float(pool.ndcg(found).mean())
     kept = {keep: mix for keep in KEEP if any((mix := _fallen(weights, keep)).values())}
     local = {keep: fuse(pool.signals, mix) for keep, mix in kept.items()}
+    tried: set[tuple[float, ...]] = {(1.0, *given.values())}
     for _ in range(_CYCLES):
         start = found
         for name in names:
             others = [(n, step) for n, step in given.items() if n != name and step > 0]
             for keep, step in product(kept, STEPS):
+                if _again(tried, keep, *{**given, name: step}.values()):
+                    continue
                 scores = local[keep]
                 for n, weight in (*others, (name, step)):
                     if weight > 0:
@@ -330,6 +338,13 @@ def _search(pool: Pool, weights: Mapping[str, float], names: Sequence[str]) -> W
         if found == start:
             break
     return _normal(found)
+
+
+def _again(tried: set[tuple[float, ...]], *weights: float) -> bool:
+    """Says whether weights were tried before, and notes that they were."""
+    known = weights in tried
+    tried.add(weights)
+    return known
 
 
 def _fallen(weights: Mapping[str, float], keep: float) -> Weights:

@@ -56,7 +56,7 @@ class ALS:
 
     def fit(self, history: History) -> Self:
         """Alternates between the users of the history and the candidates."""
-        values = sp.csr_array(history.rows(self.form, self.half_life))
+        values = history.sparse_rows(self.form, self.half_life)
         by_item = sp.csr_array(values.T)
         rng = np.random.default_rng(self.seed)
         start = rng.normal(size=(values.shape[1], self.factors)) / np.sqrt(self.factors)
@@ -69,7 +69,7 @@ class ALS:
 
     def score(self, queries: Queries) -> Scores:
         """Folds the contexts in and multiplies with the candidates' factors, `(q, c)`."""
-        values = sp.csr_array(queries.history.rows(self.form, self.half_life))
+        values = queries.history.sparse_rows(self.form, self.half_life)
         scores: Scores = self._solve(values, self._items) @ self._items.T
         return scores
 
@@ -83,11 +83,14 @@ class ALS:
         """Returns the factors of the rows of `values` `(n, m)` given those of its columns."""
         d = fixed.shape[1]
         common = fixed.T @ fixed + np.float32(self.l2) * np.eye(d, dtype=np.float32)
-        squares = (fixed[:, :, None] * fixed[:, None, :]).reshape(-1, d * d)
+        first, second = np.triu_indices(d)
+        squares = fixed[:, first] * fixed[:, second]
+        place = np.empty((d, d), dtype=np.intp)
+        place[first, second] = place[second, first] = np.arange(len(first))
         solved = np.empty((values.shape[0], d), dtype=np.float32)
         for start in range(0, len(solved), _BLOCK):
             part = values[start : start + _BLOCK] * np.float32(self.alpha)
-            left = common + (part @ squares).reshape(-1, d, d)
+            left = common + (part @ squares)[:, place]
             right = part @ fixed + (part > 0).astype(np.float32) @ fixed
             solved[start : start + _BLOCK] = np.linalg.solve(left, right[:, :, None])[:, :, 0]
         return solved

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from client.recommenders.history import Form, History
 from client.recommenders.interface import Scores
@@ -34,26 +35,36 @@ class EASE:
 
     def fit(self, history: History) -> Self:
         """Solves for all users of the history."""
-        x = history.rows(self.form, self.half_life)
-        gram = (x @ x.T).astype(np.float64)
+        self._x = history.sparse_rows(self.form, self.half_life)
+        exact = self._x.astype(np.float64)
+        gram = (exact @ exact.T).toarray()
         gram[np.diag_indices_from(gram)] += self.l2
-        self._x = x
         inverse: Scores = np.linalg.inv(gram).astype(np.float32)
-        self._mx: Scores = np.matmul(inverse, x)
-        weighed: Scores = np.einsum("nc,nc->c", x, self._mx)
+        columns = self._x.T.tocsr()
+        self._xm: Scores = columns @ inverse
+        weighed = _row_sums(columns, self._xm)
         self._rest: Scores = np.maximum(1.0 - weighed, 1e-6, dtype=np.float32)
         return self
 
     def score(self, queries: Queries) -> Scores:
         """Predicts the candidates from the context, `(q, c)`."""
-        x = queries.history.rows(self.form, self.half_life)
-        projected: Scores = np.matmul(x @ self._x.T, self._mx)
+        sparse = queries.history.sparse_rows(self.form, self.half_life)
+        x = sparse.toarray()
+        near = (sparse @ self._x.T).toarray()
+        projected: Scores = np.matmul(near, self._xm.T)
         scores: Scores = x - (x - projected) / self._rest
         return scores
 
     def restrict(self, columns: npt.NDArray[np.int64]) -> Self:
         """Returns the fitted model for some of its candidates only; weights do not change."""
         part = copy.copy(self)
-        part._x, part._mx = self._x.take(columns, axis=1), self._mx.take(columns, axis=1)
+        part._x, part._xm = self._x[:, columns], self._xm[columns]
         part._rest = self._rest[columns]
         return part
+
+
+def _row_sums(sparse: sp.csr_array, dense: Scores) -> Scores:
+    """Returns the row sums of the elementwise product of two matrices `(c, n)`, `(c,)`."""
+    rows = np.repeat(np.arange(len(dense)), np.diff(sparse.indptr))
+    sums = np.bincount(rows, sparse.data * dense[rows, sparse.indices], minlength=len(dense))
+    return sums.astype(np.float32)

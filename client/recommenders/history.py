@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from shared.interactions.events import Events
 
 Floats = npt.NDArray[np.float32]
 Form = Literal["binary", "last", "visits"]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,27 +59,46 @@ class History:
         order = np.lexsort((-age, cell))
         return cell[order], age[order]
 
-    def rows(self, form: Form, half_life: float = np.inf) -> Floats:
-        """Writes the history as a matrix `(n, c)`.
+    def sparse_rows(self, form: Form, half_life: float = np.inf) -> sp.csr_array:
+        """Writes the history as a sparse matrix `(n, c)`, computed once and not to be changed.
 
         Args:
             form: `binary`: 1 for a known item; `last`: `2^(-age / half_life)` of the last visit;
                 `visits`: `log(1 + sum of 2^(-age / half_life) over the visits)`.
             half_life: In the unit of `Events.time`.
         """
+        return self.once(("rows", form, half_life), lambda: self._make(form, half_life))
+
+    def rows(self, form: Form, half_life: float = np.inf) -> Floats:
+        """Writes `sparse_rows` as a matrix `(n, c)` of the caller's own."""
+        dense: Floats = self.sparse_rows(form, half_life).toarray()
+        return dense
+
+    def once(self, key: tuple[Hashable, ...], make: Callable[[], Made]) -> Made:
+        """Returns what `make` made for the first question with this key, not to be changed."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: Made = self._made[key]
+        return made
+
+    @cached_property
+    def _made(self) -> dict[tuple[Hashable, ...], Any]:
+        return {}
+
+    def _make(self, form: Form, half_life: float) -> sp.csr_array:
         cell, age = self.visits
         n, c = self.shape
-        filled = np.zeros(n * c, dtype=np.float32)
-        if len(cell) == 0:
-            return filled.reshape(n, c)
-        starts = np.flatnonzero(np.r_[True, cell[1:] != cell[:-1]])
-        last = np.r_[starts[1:], len(cell)] - 1
+        starts = np.flatnonzero(np.r_[True, cell[1:] != cell[:-1]][: len(cell)])
         if form == "visits":
-            values = np.log1p(np.add.reduceat(np.exp2(-age / half_life), starts))
+            decayed = np.exp2(-age / half_life)
+            values = np.log1p(np.add.reduceat(decayed, starts)) if len(starts) else decayed
         else:
+            last = np.r_[starts[1:], len(cell)][: len(starts)] - 1
             values = np.ones(len(last)) if form == "binary" else np.exp2(-age[last] / half_life)
-        filled[cell[starts]] = values
-        return filled.reshape(n, c)
+        row, column = np.divmod(cell[starts], max(c, 1))
+        begin = np.searchsorted(row, np.arange(n + 1)).astype(np.int32)
+        entries = (values.astype(np.float32), column.astype(np.int32), begin)
+        return sp.csr_array(entries, shape=(n, c))
 
     @cached_property
     def known(self) -> npt.NDArray[np.bool_]:

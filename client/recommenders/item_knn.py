@@ -6,9 +6,8 @@ from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
-from client.recommenders.history import Form, History
+from client.recommenders.history import Floats, Form, History
 from client.recommenders.interface import Scores
 from client.surfaces import Queries
 
@@ -19,7 +18,7 @@ class ItemKNN:
     """Scores an item by its similarity to the items of the context.
 
     `s_ij = x_i . x_j / sqrt((|x_i|^2 + shrink) (|x_j|^2 + shrink))` over the items' columns in
-    `History.rows`. An item counts its `k` nearest only (of equal ones, any), and itself with
+    `History.rows`. An item counts its `k` nearest only (of equal ones, the first), and itself with
     similarity 1 (https://doi.org/10.1145/963770.963776).
 
     Attributes:
@@ -46,23 +45,34 @@ class ItemKNN:
         """Finds the neighbours of all candidates, a block of items at a time."""
         x = history.rows(self.form, self.half_life)
         c = x.shape[1]
-        k = min(self.k, c)
-        near, columns = np.empty((c, k), np.float32), np.empty((c, k), np.int32)
         scaled = x / np.sqrt(np.einsum("nc,nc->c", x, x) + np.float32(self.shrink))
+        blocks = []
         for start in range(0, c, _BLOCK):
-            block = slice(start, min(start + _BLOCK, c))
-            similar = scaled[:, block].T @ scaled
+            similar = scaled[:, start : start + _BLOCK].T @ scaled
             rows = np.arange(len(similar))
             similar[rows, rows + start] = 1.0
-            # NumPy's partition takes time quadratic in the ties of such sparse rows.
-            best = torch.topk(torch.from_numpy(similar), k, sorted=False)
-            near[block], columns[block] = best.values.numpy(), best.indices.numpy()
-        starts = np.arange(0, c * k + 1, max(k, 1))
-        self._near = sp.csr_array((near.ravel(), columns.ravel(), starts), shape=(c, c))
+            blocks.append(_only_largest(similar, self.k))
+        near = sp.vstack(blocks) if blocks else sp.csr_array((c, c), dtype=np.float32)
+        self._near = near.T.tocsr()
         return self
 
     def score(self, queries: Queries) -> Scores:
         """Sums over the context the similarities that the candidate keeps, `(q, c)`."""
-        x = queries.history.rows(self.form, self.half_life)
-        scores: Scores = np.ascontiguousarray((self._near @ x.T).T)
+        x = queries.history.sparse_rows(self.form, self.half_life)
+        scores: Scores = (x @ self._near).toarray()
         return scores
+
+
+def _only_largest(values: Floats, k: int) -> sp.csr_array:
+    """Keeps the `k` largest of each row that are above 0, of equal ones the first."""
+    # Sorting whole rows is vectorised, finding the k-th value is not and suffers from ties.
+    smallest = np.finfo(np.float32).tiny
+    least = np.sort(values, axis=1)[:, -k] if values.shape[1] > k else np.zeros(len(values))
+    kept = values >= np.maximum(least, smallest)[:, None]
+    excess = kept.sum(axis=1) - k
+    for row in np.flatnonzero(excess > 0):
+        ties = np.flatnonzero(values[row] == least[row])
+        kept[row, ties[-excess[row] :]] = False
+    cells = np.flatnonzero(kept)
+    ends = np.r_[0, np.cumsum(kept.sum(axis=1))]
+    return sp.csr_array((values.ravel()[cells], cells % values.shape[1], ends), values.shape)

@@ -53,12 +53,20 @@ class ProfileRecommender:
 
     def score(self, queries: Queries) -> Scores:
         """Compares profiles and candidates, `(q, c)`."""
-        profiles = history_vectors(queries.history, self.item_vectors, half_life=self.half_life)
+        history, vectors = queries.history, self.item_vectors
+        # The vectors go into the memory too, so that no other array can get their id.
+        profiles, _ = history.once(
+            ("profiles", id(vectors), self.half_life),
+            lambda: (history_vectors(history, vectors, half_life=self.half_life), vectors),
+        )
+        candidates, _ = history.once(
+            ("candidates", id(vectors)), lambda: (vectors[history.candidates], vectors)
+        )
         if self.project is not None:
             profiles = self.project(profiles)
-        scores: Scores = profiles @ self.item_vectors[queries.history.candidates].T
+        scores: Scores = profiles @ candidates.T
         if self.prior is not None:
-            scores += np.float32(self.prior_weight) * self.prior[queries.history.candidates]
+            scores += np.float32(self.prior_weight) * self.prior[history.candidates]
         return scores
 
 

@@ -153,6 +153,10 @@ def tune(grid: Grid, history: History, queries: Mapping[str, Queries]) -> dict[s
     Returns:
         The choice for each surface of `queries`.
     """
+    if len(grid.variants) == 1:  # nothing to choose, so nothing to measure
+        (only,) = grid.variants
+        found = score_surfaces(only.fit(history), queries)
+        return {s: Choice(only, standardise(found[s], queries[s].allowed)) for s in queries}
     values: dict[str, list[Values]] = {surface: [] for surface in queries}
     kept: dict[str, dict[int, Scores]] = {surface: {} for surface in queries}
     for i, variant in enumerate(grid.variants):

@@ -109,9 +109,9 @@ def diversity(ranked: Ranks, vectors: Floats) -> npt.NDArray[np.float64]:
     Returns:
         `(q,)`; NaN for a ranking of fewer than two items.
     """
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-    shown = unit[np.maximum(ranked, 0)] * (ranked != NOTHING)[..., None]
+    shown = vectors[np.maximum(ranked, 0)] * (ranked != NOTHING)[..., None]
+    norms = np.linalg.norm(shown, axis=2, keepdims=True)
+    shown = np.divide(shown, norms, out=np.zeros_like(shown), where=norms > 0)
     n = (ranked != NOTHING).sum(axis=1)
     total = np.square(shown.sum(axis=1)).sum(axis=1) - np.square(shown).sum(axis=(1, 2))
     pairs = np.where(n > 1, n * (n - 1), np.nan)

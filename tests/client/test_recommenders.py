@@ -114,7 +114,7 @@ def test_restricted_ease_keeps_its_weights() -> None:
     asked = Queries("for-you", queries.users, part, part, None, queries.targets[:, columns])
     x = np.zeros_like(queries.history.rows("last", 120.0))
     x[:, columns] = part.rows("last", 120.0)
-    full = x - (x - (x @ ease._x.T) @ ease._mx) / ease._rest
+    full = x - (x - (x @ ease._x.T) @ ease._xm.T) / ease._rest
     assert ease.restrict(columns).score(asked) == pytest.approx(full[:, columns], abs=1e-5)
 
 
