@@ -16,8 +16,8 @@ from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supernode import fleet_http_connection as connection
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from client.deploy.flower_parts import put
 from client.deploy.metrics import PULSE
+from shared.deploy.flower_parts import put
 
 LOG = logging.getLogger("fedprofile.client")
 BEAT = 10.0

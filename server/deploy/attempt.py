@@ -26,9 +26,9 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExec
 from flwr.supercore.run import RunNotRunningException
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid
 
 from server.app import federate
+from server.deploy.bounded_grid import BoundedGrid, largest_reply
 from server.deploy.control import loopback
 from server.deploy.finish import finish, send
 from server.deploy.folder import ServerFolder
@@ -44,6 +44,7 @@ from shared.deploy.owner_files import read_owner_file
 from shared.deploy.tally import Tally
 from shared.errors import FedprofileError, RunError
 from shared.messages import Arrays
+from shared.privacy.key_lock import LOCK
 from shared.privacy.ledger.keys import SigningKey
 
 LOG = logging.getLogger("fedprofile.server")
@@ -57,7 +58,7 @@ _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
 
 @contextmanager
-def flower_run(folder: ServerFolder) -> Iterator[HttpGrid]:
+def flower_run(folder: ServerFolder) -> Iterator[BoundedGrid]:
     """Takes up the pending Flower run and ends it afterwards.
 
     Raises:
@@ -67,7 +68,7 @@ def flower_run(folder: ServerFolder) -> Iterator[HttpGrid]:
     address = f"{loopback(settings.host)}:{settings.port}"
     token = _task_token(folder, address)
     authority = folder.authority.read_bytes()
-    grid = HttpGrid(address, insecure=False, root_certificates=authority, token=token)
+    grid = BoundedGrid(address, insecure=False, root_certificates=authority, token=token)
     grid._retry_invoker.max_time = PATIENCE  # else it asks for ever
     client = grid._runtime_client
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
@@ -117,7 +118,7 @@ def _task_token(folder: ServerFolder, address: str) -> str:
     raise RunError(f"run=none after {TASK_WAIT:g} s; start it with `fedprofile server run`")
 
 
-def do_rounds(run: Run, grid: HttpGrid) -> None:
+def do_rounds(run: Run, grid: BoundedGrid) -> None:
     """Waits for the nodes, does the rounds that are left, releases and sends.
 
     Raises:
@@ -127,6 +128,7 @@ def do_rounds(run: Run, grid: HttpGrid) -> None:
     recorder = Recorder(Tally(folder.tally))
     with recorder.phase("open"):
         federation, public = run.federation()
+        grid.max_bytes = largest_reply(federation)
     invited = invited_grid(folder, grid, seen=run.path / "seen.json")
 
     def on_round(info: RoundInfo, _: Arrays) -> None:
@@ -162,7 +164,9 @@ def _run_of(folder: ServerFolder, task: str, number: int) -> int:
     return number if task == "rounds" else Registry(folder).read(number).manifest.run
 
 
-def invited_grid(folder: ServerFolder, grid: HttpGrid, *, seen: Path | None = None) -> InvitedGrid:
+def invited_grid(
+    folder: ServerFolder, grid: BoundedGrid, *, seen: Path | None = None
+) -> InvitedGrid:
     """Narrows a connection to the invited shops."""
     names = {entry.node_id: entry.shop for entry in read_shops(folder).values()}
     heads = HeadBook(folder.receipts, SigningKey.load(folder.signing_key))
@@ -178,6 +182,7 @@ def main(root: str, task: str, number: str) -> int:
         number: Of the run or the release.
     """
     folder = ServerFolder(Path(root))
+    LOCK.set(sys.stdin.buffer.read() or None)
     start_parent_process_monitor(os.getppid())  # two attempts at once would share a run
     log_to(folder.logs / "server.jsonl", run=_run_of(folder, task, int(number)))
     logging.getLogger("flwr").setLevel(logging.INFO)

@@ -26,6 +26,17 @@ REPLAYED = "replayed"
 """Refusal of an update that was sent before, for another round or by another shop."""
 
 
+def last_receipt(folder: Path, shop: str) -> Receipt | None:
+    """Returns the newest receipt of a shop in a folder of receipts."""
+    path = _receipts_of(folder, shop)
+    found = read_receipts(path) if path.exists() else ()
+    return max(found, key=lambda receipt: receipt.entry, default=None)
+
+
+def _receipts_of(folder: Path, shop: str) -> Path:
+    return folder / f"{file_stem(shop)}.jsonl"
+
+
 class HeadBook:
     """Signs the heads of the shops' ledgers and remembers the last one of each.
 
@@ -39,9 +50,7 @@ class HeadBook:
 
     def last(self, shop: str) -> Receipt | None:
         """Returns the newest receipt of a shop."""
-        path = self._path(shop)
-        found = read_receipts(path) if path.exists() else ()
-        return max(found, key=lambda receipt: receipt.entry, default=None)
+        return last_receipt(self._folder, shop)
 
     def accept(self, shop: str, *, entry: int, head: str) -> Receipt | None:
         """Signs a head, unless the ledger went back or was rewritten.
@@ -72,7 +81,7 @@ class HeadBook:
         return receipt
 
     def _path(self, shop: str) -> Path:
-        return self._folder / f"{file_stem(shop)}.jsonl"
+        return _receipts_of(self._folder, shop)
 
 
 class InvitedGrid(Grid):

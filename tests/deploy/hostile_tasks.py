@@ -72,7 +72,7 @@ ACTS: dict[str, Callable[[Message, Path], None]] = {
 }
 
 
-def answer(address: str, token: str, folder: Path, parent: int) -> None:
+def answer(address: str, token: str, folder: Path, parent: int, passphrase: bytes | None) -> None:
     """Answers as `task_process.answer` does, and then changes the reply."""
     plan = json.loads((folder / "hostile.json").read_text())
     honest = task_process.make_deployed_app
@@ -94,7 +94,7 @@ def answer(address: str, token: str, folder: Path, parent: int) -> None:
         return run
 
     task_process.make_deployed_app = make
-    honest_answer(address, token, folder, parent)
+    honest_answer(address, token, folder, parent, passphrase)
 
 
 def _hold_training(folder: Path) -> None:
