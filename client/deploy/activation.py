@@ -16,6 +16,7 @@ from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supernode import fleet_http_connection as connection
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
+from client.deploy.clock_check import REFUSALS
 from client.deploy.metrics import PULSE
 from shared.deploy.flower_parts import put
 
@@ -28,6 +29,14 @@ PATIENCE, PAUSE = 75.0, 3.0
 
 class PatientClient(FleetHttpClient):
     """Asks again while the server believes that this node is connected."""
+
+    def _unary_unary(self, **request: Any) -> Any:
+        """Sends any request; an answer that refuses the signature is kept for the last line."""
+        try:
+            return super()._unary_unary(**request)
+        except httpx.HTTPStatusError as error:
+            REFUSALS.note(error.response)
+            raise
 
     def ActivateNode(self, request: Any) -> Any:  # noqa: N802
         """Activates the node.

@@ -12,6 +12,7 @@ from typing import IO
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+from client.deploy.clock_check import REFUSALS
 from client.deploy.folder import NodeFolder, NodeSettings
 from shared.deploy.bundle import package_hash
 from shared.deploy.flower_quiet import QUIET
@@ -59,7 +60,9 @@ def start_node(
     try:
         _serve(folder, settings, address=offer.address, authority=offer.authority.encode(), key=key)
     except SystemExit as stop:
-        if stop.code not in (0, None):
+        if (clock := REFUSALS.reason()) is not None:
+            raise RunError(clock) from stop
+        if REFUSALS.seen or stop.code not in (0, None):
             raise RunError(
                 f"server={offer.address} refused the connection or cannot be trusted; see the log "
                 "above: is the shop invited, is the clock right, is it the invitation's server?"

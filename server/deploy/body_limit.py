@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import HTTPException
 from flwr.superlink import main as flower
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,20 +36,31 @@ class BodyLimit:
         if scope["type"] != "http" or not scope["path"].startswith(FLEET):
             await self._app(scope, receive, send)
             return
+        refuse = JSONResponse({"detail": "request too large"}, 413)
         said, read = dict(scope["headers"]).get(b"content-length", b"0"), 0
         if not said.isdigit() or int(said) > self._most:
-            await JSONResponse({"detail": "request too large"}, 413)(scope, receive, send)
+            await refuse(scope, receive, send)
             return
 
         async def counted() -> Message:
             nonlocal read
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._most:
-                raise HTTPException(413)  # Flower's outer layer turns it into an answer
-            return message
+            before, read = read, read + len(message.get("body", b""))
+            if read <= self._most:
+                return message
+            if before <= self._most:
+                await refuse(scope, receive, send)
+            return {"type": "http.disconnect"}  # what is inside gives up; nobody hears it
 
-        await self._app(scope, counted, send)
+        async def heard(message: Message) -> None:
+            if read <= self._most:
+                await send(message)
+
+        try:
+            await self._app(scope, counted, heard)
+        except ClientDisconnect:
+            if read <= self._most:
+                raise
 
 
 def limit_bodies() -> None:

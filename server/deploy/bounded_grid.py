@@ -196,7 +196,8 @@ def built_bytes(contents: dict[str, bytes]) -> Iterator[int]:
     """
     for content in contents.values():
         kind, children, size = head_of(content)
-        yield len(content)
+        if kind != "ArrayChunk":  # counted where an array names it
+            yield len(content)
         if kind == "Array":
             described = json.loads(content[len(content) - size :])
             for chunk in described["arraychunk_ids"]:
