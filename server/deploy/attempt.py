@@ -42,7 +42,7 @@ from server.federation import RoundInfo
 from shared.deploy.json_log import log_to
 from shared.deploy.owner_files import read_owner_file
 from shared.deploy.tally import Tally
-from shared.errors import FedprofileError, RunError
+from shared.errors import FedprofileError, RunError, StorageError
 from shared.messages import Arrays
 from shared.privacy.key_lock import LOCK
 from shared.privacy.ledger.keys import SigningKey
@@ -194,18 +194,34 @@ def main(root: str, task: str, number: str) -> int:
                 do_rounds(Run(folder, int(number)), grid)
     except FedprofileError as error:
         if task == "rounds":
-            Run(folder, int(number)).note(status="failed", message=str(error))
+            _note_failed(Run(folder, int(number)), str(error))
         LOG.error("%s", error)
         print(f"fedprofile: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     except (httpx.HTTPError, RunNotRunningException) as error:
         LOG.warning("the SuperLink is gone (%s)", type(error).__name__)
         return TRY_AGAIN
+    except OSError as error:
+        LOG.error("server=%s: the machine refuses (%s); see its disk", folder.root, error.strerror)
+        return TRY_AGAIN
     return 0
 
 
+def _note_failed(run: Run, message: str) -> None:
+    """Notes why a run failed; a full disk is no reason to say nothing at all."""
+    try:
+        run.note(status="failed", message=message)
+    except StorageError as error:
+        LOG.error("%s", error)
+
+
 if __name__ == "__main__":
-    status = main(*sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # Flower's threads do not end by themselves
+    status = 1
+    try:
+        status = main(*sys.argv[1:])
+    except Exception:
+        LOG.exception("attempt failed")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # Flower's threads do not end by themselves

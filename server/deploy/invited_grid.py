@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from shared import messages
 from shared.deploy import records
+from shared.deploy.owner_files import write_owner_file
 from shared.errors import PrivacyError
 from shared.privacy.ledger.entries import canonical
 from shared.privacy.ledger.keys import SigningKey
@@ -199,5 +200,5 @@ class InvitedGrid(Grid):
         place = [shop, reply.metadata.group_id]
         known = self._seen.setdefault(state.hexdigest(), place)
         if self._seen_path is not None and known is place:
-            self._seen_path.write_bytes(canonical(self._seen))
+            write_owner_file(self._seen_path, canonical(self._seen))
         return known != place

@@ -81,12 +81,15 @@ def attempt(folder: ServerFolder, task: str, number: int, *, note: Run | None = 
 
 def _when_back(folder: ServerFolder, do: Callable[[Control], int]) -> int:
     """Does something as soon as the SuperLink answers."""
-    end = time.monotonic() + RETURN_WAIT
+    end, warned = time.monotonic() + RETURN_WAIT, False
     while True:
         try:
             with control(folder) as link:
                 return do(link)
-        except (RunError, httpx.HTTPStatusError):
+        except (RunError, httpx.HTTPStatusError) as error:
             if time.monotonic() >= end:
                 raise
+            if not warned:
+                LOG.warning("waiting up to %g s for the SuperLink: %s", RETURN_WAIT, error)
+            warned = True
             time.sleep(1.0)
