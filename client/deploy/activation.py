@@ -25,7 +25,7 @@ LOG = logging.getLogger("fedprofile.client")
 BEAT = 10.0
 """Seconds between heartbeats, the least that Flower takes; after two missed ones a node is gone."""
 AGAIN = 2.0
-"""Seconds until a heartbeat that failed is tried again; Flower waits up to 20, and is missed then."""
+"""Seconds until a failed heartbeat is tried again; Flower waits up to 20, and is missed then."""
 PATIENCE, PAUSE = 75.0, 3.0
 """Seconds to go on asking, and between two questions."""
 
