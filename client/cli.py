@@ -12,6 +12,7 @@ COMMANDS = {
     "init": (DEPLOY, "init", "make settings, ledger and store of a new node"),
     "check-data": (DEPLOY, "check_data", "show what would be trained on; nothing leaves"),
     "start": (DEPLOY, "start", "take part in the federation until stopped"),
+    "passphrase": (DEPLOY, "passphrase", "encrypt the node's private keys"),
     "status": (DEPLOY, "status", "show budget, ledger and what is served"),
     "adapter": (DEPLOY, "adapter", "list the installed releases, or choose one"),
     "serve": (SERVING, "serve", "answer recommendations over HTTP"),

@@ -39,6 +39,8 @@ class RefusalCode(StrEnum):
     """NaN or infinity."""
     MAGNITUDE = "magnitude"
     """A number at or above `MAX_MAGNITUDE`."""
+    NORM = "norm"
+    """Larger than the plan's mechanism can produce; see `server.norm_bound`."""
     DUPLICATE = "duplicate"
     """A second reply in one round under the same shop's name."""
     UNKNOWN_SHOP = "unknown-shop"
@@ -90,6 +92,24 @@ def check_arrays(record: ArrayRecord, *, shapes: Mapping[str, tuple[int, ...]]) 
                 RefusalCode.MAGNITUDE, f"a number is at or above 2^20={MAX_MAGNITUDE:.0f}"
             )
     return arrays
+
+
+def check_norm(arrays: Arrays, *, bound: float | None) -> None:
+    """Refuses what no honest shop can have sent.
+
+    Args:
+        arrays: Checked arrays.
+        bound: Largest L2 norm over all of them, from `server.norm_bound`; None for no bound.
+
+    Raises:
+        UpdateRefusedError: It is larger.
+    """
+    if bound is not None and l2_norm(arrays) > bound:
+        raise UpdateRefusedError(
+            RefusalCode.NORM,
+            f"norm is above {bound:.4g}, the most that clipping and noise of the plan can give; "
+            "train as the plan says, or raise max_shop_users",
+        )
 
 
 def clip_norm(update: Arrays, *, max_norm: float | None) -> Arrays:

@@ -8,6 +8,12 @@ from pathlib import Path
 import click
 
 from shared.deploy.metrics_option import METRICS_PORT
+from shared.deploy.passphrases import (
+    NEW_PASSPHRASE_FILE,
+    PASSPHRASE_FILE,
+    change_passphrase,
+    read_passphrase,
+)
 from shared.errors import ConfigError
 
 DIR = click.option(
@@ -36,6 +42,7 @@ def server() -> None:
 @click.option("--epsilon", type=float, required=True, help="Budget of one run in each shop.")
 @click.option("--delta", type=float, required=True, help="Delta of one run in each shop.")
 @click.option("--set", "sets", multiple=True, help="Any setting of server.toml, as name=value.")
+@PASSPHRASE_FILE
 def init(
     *,
     root: Path,
@@ -73,6 +80,7 @@ def init(
 @server.command()
 @DIR
 @METRICS_PORT
+@PASSPHRASE_FILE
 def start(root: Path, metrics_port: int | None) -> None:
     """Run the coordinator's network service until it is stopped."""
     from server.deploy.folder import ServerFolder
@@ -111,6 +119,7 @@ def revoke(shop: str, root: Path) -> None:
 @server.command()
 @DIR
 @click.option("--new", is_flag=True, help="A new run, although the last is not finished.")
+@PASSPHRASE_FILE
 def run(root: Path, new: bool) -> None:
     """Do a federated run, or take up the one that was interrupted."""
     from server.deploy.folder import ServerFolder
@@ -125,6 +134,19 @@ def run(root: Path, new: bool) -> None:
     state = supervise(taken)
     numbers = ", ".join(map(str, state.releases))
     click.echo(f"run {state.number} finished after {state.round} rounds; releases {numbers}")
+
+
+@server.command()
+@DIR
+@PASSPHRASE_FILE
+@NEW_PASSPHRASE_FILE
+def passphrase(root: Path, new: Path | None) -> None:
+    """Encrypt the server's private keys, change their passphrase, or take it away."""
+    from server.deploy.folder import ServerFolder
+
+    chosen = None if new is None else read_passphrase(new)
+    for path in change_passphrase(ServerFolder(root).private_keys(), chosen):
+        click.echo(f"{'plain' if chosen is None else 'encrypted'}: {path}")
 
 
 @server.command()
@@ -176,6 +198,7 @@ def releases(ctx: click.Context, root: Path, as_json: bool) -> None:
 @releases.command()
 @click.argument("number", type=int)
 @click.option("--again", is_flag=True, help="Sign it as a new release of the older content.")
+@PASSPHRASE_FILE
 @click.pass_obj
 def send(root: Path, number: int, again: bool) -> None:
     """Send a release to all connected nodes; an older one only with --again."""

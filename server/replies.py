@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from flwr.app import Message, RecordDict
 
-from server.checks import RefusalCode, UpdateRefusedError, check_arrays
+from server.checks import RefusalCode, UpdateRefusedError, check_arrays, check_norm
 from server.federation import Refusal, RequestKind
 from shared.messages import STATUS, Arrays
 
@@ -23,6 +23,7 @@ def accepted_replies(
     round: int,  # noqa: A002
     refusals: list[Refusal],
     kind: RequestKind = "train",
+    bound: float | None = None,
 ) -> Iterator[tuple[str, Arrays]]:
     """Yields shop and checked arrays of each good reply, one at a time.
 
@@ -33,6 +34,7 @@ def accepted_replies(
         round: Number for the refusals.
         refusals: Receives the replies that do not count.
         kind: What was asked for, for the refusals.
+        bound: Largest L2 norm of an honest reply, None for none.
 
     Yields:
         The name that the shop gave itself, and its arrays.
@@ -42,6 +44,7 @@ def accepted_replies(
         shop = _shop(message)
         try:
             arrays = _arrays(message, key=key, shapes=shapes)
+            check_norm(arrays, bound=bound)
             if shop in seen:
                 raise UpdateRefusedError(
                     RefusalCode.DUPLICATE, "give every node its own shop's name"

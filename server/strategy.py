@@ -16,6 +16,7 @@ from server.aggregation import ExactSum, robust_mean
 from server.checks import RefusalCode, clip_norm, l2_norm
 from server.exchange import connected_nodes
 from server.federation import Federation, Refusal
+from server.norm_bound import statistic_bound, update_bound
 from server.replies import accepted_replies
 from server.state import ServerState, advance
 from shared import messages
@@ -129,9 +130,15 @@ class ProfileStrategy(FedAvg):
         plan, settings = self.federation.plan, self.federation.settings
         names = messages.trainable_names(self.state.adapter, aggregation=plan.aggregation)
         shapes = {name: self.state.adapter[name].shape for name in names}
+        size = sum(self.state.adapter[name].size for name in names)
         refusals: list[Refusal] = []
         good = accepted_replies(
-            replies, key=messages.UPDATE, shapes=shapes, round=server_round, refusals=refusals
+            replies,
+            key=messages.UPDATE,
+            shapes=shapes,
+            round=server_round,
+            refusals=refusals,
+            bound=update_bound(plan, size=size, max_users=settings.max_shop_users),
         )
         clipped = ((shop, clip_norm(u, max_norm=settings.max_update_norm)) for shop, u in good)
         update, count = self._combine(self._weighted(clipped, server_round, refusals))
@@ -166,9 +173,15 @@ class ProfileStrategy(FedAvg):
     ) -> tuple[FloatArray, MetricRecord]:
         """Sums one array `(size,)` of each good reply; record and array are named by the kind."""
         refusals: list[Refusal] = []
-        total = ExactSum()
+        total, users = ExactSum(), self.federation.settings.max_shop_users
         for _, arrays in accepted_replies(
-            replies, key=kind, shapes={kind: (size,)}, round=0, refusals=refusals, kind=kind
+            replies,
+            key=kind,
+            shapes={kind: (size,)},
+            round=0,
+            refusals=refusals,
+            kind=kind,
+            bound=statistic_bound(self.federation.plan, kind, size=size, max_users=users),
         ):
             total.add(arrays)
         self._note(0, total.count, refusals)

@@ -106,6 +106,9 @@ class FederationSettings(Settings):
     """Factor on the aggregated update."""
     max_update_norm: Annotated[float, Field(gt=0)] | None = None
     """Updates are clipped to this L2 norm on the server; None for no clipping."""
+    max_shop_users: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000_000
+    """Users that the largest shop may have, a public guess: a larger update than so many clipped
+    gradients and the noise can give is refused, not clipped."""
     min_replies: Annotated[int, Field(ge=1)] = 2
     """Good updates that a round needs."""
     average_last: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -14,8 +14,8 @@ from typing import Any
 from flwr.supercore.fab import Fab
 from flwr.supernode import start_client_internal as flower
 
-from client.deploy.flower_parts import put
 from shared.deploy.bundle import bundle_hash
+from shared.deploy.flower_parts import put
 
 LOG = logging.getLogger("fedprofile.client")
 GATE = {"fedprofile": "allow-list"}

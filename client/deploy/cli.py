@@ -10,6 +10,12 @@ from typing import TypeVar
 import click
 
 from shared.deploy.metrics_option import METRICS_PORT
+from shared.deploy.passphrases import (
+    NEW_PASSPHRASE_FILE,
+    PASSPHRASE_FILE,
+    change_passphrase,
+    read_passphrase,
+)
 from shared.errors import ConfigError
 
 T = TypeVar("T")
@@ -26,6 +32,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.command()
 @DIR
+@PASSPHRASE_FILE
 def key(root: Path) -> None:
     """Make the node's key; its public part goes to the server's owner."""
     from client.deploy.setup import make_node_key
@@ -43,6 +50,7 @@ def key(root: Path) -> None:
 @click.option("--delta", type=float, help="Lifetime delta of one user; no default.")
 @click.option("--order-column", help="Column that stands for time.")
 @click.option("--encoder", help="Folder of the encoder on this machine.")
+@PASSPHRASE_FILE
 def init(
     *,
     root: Path,
@@ -126,12 +134,26 @@ def check_data(root: Path, as_json: bool) -> None:
 @DIR
 @click.option("--accept-package", is_flag=True, help="Take the installed code as your choice.")
 @METRICS_PORT
+@PASSPHRASE_FILE
 def start(root: Path, accept_package: bool, metrics_port: int | None) -> None:
     """Serve the federation until stopped."""
     from client.deploy.folder import NodeFolder
     from client.deploy.supernode import start_node
 
     start_node(NodeFolder(root), accept_package=accept_package, metrics_port=metrics_port)
+
+
+@click.command()
+@DIR
+@PASSPHRASE_FILE
+@NEW_PASSPHRASE_FILE
+def passphrase(root: Path, new: Path | None) -> None:
+    """Encrypt the node's private keys, change their passphrase, or take it away."""
+    from client.deploy.folder import NodeFolder
+
+    chosen = None if new is None else read_passphrase(new)
+    for path in change_passphrase(NodeFolder(root).private_keys(), chosen):
+        click.echo(f"{'plain' if chosen is None else 'encrypted'}: {path}")
 
 
 @click.command()

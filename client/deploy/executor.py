@@ -15,6 +15,8 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 
+from shared.privacy.key_lock import LOCK
+
 LOG = logging.getLogger("fedprofile.client")
 POLL = 0.2
 """Seconds between two looks for a request."""
@@ -64,7 +66,9 @@ class Executor(threading.Thread):
         if not (task.HasField("task") and task.token):
             return
         process = self._context.Process(
-            target=answer, args=(self._address, task.token, self._folder, os.getpid()), daemon=True
+            target=answer,
+            args=(self._address, task.token, self._folder, os.getpid(), LOCK.passphrase),
+            daemon=True,
         )
         process.start()
         threading.Thread(target=process.join, daemon=True).start()

@@ -15,6 +15,7 @@ from shared.deploy.settings_file import read_settings
 from shared.errors import ConfigError
 from shared.privacy.accounting import MIN_NOISE
 from shared.privacy.ledger.entries import Limits
+from shared.privacy.ledger.shop_files import KEY, KEYS, NEXT_KEY
 
 MADE_BY = "`fedprofile node init`"
 
@@ -116,7 +117,7 @@ class NodeFolder:
 
     @property
     def key(self) -> Path:
-        """The node's private key towards the server, OpenSSH."""
+        """The node's private key towards the server, PKCS 8 or OpenSSH."""
         return self.root / "node.key"
 
     @property
@@ -128,6 +129,11 @@ class NodeFolder:
     def ledgers(self) -> Path:
         """The shop's ledger; its key and anchor are in `keys`."""
         return self.root / "ledger"
+
+    def private_keys(self) -> list[Path]:
+        """Returns all private keys: towards the server, and of the ledger."""
+        keys = self.ledgers / KEYS
+        return [self.key, *sorted(p for e in (KEY, NEXT_KEY) for p in keys.glob(f"*{e}"))]
 
     @property
     def store(self) -> Path:

@@ -5,12 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from client.deploy.folder import NodeFolder, NodeSettings
 from shared.deploy.bundle import bundle_hash, package_hash, thin_bundle
@@ -19,12 +14,15 @@ from shared.deploy.owner_files import make_folder, write_owner_file
 from shared.deploy.settings_file import write_settings
 from shared.errors import ConfigError, RunExistsError
 from shared.privacy.calibration import check_delta
+from shared.privacy.key_lock import LOCK, key_pem
 from shared.privacy.ledger.entries import Limits
 from shared.privacy.ledger.ledger import Ledger
 
 
 def make_node_key(root: Path) -> Path:
     """Makes the node's ECDSA P-384 key and returns the public part's file.
+
+    The key is encrypted where this process has a passphrase.
 
     Raises:
         RunExistsError: There is a key already.
@@ -34,9 +32,8 @@ def make_node_key(root: Path) -> Path:
         raise RunExistsError(f"key={folder.key} exists; a node keeps its key")
     make_folder(root)
     key = ec.generate_private_key(ec.SECP384R1())
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    write_owner_file(folder.key, private)
+    write_owner_file(folder.key, key_pem(key, LOCK.passphrase))
     write_owner_file(folder.public_key, public + b"\n")
     return folder.public_key
 

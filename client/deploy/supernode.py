@@ -10,6 +10,9 @@ import socket
 from pathlib import Path
 from typing import IO
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+from client.deploy.clock_check import REFUSALS
 from client.deploy.folder import NodeFolder, NodeSettings
 from shared.deploy.bundle import package_hash
 from shared.deploy.flower_quiet import QUIET
@@ -17,6 +20,8 @@ from shared.deploy.json_log import log_to
 from shared.deploy.owner_files import make_folder, read_owner_file
 from shared.deploy.settings_file import write_settings
 from shared.errors import ConfigError, RunError
+from shared.privacy.key_lock import open_key
+from shared.privacy.ledger.keys import SigningKey
 
 LOG = logging.getLogger("fedprofile.client")
 
@@ -39,7 +44,7 @@ def start_node(
     folder = NodeFolder(folder.root.resolve())
     settings = check_package(folder.require(), accept=accept_package)
     offer = folder.invitation()
-    key = read_owner_file(folder.key, remedy="restore it from its backup")
+    key = _open_keys(folder)
     lock = _only_one(folder)
     os.umask(0o077)
     log_to(folder.log, shop=settings.shop)
@@ -55,7 +60,9 @@ def start_node(
     try:
         _serve(folder, settings, address=offer.address, authority=offer.authority.encode(), key=key)
     except SystemExit as stop:
-        if stop.code not in (0, None):
+        if (clock := REFUSALS.reason()) is not None:
+            raise RunError(clock) from stop
+        if REFUSALS.seen or stop.code not in (0, None):
             raise RunError(
                 f"server={offer.address} refused the connection or cannot be trusted; see the log "
                 "above: is the shop invited, is the clock right, is it the invitation's server?"
@@ -83,12 +90,35 @@ def check_package(folder: NodeFolder, *, accept: bool) -> NodeSettings:
     return settings
 
 
+def _open_keys(folder: NodeFolder) -> EllipticCurvePrivateKey:
+    """Opens the node's key, and the ledger's to see that it opens: before anything is asked.
+
+    Flower is given the key itself: no plain file is needed.
+
+    Raises:
+        ConfigError: A key is missing, damaged, or the passphrase is not right.
+    """
+    pem = read_owner_file(folder.key, remedy="restore it from its backup")
+    try:
+        key = open_key(pem, folder.key)
+    except ValueError:
+        key = None
+    if not isinstance(key, EllipticCurvePrivateKey):
+        raise ConfigError(f"key={folder.key} must be an ECDSA key; restore it from its backup")
+    for path in folder.private_keys()[1:]:
+        SigningKey.load(path)
+    return key
+
+
 def _serve(
-    folder: NodeFolder, settings: NodeSettings, *, address: str, authority: bytes, key: bytes
+    folder: NodeFolder,
+    settings: NodeSettings,
+    *,
+    address: str,
+    authority: bytes,
+    key: EllipticCurvePrivateKey,
 ) -> None:
     """Starts runtime interface and executor, then polls the server in this thread."""
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
     from flwr.common.constant import ISOLATION_MODE_PROCESS
     from flwr.supercore.object_store import ObjectStoreFactory
     from flwr.supernode import start_client_internal as flower
@@ -99,9 +129,6 @@ def _serve(
     from client.deploy.executor import Executor
     from client.deploy.runtime_api import start_runtime_api
 
-    private = load_ssh_private_key(key, None)
-    if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise ConfigError(f"key={folder.key} must be an ECDSA key; restore it from its backup")
     secret, local = secrets.token_bytes(32), f"127.0.0.1:{_free_port()}"
     state = NodeStateFactory(objectstore_factory=ObjectStoreFactory())
     start_runtime_api(state, local, secret)
@@ -113,7 +140,7 @@ def _serve(
         node_config={"shop": settings.shop},
         root_certificates=authority,
         insecure=False,
-        authentication_keys=(private, private.public_key()),
+        authentication_keys=(key, key.public_key()),
         isolation=ISOLATION_MODE_PROCESS,
         runtime_api_address=local,
         trusted_entities=close_gate(settings.bundles),

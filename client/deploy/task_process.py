@@ -19,10 +19,11 @@ from flwr.supernode.runtime import run_clientapp as flower
 
 from client.app import refusal
 from client.deploy.deployed_app import make_deployed_app
-from client.deploy.flower_parts import put
 from client.deploy.folder import NodeFolder
 from client.node import shop_name
+from shared.deploy.flower_parts import put
 from shared.deploy.json_log import log_to
+from shared.privacy.key_lock import LOCK
 
 LOG = logging.getLogger("fedprofile.client")
 
@@ -40,7 +41,9 @@ def guarded(app: ClientAppCallable) -> ClientAppCallable:
     return run
 
 
-def answer(address: str, token: str, folder: Path, parent: int) -> None:
+def answer(
+    address: str, token: str, folder: Path, parent: int, passphrase: bytes | None = None
+) -> None:
     """Answers one request and ends the process.
 
     Args:
@@ -48,8 +51,10 @@ def answer(address: str, token: str, folder: Path, parent: int) -> None:
         token: For this one task; reaches this process through a pipe, never a command line.
         folder: The node's folder.
         parent: Process that this one ends with.
+        passphrase: Of the node's keys; comes through the same pipe.
     """
     os.umask(0o077)
+    LOCK.set(passphrase)
     node = NodeFolder(folder)
     log = log_to(node.log)
     app = guarded(make_deployed_app(node, log=log))

@@ -26,9 +26,9 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExec
 from flwr.supercore.run import RunNotRunningException
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid
 
 from server.app import federate
+from server.deploy.bounded_grid import BoundedGrid, largest_reply
 from server.deploy.control import loopback
 from server.deploy.finish import finish, send
 from server.deploy.folder import ServerFolder
@@ -42,8 +42,9 @@ from server.federation import RoundInfo
 from shared.deploy.json_log import log_to
 from shared.deploy.owner_files import read_owner_file
 from shared.deploy.tally import Tally
-from shared.errors import FedprofileError, RunError
+from shared.errors import FedprofileError, RunError, StorageError
 from shared.messages import Arrays
+from shared.privacy.key_lock import LOCK
 from shared.privacy.ledger.keys import SigningKey
 
 LOG = logging.getLogger("fedprofile.server")
@@ -57,7 +58,7 @@ _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
 
 @contextmanager
-def flower_run(folder: ServerFolder) -> Iterator[HttpGrid]:
+def flower_run(folder: ServerFolder) -> Iterator[BoundedGrid]:
     """Takes up the pending Flower run and ends it afterwards.
 
     Raises:
@@ -67,7 +68,7 @@ def flower_run(folder: ServerFolder) -> Iterator[HttpGrid]:
     address = f"{loopback(settings.host)}:{settings.port}"
     token = _task_token(folder, address)
     authority = folder.authority.read_bytes()
-    grid = HttpGrid(address, insecure=False, root_certificates=authority, token=token)
+    grid = BoundedGrid(address, insecure=False, root_certificates=authority, token=token)
     grid._retry_invoker.max_time = PATIENCE  # else it asks for ever
     client = grid._runtime_client
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
@@ -117,7 +118,7 @@ def _task_token(folder: ServerFolder, address: str) -> str:
     raise RunError(f"run=none after {TASK_WAIT:g} s; start it with `fedprofile server run`")
 
 
-def do_rounds(run: Run, grid: HttpGrid) -> None:
+def do_rounds(run: Run, grid: BoundedGrid) -> None:
     """Waits for the nodes, does the rounds that are left, releases and sends.
 
     Raises:
@@ -127,6 +128,7 @@ def do_rounds(run: Run, grid: HttpGrid) -> None:
     recorder = Recorder(Tally(folder.tally))
     with recorder.phase("open"):
         federation, public = run.federation()
+        grid.max_bytes = largest_reply(federation)
     invited = invited_grid(folder, grid, seen=run.path / "seen.json")
 
     def on_round(info: RoundInfo, _: Arrays) -> None:
@@ -162,7 +164,9 @@ def _run_of(folder: ServerFolder, task: str, number: int) -> int:
     return number if task == "rounds" else Registry(folder).read(number).manifest.run
 
 
-def invited_grid(folder: ServerFolder, grid: HttpGrid, *, seen: Path | None = None) -> InvitedGrid:
+def invited_grid(
+    folder: ServerFolder, grid: BoundedGrid, *, seen: Path | None = None
+) -> InvitedGrid:
     """Narrows a connection to the invited shops."""
     names = {entry.node_id: entry.shop for entry in read_shops(folder).values()}
     heads = HeadBook(folder.receipts, SigningKey.load(folder.signing_key))
@@ -178,6 +182,7 @@ def main(root: str, task: str, number: str) -> int:
         number: Of the run or the release.
     """
     folder = ServerFolder(Path(root))
+    LOCK.set(sys.stdin.buffer.read() or None)
     start_parent_process_monitor(os.getppid())  # two attempts at once would share a run
     log_to(folder.logs / "server.jsonl", run=_run_of(folder, task, int(number)))
     logging.getLogger("flwr").setLevel(logging.INFO)
@@ -189,18 +194,34 @@ def main(root: str, task: str, number: str) -> int:
                 do_rounds(Run(folder, int(number)), grid)
     except FedprofileError as error:
         if task == "rounds":
-            Run(folder, int(number)).note(status="failed", message=str(error))
+            _note_failed(Run(folder, int(number)), str(error))
         LOG.error("%s", error)
         print(f"fedprofile: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     except (httpx.HTTPError, RunNotRunningException) as error:
         LOG.warning("the SuperLink is gone (%s)", type(error).__name__)
         return TRY_AGAIN
+    except OSError as error:
+        LOG.error("server=%s: the machine refuses (%s); see its disk", folder.root, error.strerror)
+        return TRY_AGAIN
     return 0
 
 
+def _note_failed(run: Run, message: str) -> None:
+    """Notes why a run failed; a full disk is no reason to say nothing at all."""
+    try:
+        run.note(status="failed", message=message)
+    except StorageError as error:
+        LOG.error("%s", error)
+
+
 if __name__ == "__main__":
-    status = main(*sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # Flower's threads do not end by themselves
+    status = 1
+    try:
+        status = main(*sys.argv[1:])
+    except Exception:
+        LOG.exception("attempt failed")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # Flower's threads do not end by themselves

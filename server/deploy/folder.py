@@ -17,6 +17,7 @@ from shared.config import (
     TrainingSettings,
 )
 from shared.deploy.settings_file import read_settings
+from shared.privacy.ledger.keys import SigningKey
 
 MADE_BY = "`fedprofile server init`"
 
@@ -102,6 +103,25 @@ class ServerFolder:
     def signing_key(self) -> Path:
         """Key of releases and receipts."""
         return self.root / "signing.key"
+
+    @property
+    def signing_public(self) -> Path:
+        """Its public part, so that reading needs no passphrase."""
+        return self.root / "signing.pub"
+
+    def private_keys(self) -> list[Path]:
+        """Returns all private keys: authority, TLS, releases and receipts."""
+        return [
+            self.authority.with_suffix(".key"),
+            self.certificate.with_suffix(".key"),
+            self.signing_key,
+        ]
+
+    def server_key(self) -> str:
+        """Returns the public key of releases and receipts, 64 hexadecimal digits."""
+        if self.signing_public.exists():
+            return self.signing_public.read_text().strip()
+        return SigningKey.load(self.signing_key).public
 
     @property
     def executor_secret(self) -> Path:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from shared import messages
 from shared.deploy import records
+from shared.deploy.owner_files import write_owner_file
 from shared.errors import PrivacyError
 from shared.privacy.ledger.entries import canonical
 from shared.privacy.ledger.keys import SigningKey
@@ -24,6 +25,17 @@ from shared.privacy.ledger.shop_files import file_stem
 LOG = logging.getLogger("fedprofile.server")
 REPLAYED = "replayed"
 """Refusal of an update that was sent before, for another round or by another shop."""
+
+
+def last_receipt(folder: Path, shop: str) -> Receipt | None:
+    """Returns the newest receipt of a shop in a folder of receipts."""
+    path = _receipts_of(folder, shop)
+    found = read_receipts(path) if path.exists() else ()
+    return max(found, key=lambda receipt: receipt.entry, default=None)
+
+
+def _receipts_of(folder: Path, shop: str) -> Path:
+    return folder / f"{file_stem(shop)}.jsonl"
 
 
 class HeadBook:
@@ -39,9 +51,7 @@ class HeadBook:
 
     def last(self, shop: str) -> Receipt | None:
         """Returns the newest receipt of a shop."""
-        path = self._path(shop)
-        found = read_receipts(path) if path.exists() else ()
-        return max(found, key=lambda receipt: receipt.entry, default=None)
+        return last_receipt(self._folder, shop)
 
     def accept(self, shop: str, *, entry: int, head: str) -> Receipt | None:
         """Signs a head, unless the ledger went back or was rewritten.
@@ -72,7 +82,7 @@ class HeadBook:
         return receipt
 
     def _path(self, shop: str) -> Path:
-        return self._folder / f"{file_stem(shop)}.jsonl"
+        return _receipts_of(self._folder, shop)
 
 
 class InvitedGrid(Grid):
@@ -190,5 +200,5 @@ class InvitedGrid(Grid):
         place = [shop, reply.metadata.group_id]
         known = self._seen.setdefault(state.hexdigest(), place)
         if self._seen_path is not None and known is place:
-            self._seen_path.write_bytes(canonical(self._seen))
+            write_owner_file(self._seen_path, canonical(self._seen))
         return known != place

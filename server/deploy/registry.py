@@ -81,7 +81,7 @@ class Registry:
             )
         content, file = (folder / "manifest.json").read_bytes(), self._file(folder).read_bytes()
         signature = (folder / "signature").read_text()
-        key = SigningKey.load(self.server.signing_key).public
+        key = self.server.server_key()
         manifest = check_manifest(content, signature, server_key=key, file=file)
         return Release(manifest, signature, file)
 

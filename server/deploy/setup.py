@@ -21,6 +21,7 @@ from shared.model.profile_model import build_base
 from shared.model.text_cache import encode_texts
 from shared.model.time_defaults import resolve
 from shared.model.whitening import fit_whitening
+from shared.privacy.key_lock import LOCK, KeyLock, key_pem, open_key
 from shared.privacy.ledger.entries import canonical
 from shared.privacy.ledger.keys import SigningKey
 
@@ -54,7 +55,9 @@ def init_server(root: Path, settings: ServerSettings, *, catalogue: Path) -> str
     authority = make_authority(settings.name)
     _write_pair(folder.authority, authority)
     _write_pair(folder.certificate, make_server_certificate(authority, settings.names))
-    SigningKey.generate().save(folder.signing_key)
+    signing = SigningKey.generate()
+    signing.save(folder.signing_key)
+    write_owner_file(folder.signing_public, signing.public.encode() + b"\n")
     write_owner_file(folder.executor_secret, secrets.token_bytes(32))
     write_owner_file(folder.base, canonical(base.model_dump(mode="json")))
     write_settings(root / "server.toml", settings)
@@ -65,11 +68,12 @@ def renew_certificate(folder: ServerFolder, *, days: int) -> None:
     """Makes a new server certificate under the same authority; nodes need nothing new.
 
     Raises:
-        ConfigError: A file is missing.
+        ConfigError: A file is missing, or the passphrase is not right.
     """
     remedy = "restore it from its backup"
     key = read_owner_file(folder.authority.with_suffix(".key"), remedy=remedy)
-    authority = KeyPair(folder.authority.read_bytes(), key)
+    plain = key_pem(open_key(key, folder.authority.with_suffix(".key")), None)
+    authority = KeyPair(folder.authority.read_bytes(), plain)
     names = folder.settings().names
     _write_pair(folder.certificate, make_server_certificate(authority, names, days=days))
 
@@ -100,5 +104,7 @@ def public_base(settings: ServerSettings, path: Path) -> PublicBase:
 
 
 def _write_pair(path: Path, pair: KeyPair) -> None:
-    write_owner_file(path.with_suffix(".key"), pair.key)
+    lock = KeyLock()  # the pair is fresh, and plain in memory
+    key = open_key(pair.key, path, lock=lock)
+    write_owner_file(path.with_suffix(".key"), key_pem(key, LOCK.passphrase))
     write_owner_file(path, pair.certificate)

@@ -14,7 +14,6 @@ from shared.deploy.invitation import Invitation, PlanLimits, PublicBase
 from shared.deploy.owner_files import write_owner_file
 from shared.errors import ConfigError
 from shared.privacy.ledger.entries import canonical
-from shared.privacy.ledger.keys import SigningKey
 
 
 class InvitedShop(Settings):
@@ -92,7 +91,7 @@ def make_invitation(folder: ServerFolder, shop: str) -> Invitation:
         server=settings.name,
         address=settings.address,
         authority=folder.authority.read_text(),
-        signing_key=SigningKey.load(folder.signing_key).public,
+        signing_key=folder.server_key(),
         limits=PlanLimits(
             epsilon=privacy.epsilon,
             delta=privacy.delta,

@@ -6,11 +6,10 @@ from typing import Any
 
 from server.deploy.control import control
 from server.deploy.folder import ServerFolder
-from server.deploy.invited_grid import HeadBook
+from server.deploy.invited_grid import last_receipt
 from server.deploy.run_folder import runs
 from server.deploy.shops import read_shops
 from shared.errors import RunError
-from shared.privacy.ledger.keys import SigningKey
 
 
 def server_status(folder: ServerFolder) -> dict[str, Any]:
@@ -20,7 +19,6 @@ def server_status(folder: ServerFolder) -> dict[str, Any]:
         ConfigError: The folder is not a coordinator's.
     """
     settings, invited = folder.settings(), read_shops(folder)
-    heads = HeadBook(folder.receipts, SigningKey.load(folder.signing_key))
     try:
         with control(folder) as link:
             online, up = link.online(), "up"
@@ -28,7 +26,7 @@ def server_status(folder: ServerFolder) -> dict[str, Any]:
         online, up = set(), "down"
     shops = []
     for entry in invited.values():
-        receipt = heads.last(entry.shop)
+        receipt = last_receipt(folder.receipts, entry.shop)
         shops.append(
             {
                 "shop": entry.shop,

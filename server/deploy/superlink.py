@@ -11,14 +11,18 @@ from server.deploy.folder import ServerFolder
 from shared.deploy.flower_quiet import QUIET
 from shared.deploy.observing import check_free
 from shared.deploy.owner_files import make_folder, read_owner_file
+from shared.privacy.key_lock import LOCK, open_key
 
 
-def superlink_command(folder: ServerFolder, *, metrics_port: int | None = None) -> list[str]:
+def superlink_command(
+    folder: ServerFolder, *, metrics_port: int | None = None, passphrase_from: int | None = None
+) -> list[str]:
     """Returns the SuperLink's command line; it names files, never secrets.
 
     Args:
         folder: The coordinator's folder.
         metrics_port: Where metrics and health are answered on loopback, in the same process.
+        passphrase_from: Open file from which the process reads the TLS key's passphrase.
 
     Raises:
         ConfigError: A secret is missing or readable by others.
@@ -26,10 +30,8 @@ def superlink_command(folder: ServerFolder, *, metrics_port: int | None = None) 
     settings = folder.settings()
     for path in (folder.executor_secret, folder.certificate.with_suffix(".key")):
         read_owner_file(path, remedy="restore it from its backup")
-    code = "from flwr.superlink.cli.flower_superlink import flower_superlink as main; main()"
-    if metrics_port is not None:
-        watched = f"observe_server({str(folder.root.resolve())!r}, {metrics_port})"
-        code = f"from server.deploy.metrics import observe_server; {watched}; {code}"
+    given = f"{str(folder.root.resolve())!r}, {metrics_port}, {passphrase_from}"
+    code = f"from server.deploy.superlink_process import main; main({given})"
     options = {
         "--host": settings.host,
         "--port": str(settings.port),
@@ -58,9 +60,10 @@ def become_superlink(folder: ServerFolder, *, metrics_port: int | None = None) -
         metrics_port: Where metrics and health are answered on loopback; None for nowhere.
 
     Raises:
-        FedprofileError: The folder is not complete, or the port is taken.
+        FedprofileError: The folder is not complete, the port is taken, or the passphrase is wrong.
     """
-    command = superlink_command(folder, metrics_port=metrics_port)
+    pipe = _hand_over_passphrase(folder)
+    command = superlink_command(folder, metrics_port=metrics_port, passphrase_from=pipe)
     if metrics_port is not None:
         check_free(metrics_port)
     environment = superlink_environment(folder, os.environ)
@@ -69,3 +72,16 @@ def become_superlink(folder: ServerFolder, *, metrics_port: int | None = None) -
     os.umask(0o077)
     os.chdir(empty)
     os.execve(command[0], command, environment)  # noqa: S606
+
+
+def _hand_over_passphrase(folder: ServerFolder) -> int | None:
+    """Opens the TLS key to see that it opens; returns a pipe that the next program inherits."""
+    path = folder.certificate.with_suffix(".key")
+    open_key(read_owner_file(path, remedy="restore it from its backup"), path)
+    if LOCK.passphrase is None:
+        return None
+    reading, writing = os.pipe()
+    os.write(writing, LOCK.passphrase)
+    os.close(writing)
+    os.set_inheritable(reading, True)
+    return reading

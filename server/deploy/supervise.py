@@ -16,6 +16,8 @@ from server.deploy.folder import ServerFolder
 from server.deploy.run_folder import Run, RunState
 from server.deploy.superlink import superlink_environment
 from shared.errors import RunError
+from shared.privacy.key_lock import LOCK
+from shared.privacy.ledger.keys import SigningKey
 
 LOG = logging.getLogger("fedprofile.server")
 FINAL = (1, 2, 130)
@@ -64,24 +66,30 @@ def attempt(folder: ServerFolder, task: str, number: int, *, note: Run | None = 
             link.stop_run(stale)
         return link.start_run()
 
+    SigningKey.load(folder.signing_key)  # a wrong passphrase ends it before a run begins
     flower_run = _when_back(folder, start)
     LOG.info("Flower run %d begins; the nodes' logs name it", flower_run)
     if note is not None:
         note.note(flower_run=flower_run, attempts=note.state().attempts + 1)
     words = [sys.executable, "-P", "-m", "server.deploy.attempt", str(folder.root), task]
     environment = superlink_environment(folder, os.environ)
-    done = subprocess.run([*words, str(number)], env=environment, check=False)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        [*words, str(number)], env=environment, check=False, input=LOCK.passphrase or b""
+    )
     return done.returncode
 
 
 def _when_back(folder: ServerFolder, do: Callable[[Control], int]) -> int:
     """Does something as soon as the SuperLink answers."""
-    end = time.monotonic() + RETURN_WAIT
+    end, warned = time.monotonic() + RETURN_WAIT, False
     while True:
         try:
             with control(folder) as link:
                 return do(link)
-        except (RunError, httpx.HTTPStatusError):
+        except (RunError, httpx.HTTPStatusError) as error:
             if time.monotonic() >= end:
                 raise
+            if not warned:
+                LOG.warning("waiting up to %g s for the SuperLink: %s", RETURN_WAIT, error)
+            warned = True
             time.sleep(1.0)

@@ -53,6 +53,7 @@ def log_to(path: Path | None, *, echo: bool = True, **context: object) -> JsonFo
     Returns:
         The formatter, whose `context` may be changed.
     """
+    logging.raiseExceptions = False  # a full disk must not print a stack trace for each line
     formatter = JsonFormatter(**context)
     log = logging.getLogger("fedprofile")
     log.setLevel(logging.INFO)

@@ -97,13 +97,17 @@ class Federation:
         return done
 
     def start(
-        self, name: str, *words: object, command: list[str] | None = None
+        self,
+        name: str,
+        *words: object,
+        command: list[str] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Starts a command in a process group of its own."""
         with (self.root / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [*(command or COMMAND), *map(str, words)],
-                env=self.environment(),
+                env=self.environment() | (environment or {}),
                 cwd=self.root,
                 stdout=log,
                 stderr=log,
@@ -166,10 +170,15 @@ class Federation:
         with socket.socket() as link:
             return link.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def init_node(self, shop: str, *, epsilon: float = 40.0, **changes: object) -> None:
+    def init_node(
+        self, shop: str, *, epsilon: float = 40.0, through: int | None = None, **changes: object
+    ) -> None:
+        """Makes a node; `through` is the port of a relay that it takes for the server."""
         key = make_node_key(self.node(shop))
         invite(ServerFolder(self.server), shop, key=key, out=self.root / f"{shop}.invitation")
         offer = read_invitation(self.root / f"{shop}.invitation")
+        if through is not None:
+            offer = offer.model_copy(update={"address": f"127.0.0.1:{through}"})
         settings = new_node(
             data=self.root / shop / "data",
             order_column="position",
@@ -179,8 +188,9 @@ class Federation:
         )
         init_node(self.node(shop), settings.model_copy(update=changes), offer)
 
-    def start_node(self, shop: str) -> subprocess.Popen[bytes]:
-        return self.start(shop, "node", "start", "--dir", self.node(shop))
+    def start_node(self, shop: str, **environment: str) -> subprocess.Popen[bytes]:
+        words = ("node", "start", "--dir", self.node(shop))
+        return self.start(shop, *words, environment=environment)
 
     def start_hostile(self, shop: str, *, plan: dict[str, str]) -> None:
         """Starts a node of somebody who changed the code; see `hostile_node`."""

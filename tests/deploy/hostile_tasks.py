@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message
+from flwr.app.message.arraychunk import ArrayChunk
 
 from client.deploy import task_process
 from client.deploy.folder import NodeFolder
@@ -35,6 +36,16 @@ def _zeros(reply: Message, _: Path) -> None:
     zeros = Array(np.zeros(25_000_000, np.float32))
     record = reply.content.array_records[messages.UPDATE]
     reply.content[messages.UPDATE] = ArrayRecord(dict.fromkeys(record, zeros))
+
+
+def _gigabyte(reply: Message, _: Path) -> None:
+    """What flwr makes of 1 GB of zeros: one part, named over and over."""
+    part = ArrayChunk(memoryview(bytes(5_000_000)))
+    record = reply.content.array_records[messages.UPDATE]
+    empty = Array("float32", (250_000_000,), "numpy.ndarray", b"")
+    reply.content[messages.UPDATE] = huge = ArrayRecord(dict.fromkeys(record, empty))
+    for array in huge.values():
+        array.__dict__["_chunks"] = [(part.object_id, part)] * 200
 
 
 def _replay(reply: Message, folder: Path) -> None:
@@ -66,13 +77,14 @@ ACTS: dict[str, Callable[[Message, Path], None]] = {
     "norm": _each(lambda a: np.full_like(a, 1e6 / np.sqrt(a.size))),
     "keys": _keys,
     "zeros": _zeros,
+    "gigabyte": _gigabyte,
     "replay": _replay,
     "name": _other_name,
     "hold-reply": _wait,
 }
 
 
-def answer(address: str, token: str, folder: Path, parent: int) -> None:
+def answer(address: str, token: str, folder: Path, parent: int, passphrase: bytes | None) -> None:
     """Answers as `task_process.answer` does, and then changes the reply."""
     plan = json.loads((folder / "hostile.json").read_text())
     honest = task_process.make_deployed_app
@@ -94,7 +106,7 @@ def answer(address: str, token: str, folder: Path, parent: int) -> None:
         return run
 
     task_process.make_deployed_app = make
-    honest_answer(address, token, folder, parent)
+    honest_answer(address, token, folder, parent, passphrase)
 
 
 def _hold_training(folder: Path) -> None:

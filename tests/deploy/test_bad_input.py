@@ -11,7 +11,9 @@ from test_install import Pair, pair  # noqa: F401  (a fixture)
 from client.cli import node as node_commands
 from client.deploy.folder import NodeFolder
 from client.deploy.shop_data import load_shop, problems
+from client.deploy.source import DeployedShop
 from client.deploy.supernode import check_package
+from server.cli import server as server_commands
 from server.deploy.invited_grid import HeadBook
 from shared.deploy.invitation import read_invitation
 from shared.errors import ConfigError, DataError, FedprofileError
@@ -26,6 +28,59 @@ def test_a_config_of_another_version_is_refused(pair: Pair) -> None:  # noqa: F8
         path.write_text(path.read_text().replace("version = 1", "version = 2"))
         with pytest.raises(ConfigError, match="version=2 must be 1; make it anew with `fedprofile"):
             read()
+
+
+@pytest.mark.parametrize(
+    ("words", "side"),
+    [
+        (("node", "check-data"), "node"),
+        (("node", "start"), "node"),
+        (("node", "status"), "node"),
+        (("server", "start"), "server"),
+        (("server", "run"), "server"),
+        (("server", "status"), "server"),
+    ],
+)
+def test_every_command_ends_in_one_line_on_a_config_of_another_version(
+    pair: Pair,  # noqa: F811
+    words: tuple[str, str],
+    side: str,
+) -> None:
+    ledger = spent(pair)
+    folder = pair.node.root if side == "node" else pair.server.root
+    config = folder / f"{side}.toml"
+    config.write_text(config.read_text().replace("version = 1", "version = 2"))
+    commands = node_commands if side == "node" else server_commands
+    found = CliRunner().invoke(commands, [words[1], "--dir", str(folder)]).exception
+    assert isinstance(found, FedprofileError)
+    assert found.exit_code == 2
+    assert "version=2 must be 1; make it anew" in str(found)
+    assert "\n" not in str(found)
+    assert spent(pair) == ledger
+
+
+def test_a_running_node_refuses_after_its_columns_or_its_config_changed(pair: Pair) -> None:  # noqa: F811
+    ledger, data = spent(pair), Path(pair.node.settings().data) / "interactions.csv"
+    before = data.read_text()
+    data.write_text(before.replace("item_id", "sku", 1))
+    with pytest.raises(DataError, match="item_id") as caught:
+        DeployedShop(pair.node).open({})
+    assert "\n" not in str(caught.value)
+    words = ["check-data", "--dir", str(pair.node.root)]
+    found = CliRunner().invoke(node_commands, words).exception
+    assert isinstance(found, DataError)
+    assert found.exit_code == 2
+    data.write_text(before)
+    DeployedShop(pair.node).open({})
+    config = pair.node.config
+    config.write_text(config.read_text().replace("version = 1", "version = 2"))
+    with pytest.raises(ConfigError, match="version=2"):
+        DeployedShop(pair.node).open({})
+    assert spent(pair) == ledger
+
+
+def spent(pair: Pair) -> bytes:  # noqa: F811
+    return next(pair.node.ledgers.glob("*.jsonl")).read_bytes()
 
 
 def test_an_invitation_that_was_changed_is_noticed(pair: Pair) -> None:  # noqa: F811

@@ -24,7 +24,8 @@ CODES = {
     "shape": "shape",
     "dtype": "dtype",
     "keys": "keys",
-    "zeros": "shape",
+    "zeros": "size",
+    "norm": "norm",
     "raise": "internal",
 }
 ROUNDS = 6

@@ -1,15 +1,18 @@
-"""Shops that join late, spend their budget, or break their data: the run goes on without them."""
+"""Shops that join late, spend their budget, break their data or come back old: the run goes on."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 
 import pytest
 from federations import Federation, refusals_of, wait_for
 
+from client.deploy.folder import NodeFolder
 from server.deploy.folder import ServerFolder
 from server.deploy.registry import Registry
 from server.deploy.run_folder import Run
+from shared.deploy.settings_file import write_settings
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +33,8 @@ def test_late_join_spent_budget_and_broken_data(make_federation: Callable[..., F
     assert Registry(folder).newest()[-1].manifest.participants == ("shop0", "shop1")
     assert federation.current("shop2") == {}
 
+    old = federation.root / "old-adapters"
+    shutil.copytree(federation.node("shop0") / "adapters", old)
     spent = federation.budget("shop0")["epsilon"]
     data = federation.root / "shop0" / "data" / "interactions.csv"
     data.write_text(data.read_text().replace("item_id", "sku", 1))  # columns changed
@@ -44,3 +49,32 @@ def test_late_join_spent_budget_and_broken_data(make_federation: Callable[..., F
     assert "shop2" in Registry(folder).newest()[-1].manifest.participants
     for shop in federation.shops:
         assert federation.current(shop) == {"counts": 3, "adapter": 4}
+
+    federation.kill("shop0")  # and comes back from an old backup
+    shutil.rmtree(federation.node("shop0") / "adapters")
+    shutil.copytree(old, federation.node("shop0") / "adapters")
+    federation.start_node("shop0")
+    wait_for(lambda: len(federation.online()) == 3, seconds=90, name="shop0")
+    assert federation.current("shop0") == {"counts": 1, "adapter": 2}
+    _send_releases(federation)
+
+
+def _send_releases(federation: Federation) -> None:
+    """Sends the newest release to who missed it, then an older one to who may not want it."""
+    words = ("server", "releases", "--dir", federation.server, "send")
+    done = federation.run(*words, 4)
+    assert done.stdout.splitlines() == [f"release 4 at shop{n}: installed" for n in range(3)]
+    assert federation.current("shop0") == {"counts": 1, "adapter": 4}
+    done = federation.run(*words, 2, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "release=2 is older than 4; nodes refuse it unless it is sent --again" in done.stderr
+    settings = NodeFolder(federation.node("shop1")).settings()
+    allowing = settings.model_copy(update={"allow_older": True})
+    write_settings(NodeFolder(federation.node("shop1")).config, allowing)
+    done = federation.run(*words, 2, "--again")
+    answers = {"shop0": "model", "shop1": "installed", "shop2": "model"}
+    expected = [f"release 5 at {shop}: {answer}" for shop, answer in answers.items()]
+    assert done.stdout.splitlines() == expected
+    for shop, number in (("shop0", 4), ("shop1", 5), ("shop2", 4)):
+        assert federation.current(shop)["adapter"] == number
+    assert "release 2 again" in federation.run(*words[:-1]).stdout

@@ -11,14 +11,9 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
 from shared.errors import PrivacyError
+from shared.privacy.key_lock import LOCK, key_pem, open_key
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,7 @@ class SigningKey:
 
         Raises:
             PrivacyError: The file is missing, readable by others or not an Ed25519 key.
+            ConfigError: Its passphrase is missing or wrong.
         """
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
@@ -55,7 +51,7 @@ class SigningKey:
                 f"key={path} has mode {mode:o}, which lets others read it; run chmod 600 {path}"
             )
         try:
-            private = load_pem_private_key(pem, password=None)
+            private = open_key(pem, path)
         except (ValueError, TypeError) as error:
             raise PrivacyError(f"key={path} is not a PEM key; restore the right file") from error
         if not isinstance(private, Ed25519PrivateKey):
@@ -65,10 +61,12 @@ class SigningKey:
     def save(self, path: Path) -> None:
         """Writes a new key file for the owner alone, and makes it last.
 
+        It is encrypted where this process has a passphrase.
+
         Raises:
             PrivacyError: The file exists or cannot be written.
         """
-        pem = self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        pem = key_pem(self.private, LOCK.passphrase)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, draft = tempfile.mkstemp(dir=path.parent)  # made for the owner alone

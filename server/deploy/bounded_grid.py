@@ -1,0 +1,204 @@
+"""Flower's connection to the nodes, safe against replies that are huge, broken or half sent.
+
+flwr 1.41 waits for a reply whose sender died while sending, up to 500 times and with all other
+replies behind it; and it builds whatever array a reply describes: one chunk of zeros, named fifty
+times, becomes a gigabyte. Here replies arrive side by side, and sizes are summed before anything is
+built.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, cast
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app.message import make_message
+from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.common.serde import message_from_proto
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest
+from flwr.supercore.inflatable.inflatable_object import (
+    get_object_head_values_from_object_content as head_of,
+)
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.superlink.grid import HttpGrid
+
+from server.checks import HEADER_BYTES, RefusalCode
+from server.federation import Federation
+from server.replies import REPLY_UNAVAILABLE
+from shared.messages import STATUS, trainable_names
+from shared.releases.pairs import n_pairs
+
+LOG = logging.getLogger("fedprofile.server")
+ENVELOPE = 65_536
+"""Bytes of a reply besides its arrays: names, status, ledger head."""
+MAX_OBJECTS = 4096
+"""Parts of one reply."""
+STALLED = 60.0
+"""Seconds without a new part after which a reply is given up."""
+
+
+def largest_reply(federation: Federation) -> int:
+    """Returns the bytes that an honest shop's reply may have, whatever it is asked for."""
+    plan, adapter = federation.plan, federation.adapter
+    names = trainable_names(adapter, aggregation=plan.aggregation)
+    numbers = [sum(adapter[name].size for name in names), federation.n_items]
+    if plan.pairs_release:
+        numbers.append(n_pairs(plan.head_items))
+    return 4 * max(numbers) + HEADER_BYTES * (len(names) + 1) + ENVELOPE
+
+
+@dataclass
+class Arriving:
+    """A reply of which some parts may still be on their way."""
+
+    proto: Any
+    parts: list[str]
+    contents: dict[str, bytes] = field(default_factory=dict)
+    moved: float = field(default_factory=time.monotonic)
+
+
+class _BadReplyError(Exception):
+    def __init__(self, code: RefusalCode, remedy: str) -> None:
+        super().__init__(code)
+        self.code, self.remedy = code, remedy
+
+
+class BoundedGrid(HttpGrid):
+    """Takes replies as they come, none larger than `max_bytes`, and tells of nodes that are gone.
+
+    Attributes:
+        max_bytes: Of one reply, sent or built.
+    """
+
+    max_bytes = ENVELOPE
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._asked: dict[str, int] = {}
+        self._arriving: dict[str, Arriving] = {}
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Sends requests and remembers whom each one asked."""
+        sent = list(messages)
+        ids = list(super().push_messages(sent))
+        nodes = (message.metadata.dst_node_id for message in sent)
+        self._asked |= dict(zip(ids, nodes, strict=False))
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Returns the replies that are whole, and a refusal for each that will never be."""
+        wanted = [number for number in message_ids if number not in self._arriving]
+        if wanted:
+            request = PullAppMessagesRequest(message_ids=wanted)
+            found = self._runtime_client.PullMessages(request)
+            for proto, tree in zip(found.messages_list, found.message_object_trees, strict=True):
+                nodes = islice(iterate_object_tree(tree), MAX_OBJECTS + 1)
+                parts = [node.object_id for node in nodes]
+                self._arriving[proto.metadata.reply_to_message_id] = Arriving(proto, parts)
+        return list(self._whole())
+
+    def _whole(self) -> Iterator[Message]:
+        online: set[int] | None = None
+        for key, reply in list(self._arriving.items()):
+            node = self._node(reply)
+            try:
+                whole = self._fetch(reply)
+                if whole:
+                    message = self._build(reply)
+                else:
+                    online = set(self.get_node_ids()) if online is None else online
+                    if node in online and time.monotonic() - reply.moved < STALLED:
+                        continue
+                    remedy = "the node died or was cut off while it sent"
+                    raise _BadReplyError(RefusalCode.NODE_ERROR, remedy)
+            except _BadReplyError as no:
+                status = ConfigRecord({"code": str(no.code), "remedy": no.remedy})
+                message = self._message(reply, RecordDict({STATUS: status}))
+            del self._arriving[key]
+            yield message
+
+    def _fetch(self, reply: Arriving) -> bool:
+        """Fetches what has come, part by part; says whether that is all."""
+        if len(reply.parts) > MAX_OBJECTS:
+            raise _BadReplyError(RefusalCode.SIZE, f"expected {MAX_OBJECTS} parts at most")
+        total = sum(map(len, reply.contents.values()))
+        for part in dict.fromkeys(reply.parts):
+            if part in reply.contents:
+                continue
+            run = reply.proto.metadata.run_id
+            request = PullObjectRequest(node=self.node, run_id=run, object_id=part)
+            answer = self._runtime_client.PullObject(request)
+            if not answer.object_found:
+                raise _BadReplyError(RefusalCode.NODE_ERROR, "the reply broke off")
+            if not answer.object_available:
+                return False
+            total += len(answer.object_content)
+            self._check_size(total)
+            reply.contents[part], reply.moved = answer.object_content, time.monotonic()
+        return True
+
+    def _build(self, reply: Arriving) -> Message:
+        metadata = reply.proto.metadata
+        number, run = metadata.message_id, metadata.run_id
+        confirm = ConfirmMessageReceivedRequest(
+            node=self.node, run_id=run, message_object_id=number
+        )
+        self._runtime_client.ConfirmMessageReceived(confirm)
+        try:
+            self._check_size(sum(built_bytes(reply.contents)))
+            built = cast(Message, inflate_object_from_contents(number, reply.contents))
+            if built.has_error():
+                raise _flower_error(built.error.code)
+            return self._message(reply, built.content)
+        except _BadReplyError:
+            raise
+        except Exception as error:
+            LOG.warning("a reply cannot be read (%s)", type(error).__name__)
+            raise _BadReplyError(RefusalCode.MALFORMED, "send what flwr sends") from error
+
+    def _check_size(self, found: int) -> None:
+        if found > self.max_bytes:
+            remedy = f"a reply may have {self.max_bytes} bytes; same plan?"
+            raise _BadReplyError(RefusalCode.SIZE, remedy)
+
+    def _node(self, reply: Arriving) -> int:
+        """Returns who was asked; the SuperLink itself answers for a node that is gone."""
+        source: int = reply.proto.metadata.src_node_id
+        if source == SUPERLINK_NODE_ID:
+            return self._asked.get(reply.proto.metadata.reply_to_message_id, source)
+        return source
+
+    def _message(self, reply: Arriving, content: RecordDict) -> Message:
+        metadata = message_from_proto(reply.proto).metadata
+        metadata.__dict__["_src_node_id"] = self._node(reply)
+        return make_message(metadata=metadata, content=content)
+
+
+def _flower_error(code: int) -> _BadReplyError:
+    if code in REPLY_UNAVAILABLE:
+        return _BadReplyError(RefusalCode.TIMEOUT, "raise round_timeout or look at the node")
+    remedy = f"Flower's code {code}; see the node's own log"
+    return _BadReplyError(RefusalCode.NODE_ERROR, remedy)
+
+
+def built_bytes(contents: dict[str, bytes]) -> Iterator[int]:
+    """Yields what each part needs once it is built; an array may name a chunk many times.
+
+    Raises:
+        ValueError: A part is not what Flower sends.
+    """
+    for content in contents.values():
+        kind, children, size = head_of(content)
+        if kind != "ArrayChunk":  # counted where an array names it
+            yield len(content)
+        if kind == "Array":
+            described = json.loads(content[len(content) - size :])
+            for chunk in described["arraychunk_ids"]:
+                yield len(contents[children[chunk]])

@@ -1,0 +1,124 @@
+"""Private keys on disk, encrypted under their owner's passphrase where there is one.
+
+A process has one passphrase. Keys are opened deep inside, by ledgers, releases and certificates, in
+processes that are made for one request: each gets the passphrase through a pipe and sets it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_ssh_private_key,
+)
+
+from shared.errors import ConfigError
+
+LONGEST = 1024
+"""Bytes of a passphrase; OpenSSL takes no more."""
+_OPENSSH, _ENCRYPTED = b"BEGIN OPENSSH PRIVATE KEY", b"BEGIN ENCRYPTED PRIVATE KEY"
+
+
+class KeyLock:
+    """The passphrase of this process."""
+
+    def __init__(self) -> None:
+        self._passphrase: bytes | None = None
+        self._ask: Callable[[], bytes] | None = None
+
+    def set(self, passphrase: bytes | None, *, ask: Callable[[], bytes] | None = None) -> None:
+        """Sets the passphrase, or how to ask for it once a key turns out to need one."""
+        self._passphrase, self._ask = passphrase, ask
+
+    @property
+    def passphrase(self) -> bytes | None:
+        """The passphrase, None where none was given so far."""
+        return self._passphrase
+
+    def needed(self, path: Path) -> bytes:
+        """Returns the passphrase for an encrypted key, asking for it where that is possible.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if self._passphrase is None and self._ask is not None:
+            self._passphrase = self._ask()
+        if self._passphrase is None:
+            raise ConfigError(
+                f"key={path} is encrypted; give its passphrase with --passphrase-file, or start at "
+                "a terminal"
+            )
+        return self._passphrase
+
+
+LOCK = KeyLock()
+"""Of this process."""
+
+
+def open_key(pem: bytes, path: Path, *, lock: KeyLock = LOCK) -> Any:
+    """Returns a private key.
+
+    Args:
+        pem: PKCS 8 or OpenSSH, PEM.
+        path: Where it was read, for the error.
+        lock: Holds the passphrase.
+
+    Raises:
+        ConfigError: The passphrase is missing or wrong, or one was given for a key that has none.
+        ValueError: It is no private key.
+    """
+    if _ENCRYPTED in pem:
+        passphrase = lock.needed(path)
+        try:
+            return load_pem_private_key(pem, passphrase)
+        except ValueError as error:
+            raise ConfigError(
+                f"passphrase: does not open key={path}; give the right one, nothing was changed"
+            ) from error
+    if lock.passphrase is not None:
+        raise ConfigError(
+            f"key={path} is not encrypted, but a passphrase was given; encrypt it with `fedprofile "
+            "node passphrase` or `fedprofile server passphrase`"
+        )
+    return _open_plain(pem)
+
+
+def key_pem(key: Any, passphrase: bytes | None) -> bytes:
+    """Returns a private key as PKCS 8 in PEM, encrypted where there is a passphrase."""
+    encryption: KeySerializationEncryption = NoEncryption()
+    if passphrase is not None:
+        encryption = BestAvailableEncryption(passphrase)
+    content: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    return content
+
+
+def open_any(pem: bytes, path: Path, passphrases: tuple[bytes | None, ...]) -> Any:
+    """Returns a private key that may be encrypted with any of some passphrases, or not at all.
+
+    Raises:
+        ConfigError: None of them opens it.
+    """
+    if _ENCRYPTED not in pem:
+        return _open_plain(pem)
+    for passphrase in filter(None, passphrases):
+        lock = KeyLock()
+        lock.set(passphrase)
+        try:
+            return open_key(pem, path, lock=lock)
+        except ConfigError:
+            continue
+    return open_key(pem, path)
+
+
+def _open_plain(pem: bytes) -> Any:
+    if _OPENSSH in pem:
+        return load_ssh_private_key(pem, None)
+    return load_pem_private_key(pem, None)

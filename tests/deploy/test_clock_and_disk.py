@@ -1,0 +1,151 @@
+"""A clock that is an hour off, and a server whose disk is full: nothing is lost or spent twice."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+from cryptography import x509
+from federations import COMMAND, Federation, wait_for
+
+from client.deploy.clock_check import SignatureRefusals
+from server.deploy.folder import ServerFolder
+from server.deploy.run_folder import Run
+from shared.deploy.certificates import make_authority, make_server_certificate
+
+ROUNDS = 3
+
+
+def test_certificates_are_good_for_a_clock_that_is_an_hour_off() -> None:
+    authority = make_authority("test")
+    for pair in (authority, make_server_certificate(authority, ["localhost"])):
+        found = x509.load_pem_x509_certificate(pair.certificate)
+        for hours in (-24, -1, 1):
+            there = datetime.now(UTC) + timedelta(hours=hours)
+            assert found.not_valid_before_utc < there < found.not_valid_after_utc
+
+
+@pytest.mark.parametrize(
+    ("ahead", "line"),
+    [(3600, "3600 s ahead of"), (-3600, "3600 s behind"), (0, None), (-200, None), (3, None)],
+)
+def test_a_refused_signature_is_explained_by_the_clock_only_where_it_is_off(
+    ahead: int, line: str | None
+) -> None:
+    import httpx
+
+    there = datetime.now(UTC) - timedelta(seconds=ahead)
+    refusals = SignatureRefusals()
+    headers = {"date": there.strftime("%a, %d %b %Y %H:%M:%S GMT")}
+    refusals.note(httpx.Response(401, headers=headers))
+    found = refusals.reason()
+    assert (found is None) == (line is None)
+    assert found is None or line is None or line.split()[1] in found
+    assert SignatureRefusals().reason() is None
+
+
+def piped(federation: Federation, name: str, *words: object) -> subprocess.Popen[bytes]:
+    """Starts a command whose words go into a pipe: a file of them could not grow either."""
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, words)],
+        env=federation.environment(),
+        cwd=federation.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    federation.processes[name] = process
+    return process
+
+
+def fill_disk(federation: Federation, *names: str) -> None:
+    """Lets no file of these processes grow, as a full disk would; needs no rights."""
+    _limit_files(federation, names, 0)
+
+
+def free_disk(federation: Federation, *names: str) -> None:
+    _limit_files(federation, names, resource.RLIM_INFINITY)
+
+
+def _limit_files(federation: Federation, names: tuple[str, ...], size: int) -> None:
+    for name in names:
+        top = psutil.Process(federation.processes[name].pid)
+        if top.status() == psutil.STATUS_ZOMBIE:
+            continue
+        for process in (top, *top.children(recursive=True)):
+            _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Callable[[int], dict[str, str]]:
+    """Sets the clock of the processes that are started with what it returns."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler for a clock that is off")
+    library, offset = tmp_path / "clock.so", tmp_path / "offset"
+    source = Path(__file__).with_name("clock.c")
+    words = [compiler, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
+    subprocess.run(words, check=True, timeout=60)
+
+    def set_clock(seconds: int) -> dict[str, str]:
+        offset.write_text(str(seconds))
+        return {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(offset)}
+
+    return set_clock
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_without_a_shop_whose_clock_jumps_and_after_a_full_disk(
+    make_federation: Callable[..., Federation], clock: Callable[[int], dict[str, str]]
+) -> None:
+    federation = make_federation()
+    sets = {"training.rounds": ROUNDS, "federation.min_replies": 2}
+    federation.build(start=False, **sets)
+    process = federation.start_node("shop1", **clock(3600))
+    assert process.wait(timeout=90) == 1
+    said = federation.log("shop1").splitlines()[-1]
+    assert "fedprofile: clock is 36" in said
+    assert "s ahead of the server's" in said
+    federation.start_node("shop1", **clock(0))
+    federation.start_node("shop0")
+    federation.start_hostile("shop2", plan={"2": "hold-training"})
+    wait_for(lambda: len(federation.online()) == 3, seconds=90, name="nodes")
+
+    run = Run(ServerFolder(federation.server), 1)
+    run_process = piped(federation, "run", "server", "run", "--dir", federation.server)
+    held = federation.node("shop2") / "waiting"
+    wait_for(held.exists, seconds=150, name="training of round 2")
+    wait_for(lambda: federation.budget("shop1")["releases"] == 3, seconds=60, name="its update")
+    fill_disk(federation, "run", "server")  # within round 2
+    (federation.node("shop2") / "go").touch()
+    time.sleep(10)
+    assert run.state().round == 1  # the last whole checkpoint
+    free_disk(federation, *federation.processes)
+    output = run_process.communicate(timeout=240)[0].decode()
+    assert "Traceback" not in output, output
+    if run_process.returncode:  # it ended, or it waited until there was room
+        assert run_process.returncode == 2, output
+        assert output.splitlines()[-1].startswith("fedprofile: ")
+        assert "cannot be written" in output
+        federation.run_rounds()
+    assert (run.state().status, run.state().round) == ("finished", ROUNDS)
+    for shop in federation.shops:
+        budget = federation.budget(shop)
+        assert 3 <= budget["releases"] <= ROUNDS + 1, shop  # what was sent again cost nothing
+        assert budget["epsilon"] <= 8.0
+        assert budget["uncommitted"] == 0
+        assert federation.current(shop) == {"counts": 1, "adapter": 2}
+
+    clock(3600)  # the clock of a node that runs
+    assert federation.processes["shop1"].wait(timeout=120) == 1, federation.log("shop1")
+    assert "fedprofile: clock is 36" in federation.log("shop1").splitlines()[-1]
+    federation.start_node("shop1", **clock(0))
+    wait_for(lambda: "shop1" in federation.online(), seconds=90, name="shop1")

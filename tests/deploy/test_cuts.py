@@ -1,0 +1,112 @@
+"""What may happen to one run on its way: half a reply, a cut network, a gigabyte, a late shop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from federations import Federation, refusals_of, wait_for
+from relay import Relay
+
+from server.deploy.folder import ServerFolder
+from server.deploy.registry import Registry
+from server.deploy.run_folder import Run
+
+pytestmark = pytest.mark.slow
+ROUNDS, TIMEOUT = 5, 240
+CUT = 12.0
+"""Seconds without a network: a minute would be the same to Flower, whose calls end after 5 s."""
+MOST_MEMORY = 900_000_000
+"""Bytes; a gigabyte that is built takes twice its size on top."""
+LIMB = "shop1"  # is killed while it sends
+CABLE = "shop2"  # joins late, through the relay
+
+
+@pytest.fixture(scope="module")
+def relay(make_federation: Callable[..., Federation]) -> Iterator[tuple[Federation, Relay]]:
+    found = make_federation()
+    found.write_data()
+    sets = {"training.rounds": ROUNDS, "federation.min_replies": 1, "nodes": 2}
+    found.init_server(**sets, **{"federation.round_timeout": TIMEOUT})
+    found.start_server()
+    cable = Relay(found.port)
+    for shop in found.shops:
+        found.init_node(shop, through=cable.port if shop == CABLE else None)
+    found.start_node("shop0")
+    found.start_hostile(LIMB, plan={"1": "gigabyte", "2": "norm", "3": "hold-sending"})
+    yield found, cable
+    cable.close()
+
+
+def peak(pid: int) -> int:
+    """Peak resident memory of a process and its children, bytes."""
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    texts = [Path(f"/proc/{process.pid}/status").read_text() for process in processes]
+    return max(int(t.split("VmHWM:")[1].split()[0]) * 1024 for t in texts if "VmHWM" in t)
+
+
+def test_a_request_of_a_gigabyte_is_refused_before_it_is_in_memory(
+    relay: tuple[Federation, Relay],
+) -> None:
+    federation, _ = relay
+    before = peak(federation.processes["server"].pid)
+    url = f"https://127.0.0.1:{federation.port}/v1/fleet/push-object"
+    authority = str(ServerFolder(federation.server).authority)
+    kind = {"Content-Type": "application/protobuf"}
+
+    def zeros() -> Iterator[bytes]:
+        for _ in range(1000):
+            yield bytes(1_000_000)
+
+    for body in (zeros(), bytes(20_000_000)):
+        try:
+            done = httpx.post(url, content=body, headers=kind, verify=authority, timeout=60)
+            assert done.status_code == 413
+        except httpx.TransportError:
+            pass  # closed while the client still wrote
+    assert peak(federation.processes["server"].pid) < before + 100_000_000
+
+
+def test_a_run_goes_on_over_a_gigabyte_a_kill_while_sending_a_late_shop_and_a_cut_network(
+    relay: tuple[Federation, Relay],
+) -> None:
+    federation, cable = relay
+    run = Run(ServerFolder(federation.server), 1)
+    process = federation.start("run", "server", "run", "--dir", federation.server)
+    wait_for(lambda: run.path.exists() and run.state().round >= 1, seconds=150, name="round 1")
+    assert peak(federation.processes["server"].pid) < MOST_MEMORY
+    assert peak(process.pid) < MOST_MEMORY
+    federation.start_hostile(CABLE, plan={"4": "hold-training"})  # late, within the run
+    sending = federation.node(LIMB) / "sending"
+    wait_for(sending.exists, seconds=120, name="half a reply")
+    wait_for(lambda: CABLE in federation.online(), seconds=90, name="the late shop")
+    federation.kill(LIMB)
+    killed = time.monotonic()
+    wait_for(lambda: run.state().round >= 3, seconds=90, name="end of round 3")
+    assert time.monotonic() - killed < 60 < TIMEOUT  # not kept until the round's time is over
+    wait_for((federation.node(CABLE) / "waiting").exists, seconds=90, name="training of round 4")
+    cable.cut()
+    time.sleep(CUT)
+    cable.mend()
+    (federation.node(CABLE) / "go").touch()
+    assert process.wait(timeout=240) == 0, federation.log("run")
+
+    refused = refusals_of(federation, 1)
+    cut = {entry for entry in refused if entry[:2] == (4, CABLE)}
+    assert cut <= {(4, CABLE, "node-error")}  # unless it was back before the server missed it
+    assert refused - cut == {(1, LIMB, "size"), (2, LIMB, "norm"), (3, LIMB, "node-error")}
+    assert run.state().status == "finished"
+    newest = Registry(ServerFolder(federation.server)).newest()[-1].manifest
+    assert CABLE in newest.participants
+    assert newest.norms["total"] < 1000
+    for shop, releases in (("shop0", ROUNDS + 1), (LIMB, 4), (CABLE, 2)):
+        budget = federation.budget(shop)
+        assert budget["releases"] == releases, shop
+        assert budget["uncommitted"] == 0
+        assert budget["epsilon"] <= 8.0
+    for shop in ("shop0", CABLE):
+        assert federation.current(shop) == {"counts": 1, "adapter": 2}

@@ -1,0 +1,167 @@
+"""Keys under a passphrase: the right one opens all, any other one is a line and exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from federations import Federation, wait_for
+from test_install import Pair, pair  # noqa: F401  (a fixture)
+
+from client.cli import node as node_commands
+from client.deploy.setup import make_node_key
+from client.deploy.source import open_ledger
+from client.deploy.supernode import _open_keys
+from server.cli import server as server_commands
+from server.deploy.registry import Registry
+from server.deploy.setup import renew_certificate
+from shared.deploy.owner_files import write_owner_file
+from shared.errors import ConfigError
+from shared.privacy.key_lock import LOCK
+
+
+@pytest.fixture(autouse=True)
+def no_passphrase() -> Iterator[None]:
+    LOCK.set(None)
+    yield
+    LOCK.set(None)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / f"{text}.passphrase"
+    write_owner_file(path, text.encode() + b"\n")
+    return path
+
+
+def encrypt(pair: Pair, folder: Path, *, new: str = "right", old: str | None = None) -> str:  # noqa: F811
+    output = ""
+    for commands, root in ((node_commands, pair.node.root), (server_commands, pair.server.root)):
+        words = ["passphrase", "--dir", str(root)]
+        words += ["--new-passphrase-file", str(written(folder, new))] if new else []
+        words += ["--passphrase-file", str(written(folder, old))] if old else []
+        done = CliRunner().invoke(commands, words, catch_exceptions=False)
+        assert done.exit_code == 0
+        output += done.output
+    return output
+
+
+def pems(pair: Pair) -> list[bytes]:  # noqa: F811
+    paths = [*pair.node.private_keys(), *pair.server.private_keys()]
+    return [path.read_bytes() for path in paths]
+
+
+def test_all_five_keys_are_encrypted_and_open_with_the_passphrase(
+    pair: Pair,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    public = _open_keys(pair.node).public_key()
+    assert encrypt(pair, tmp_path).count("encrypted: ") == 5
+    assert all(b"BEGIN ENCRYPTED PRIVATE KEY" in pem for pem in pems(pair))
+    LOCK.set(b"right")
+    assert _open_keys(pair.node).public_key() == public
+    assert open_ledger(pair.node).spent().bound == 0
+    assert pair.install(pair.release()) == 1
+    renew_certificate(pair.server, days=30)
+    assert all(b"BEGIN ENCRYPTED PRIVATE KEY" in pem for pem in pems(pair))
+    LOCK.set(None)
+    assert [r.manifest.number for r in Registry(pair.server).newest()] == [1]  # reading needs none
+
+
+@pytest.mark.parametrize(
+    ("passphrase", "message"),
+    [(None, "is encrypted; give its passphrase with --passphrase-file"), (b"wrong", "does not")],
+)
+def test_without_the_right_passphrase_nothing_opens_and_nothing_is_spent(
+    pair: Pair,  # noqa: F811
+    tmp_path: Path,
+    passphrase: bytes | None,
+    message: str,
+) -> None:
+    encrypt(pair, tmp_path)
+    ledger = next(pair.node.ledgers.glob("*.jsonl")).read_bytes()
+    for act in (
+        lambda: _open_keys(pair.node),
+        lambda: open_ledger(pair.node),
+        lambda: pair.release(),
+        lambda: renew_certificate(pair.server, days=30),
+    ):
+        LOCK.set(passphrase)
+        with pytest.raises(ConfigError, match=message):
+            act()
+    assert next(pair.node.ledgers.glob("*.jsonl")).read_bytes() == ledger
+
+
+def test_a_passphrase_can_be_changed_taken_away_and_a_crash_in_between_mended(
+    pair: Pair,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    encrypt(pair, tmp_path)
+    half = pair.node.key.read_bytes()
+    encrypt(pair, tmp_path, old="right", new="other")
+    pair.node.key.write_bytes(half)  # as if the first file had not been written yet
+    encrypt(pair, tmp_path, old="right", new="other")
+    LOCK.set(b"other")
+    _open_keys(pair.node)
+    assert encrypt(pair, tmp_path, old="other", new="").count("plain: ") == 5
+    LOCK.set(None)
+    _open_keys(pair.node)
+    LOCK.set(b"other")
+    with pytest.raises(ConfigError, match="is not encrypted, but a passphrase was given"):
+        _open_keys(pair.node)
+
+
+def test_a_new_key_is_encrypted_at_once(tmp_path: Path) -> None:
+    LOCK.set(b"right")
+    make_node_key(tmp_path)
+    assert b"ENCRYPTED" in (tmp_path / "node.key").read_bytes()
+
+
+def test_a_passphrase_file_that_others_may_read_or_that_is_empty_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, "right")
+    path.chmod(0o644)
+    words = ["key", "--dir", str(tmp_path / "node"), "--passphrase-file", str(path)]
+    assert "which lets others read it" in str(CliRunner().invoke(node_commands, words).exception)
+    path.chmod(0o600)
+    path.write_text("\n")
+    found = CliRunner().invoke(node_commands, words).exception
+    assert "holds 0 bytes, must hold 1 to 1023" in str(found)
+    assert not (tmp_path / "node").exists()
+
+
+@pytest.mark.slow
+def test_a_federation_with_encrypted_keys_trains_and_a_wrong_passphrase_stops_it(
+    make_federation: Callable[..., Federation],
+) -> None:
+    federation = make_federation(shops=("shop0",))
+    federation.build(start=False, **{"training.rounds": 1, "federation.min_replies": 1})
+    federation.kill("server")
+    right, wrong = written(federation.root, "right"), written(federation.root, "wrong")
+    node, server = federation.node("shop0"), federation.server
+    for command, folder in (("node", node), ("server", server)):
+        federation.run(command, "passphrase", "--dir", folder, "--new-passphrase-file", right)
+    for words in (("server", "start", "--dir", server), ("node", "start", "--dir", node)):
+        done = federation.run(*words, "--passphrase-file", wrong, check=False)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "passphrase: does not open" in done.stderr
+    assert federation.budget("shop0")["epsilon"] == 0
+    federation.start("server", "server", "start", "--dir", server, "--passphrase-file", right)
+    wait_for(federation.answers, seconds=60, name="server")
+    federation.start("shop0", "node", "start", "--dir", node, "--passphrase-file", right)
+    wait_for(lambda: federation.online() == {"shop0"}, seconds=90, name="node")
+    done = federation.run("server", "run", "--dir", server, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "is encrypted; give its passphrase" in done.stderr
+    for process in federation.processes.values():
+        words = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        held = Path(f"/proc/{process.pid}/environ").read_bytes()
+        assert b"right\0" not in words + held
+    done = federation.run("server", "run", "--dir", server, "--passphrase-file", right)
+    assert "finished after 1 rounds" in done.stdout
+    assert federation.current("shop0")["adapter"] == 2
+    assert federation.budget("shop0")["releases"] == 2
+    plain = [p for p in federation.root.rglob("*.key") if b"BEGIN PRIVATE" in p.read_bytes()]
+    assert plain == []
