@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from client.serving.engine import Answer, Engine
+from client.serving.asking import Answer
+from client.serving.engine import Engine
 from client.serving.signals import NAMES, Sources
 
 _WORDS = {

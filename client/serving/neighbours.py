@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from client.serving.histories import Histories
+from client.serving.signal_kinds import Sparse
 
 K = 200
 """Neighbours of an item that are kept."""
@@ -50,18 +51,20 @@ class Neighbours:
         starts = matrix.indptr.astype(np.int64)
         return Neighbours(starts, matrix.indices.astype(np.int32), matrix.data.astype(np.float32))
 
-    def add_up(self, items: npt.NDArray[np.int32], values: Floats, n_items: int) -> Floats:
-        """Adds up the neighbours of some items, weighed by `values`: `(n_items,)`."""
+    def add_up(self, items: npt.NDArray[np.int32], values: Floats) -> Sparse:
+        """Adds up the neighbours of some items, weighed by `values`."""
         known = items < len(self.starts) - 1
         items, values = items[known], values[known]
         first, last = self.starts[items], self.starts[items + 1]
         parts = [slice(f, e) for f, e in zip(first.tolist(), last.tolist(), strict=True)]
         if not parts:
-            return np.zeros(n_items, dtype=np.float32)
+            return Sparse(np.zeros(0, np.int32), np.zeros(0, np.float32))
         place = np.concatenate([self.item[part] for part in parts])
         value = np.concatenate([self.value[part] for part in parts])
         value *= np.repeat(values, last - first)
-        return np.bincount(place, value, minlength=n_items).astype(np.float32)
+        sums = np.bincount(place, value)
+        rows = np.flatnonzero(sums)
+        return Sparse(rows, sums[rows].astype(np.float32))
 
     def between(self, item: int, target: int) -> float:
         """Returns how much one item speaks for another."""

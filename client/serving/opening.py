@@ -18,6 +18,7 @@ from client.serving.texts import (
     read_adapter_base,
     space_of_adapter,
 )
+from client.serving.vectors import ItemVectors
 from client.store.faults import hide_password
 from client.store.importing import choose_shop
 from client.store.store import Store
@@ -101,9 +102,10 @@ def _space(items: ItemTable, opening: Opening, unit: str) -> tuple[TextVectors, 
     """Encodes all items, by the adapter's base or by one fitted to the catalogue."""
     texts = ["" if item is None else item.text for item in items.items]
     if opening.adapter is None:
-        vectors = TextVectors(catalogue_base(texts, opening.model))
-        return vectors, plain_space(vectors.base, vectors.of_items(texts), unit=unit)
+        encoder = TextVectors(catalogue_base(texts, opening.model))
+        vectors = ItemVectors.of(encoder.of_items(texts))
+        return encoder, plain_space(encoder.base, vectors, unit=unit)
     saved, base = read_adapter_base(opening.adapter)
-    vectors = TextVectors(base)
-    name = opening.adapter.name
-    return vectors, space_of_adapter(saved, vectors.of_items(texts), name=name, unit=unit)
+    encoder = TextVectors(base)
+    vectors = ItemVectors.of(encoder.of_items(texts))
+    return encoder, space_of_adapter(saved, vectors, name=opening.adapter.name, unit=unit)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from client.serving.engine import Answer, Ask, Engine
+from client.serving.asking import Answer, Ask
+from client.serving.engine import Engine
 from client.serving.metrics import Metrics
 from client.serving.online import Online
 from client.serving.settings import ServingSettings

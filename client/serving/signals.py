@@ -1,4 +1,4 @@
-"""All signals of a shop for one context, as one small matrix over all items.
+"""All signals of a shop for one context.
 
 | Signal | Score of an item |
 |---|---|
@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,17 +21,11 @@ import numpy.typing as npt
 from client.serving.counts import Counts
 from client.serving.histories import UserEvents
 from client.serving.neighbours import Neighbours
+from client.serving.signal_kinds import Signal, Sparse, Toward
 from client.serving.space import Space
 
-NAMES = ("popularity", "recency", "frequency", "item-knn", "ease", "text", "global")
-"""Rows of the matrix."""
-LOCAL = NAMES[:-1]
-"""Signals that a shop has without the federation."""
 HALF_LIFE = {"days": 120.0, "order": 10.0}
 """Of a visit in frequency and co-purchase, by unit of time."""
-
-ALL = np.ones(len(NAMES), dtype=np.bool_)
-"""Marks every signal as used."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -95,31 +90,31 @@ class Sources:
         profile = _mean(vectors, events, age, space.half_life) if space.has_adapter else text
         return Context(items, visits, text, profile, own_items, own_visits)
 
-    def matrix(self, context: Context, used: npt.NDArray[np.bool_] = ALL) -> Floats:
-        """Scores all items, `(len(NAMES), n_items)`.
+    def signals(self, context: Context) -> list[Signal]:
+        """Computes all signals of a query in the order of `NAMES`."""
+        return [make(self, context) for make in SIGNALS.values()]
 
-        Args:
-            context: Of the query.
-            used: Signals that count, `(len(NAMES),)`; the rows of others stay 0 and cost nothing.
-        """
-        n = len(self.space.vectors)
-        signals = np.zeros((len(NAMES), n), dtype=np.float32)
-        if used[0]:
-            signals[0] = self.counts.popularity
-        if used[1]:
-            signals[1] = self.counts.recency
-        if used[2]:
-            signals[2][context.own_items] = context.own_visits
-        if used[3]:
-            signals[3] = self.near.add_up(context.items, context.visits, n)
-        if used[4]:
-            signals[4] = self.ease.add_up(context.items, context.visits, n)
-        if used[5]:
-            np.matmul(self.space.vectors, self.space.text_profile(context.text), out=signals[5])
-        if used[6]:
-            profile = self.space.global_profile(context.profile)
-            np.matmul(self.space.vectors, profile, out=signals[6])
-        return signals
+    def used(self, context: Context, weights: Floats) -> list[Signal | None]:
+        """Computes the signals that have a weight, `(len(NAMES),)`; None for the others."""
+        makers = zip(SIGNALS.values(), weights.tolist(), strict=True)
+        return [make(self, context) if weight > 0 else None for make, weight in makers]
+
+
+SIGNALS: dict[str, Callable[[Sources, Context], Signal]] = {
+    "popularity": lambda sources, _: sources.counts.popularity,
+    "recency": lambda sources, _: sources.counts.recency,
+    "frequency": lambda _, context: Sparse(context.own_items, context.own_visits),
+    "item-knn": lambda sources, context: sources.near.add_up(context.items, context.visits),
+    "ease": lambda sources, context: sources.ease.add_up(context.items, context.visits),
+    "text": lambda sources, context: Toward(sources.space.text_profile(context.text)),
+    "global": lambda sources, context: Toward(sources.space.global_profile(context.profile)),
+}
+"""How each signal is computed; a new one is a line here, in `LOCAL` or not, and a sentence in
+`explaining`."""
+NAMES = tuple(SIGNALS)
+"""Names of all signals, the order of weights and parts."""
+LOCAL = tuple(name for name in NAMES if name != "global")
+"""Signals that a shop has without the federation."""
 
 
 def _by_item(

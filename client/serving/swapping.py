@@ -13,6 +13,7 @@ import numpy as np
 from client.serving.engine import Engine
 from client.serving.space import Space
 from client.serving.texts import TextVectors, read_adapter_base, space_of_adapter
+from client.serving.vectors import ItemVectors
 from client.serving.weights import Mix, learn_mixes
 from shared.errors import FedprofileError, ModelError
 
@@ -87,7 +88,7 @@ class Swapper:
             known = _texts(engine)
             vectors = engine.sources.space.vectors
         if not same:
-            vectors = texts.of_items(known, self._encoded)
+            vectors = ItemVectors.of(texts.of_items(known, self._encoded))
         unit = engine.sources.unit
         space = space_of_adapter(saved, vectors, name=folder.name, unit=unit)
         self.progress = replace(self.progress, state="learning")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from client.serving.space import HALF_LIFE, Space
+from client.serving.vectors import ItemVectors
 from shared.config import ModelSettings
 from shared.errors import ModelError
 from shared.model.adapter_folder import SavedAdapter, read_adapter
@@ -135,7 +136,7 @@ def read_adapter_base(folder: Path) -> tuple[SavedAdapter, Base]:
     return saved, Base(saved.settings, saved.whitening, saved.base_hash)
 
 
-def space_of_adapter(saved: SavedAdapter, vectors: Floats, *, name: str, unit: str) -> Space:
+def space_of_adapter(saved: SavedAdapter, vectors: ItemVectors, *, name: str, unit: str) -> Space:
     """Puts an adapter and item vectors of its base together."""
     return Space(
         vectors=vectors,
@@ -147,7 +148,7 @@ def space_of_adapter(saved: SavedAdapter, vectors: Floats, *, name: str, unit: s
     )
 
 
-def plain_space(base: Base, vectors: Floats, *, unit: str) -> Space:
+def plain_space(base: Base, vectors: ItemVectors, *, unit: str) -> Space:
     """Puts item vectors together with no adapter: zero-shot text alone."""
     return Space(
         vectors=vectors,

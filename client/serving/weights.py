@@ -198,10 +198,10 @@ def _pool(chunk: list[_Question], sources: Sources, surface: str) -> fusion.Pool
     allowed = np.ones((len(chunk), n), dtype=np.bool_)
     targets = np.zeros((len(chunk), n), dtype=np.bool_)
     for row, question in enumerate(chunk):
-        matrix = sources.matrix(sources.context(question.context, question.own))
-        mean, deviation = moments(matrix, question.excluded)
-        for i, name in enumerate(NAMES):
-            signals[name][row] = (matrix[i] - mean[i]) / deviation[i]
+        found = sources.signals(sources.context(question.context, question.own))
+        mean, deviation = moments(found, sources.space.vectors, question.excluded)
+        for name, signal, m, d in zip(NAMES, found, mean, deviation, strict=True):
+            signals[name][row] = (signal.whole(sources.space.vectors) - m) / d
         allowed[row, question.excluded] = False
         targets[row, question.targets] = True
     nobody = Events.build(user=[], item=[], time=[])

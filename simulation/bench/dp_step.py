@@ -11,6 +11,7 @@ from torch import nn
 
 from client.training.trainer import StepSpec, train_privately
 from shared.privacy.noise import RandomSource
+from simulation.bench.figures import Figure
 
 N_USERS, EXAMPLES, CANDIDATES = 246, 30, 2048
 SPEC = StepSpec(
@@ -91,3 +92,10 @@ def overhead(*, repeats: int = 9) -> tuple[float, float, float]:
     torch.set_num_threads(threads)
     ratio = median(a / b for a, b in zip(private, plain, strict=True))
     return median(private), median(plain), ratio
+
+
+def dp_step() -> list[Figure]:
+    """Measures a private step against a plain one."""
+    private, plain, ratio = overhead()
+    note = f"{1000 * private:.0f} ms against {1000 * plain:.0f} ms of one core, 246 users, rank 32"
+    return [Figure("DP step against the same step without privacy", ratio, 1.15, "times", note)]
