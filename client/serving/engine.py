@@ -14,11 +14,12 @@ from client.serving.candidates import allowed, excluded
 from client.serving.event_rows import row_of, rows_of_cart
 from client.serving.histories import EMPTY, Histories, UserEvents
 from client.serving.items import ItemTable
+from client.serving.mixes import Mix, public_mixes
+from client.serving.outside import Outside, Pairs
 from client.serving.ranking import Ranking, cap_groups, diversify, rank, weight_row
 from client.serving.refreshing import refresh
 from client.serving.signals import Sources
 from client.serving.space import Space
-from client.serving.weights import Mix, public_mixes
 from client.store.records import Event, EventColumns, Item, User
 
 POOL = 100
@@ -60,7 +61,7 @@ class Engine:
         self.generation = self.sorted_generation = generation
         self.events_since = 0
         self.recount = False
-        self.set_mixes(public_mixes(adapter=sources.space.has_adapter))
+        self.set_mixes(public_mixes(sources))
 
     def set_mixes(self, mixes: dict[str, Mix]) -> None:
         """Takes new fusion weights from the next answer on."""
@@ -180,7 +181,8 @@ class Engine:
             n = len(self.items)
             self.sources.counts.grow(n)
             space = self.sources.space.put(rows, vectors, n_items=n)
-            self.sources = replace(self.sources, space=space)
+            outside = self.sources.outside.grown(n)
+            self.sources = replace(self.sources, space=space, outside=outside)
 
     def delete_item(self, item_id: str) -> None:
         """Never shows an item again."""
@@ -191,12 +193,12 @@ class Engine:
         """Counts co-purchase anew while answers go on; see `refreshing.refresh`."""
         return refresh(self)
 
-    def swap_space(self, space: Space, mixes: dict[str, Mix] | None = None) -> None:
-        """Puts new item vectors and another adapter in place between two answers."""
+    def swap(self, space: Space, outside: Outside, pairs: Pairs, mixes: dict[str, Mix]) -> None:
+        """Puts another adapter and all that goes with it in place between two answers."""
         with self.lock:
-            self.sources = replace(self.sources, space=space)
-            if mixes is not None:
-                self.set_mixes(mixes)
+            outside = outside.grown(len(self.items))
+            self.sources = replace(self.sources, space=space, outside=outside, pairs=pairs)
+            self.set_mixes(mixes)
 
 
 def _is_choosy(ask: Ask) -> bool:

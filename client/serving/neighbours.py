@@ -129,12 +129,42 @@ def ease(rows: sp.csr_array, *, l2: float) -> Neighbours:
         rows: Users over items, `(n_users, n_items)`.
         l2: Ridge penalty.
     """
-    n = rows.shape[1]
-    users_of = np.bincount(rows.indices, minlength=n)
+    head = popular_items(rows)
+    return solved(gram_of(rows, head), head, l2=l2, n_items=rows.shape[1])
+
+
+def popular_items(
+    rows: sp.csr_array, *, also: npt.NDArray[np.integer] | None = None
+) -> npt.NDArray[np.int64]:
+    """Returns the `HEAD` items of most users, ascending; those without a user are left out.
+
+    Args:
+        rows: Users over items, `(n_users, n_items)`.
+        also: Items that come first, with or without a user.
+    """
+    users_of = np.bincount(rows.indices, minlength=rows.shape[1])
+    if also is not None:
+        users_of[also] += rows.shape[0] + 1
     head = np.sort(np.argsort(-users_of, kind="stable")[:HEAD])
-    head = head[users_of[head] > 0]
+    return head[users_of[head] > 0]
+
+
+def gram_of(rows: sp.csr_array, head: npt.NDArray[np.int64]) -> Floats:
+    """Multiplies the columns of the head with each other: `(h, h)`."""
     part = rows[:, head]
-    gram = (part.T @ part).toarray().astype(np.float32)
+    gram: Floats = (part.T @ part).toarray().astype(np.float32)
+    return gram
+
+
+def solved(gram: Floats, head: npt.NDArray[np.int64], *, l2: float, n_items: int) -> Neighbours:
+    """Solves EASE for a Gram matrix and keeps each item's largest weights.
+
+    Args:
+        gram: Of the head, `(h, h)`; changed in place.
+        head: Items, ascending, `(h,)`.
+        l2: Ridge penalty.
+        n_items: Of the whole item table.
+    """
     gram[np.diag_indices_from(gram)] += np.float32(l2)
     inverse = torch.linalg.inv(torch.from_numpy(gram))
     weights = -inverse / inverse.diagonal()
@@ -144,7 +174,8 @@ def ease(rows: sp.csr_array, *, l2: float) -> Neighbours:
     values = torch.gather(weights, 1, best).numpy()
     source = np.repeat(head, k)
     target = head[best.numpy().ravel()]
-    matrix = sp.coo_array((values.ravel(), (source, target)), shape=(n, n)).tocsr()
+    shape = (n_items, n_items)
+    matrix = sp.coo_array((values.ravel(), (source, target)), shape=shape).tocsr()
     return Neighbours.of(matrix)
 
 

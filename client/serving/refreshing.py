@@ -11,7 +11,8 @@ import numpy.typing as npt
 from client.serving.counts import Counts
 from client.serving.histories import Histories, UserEvents
 from client.serving.neighbours import Neighbours
-from client.serving.weights import co_purchase
+from client.serving.outside import Outside, Pairs
+from client.serving.weights import co_purchase, co_purchase_of_all
 
 if TYPE_CHECKING:
     from client.serving.engine import Engine
@@ -30,6 +31,7 @@ class _Begun:
     recount: bool
     now: float
     unit: str
+    outside: Outside
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,7 @@ class _Counted:
     histories: Histories
     near: Neighbours
     ease: Neighbours
+    pairs: Pairs
     counts: Counts | None
 
 
@@ -67,6 +70,7 @@ def _begin(engine: Engine) -> _Begun | None:
             recount=recount,
             now=engine.sources.counts.now,
             unit=engine.sources.unit,
+            outside=engine.sources.outside,
         )
 
 
@@ -76,10 +80,11 @@ def _count(begun: _Begun) -> _Counted:
     if begun.recount and dated:  # the latest event may be one that was deleted
         now = float(histories.columns.time.max(initial=0.0))
     near, solved = co_purchase(histories, n_items=n_items, now=now, unit=begun.unit)
+    pairs = co_purchase_of_all(histories, begun.outside, n_items=n_items, now=now, unit=begun.unit)
     counts = None
     if begun.recount:
         counts = Counts.of(histories, n_items=n_items, now=now, dated=dated)
-    return _Counted(histories, near, solved, counts)
+    return _Counted(histories, near, solved, pairs, counts)
 
 
 def _take(engine: Engine, begun: _Begun, found: _Counted) -> None:
@@ -88,6 +93,8 @@ def _take(engine: Engine, begun: _Begun, found: _Counted) -> None:
         engine.histories = found.histories
         engine.sorted_key, engine.sorted_generation = begun.key, begun.generation
         engine.sources = replace(engine.sources, near=found.near, ease=found.ease)
+        if engine.sources.outside.gram is begun.outside.gram:  # else a new release came meanwhile
+            engine.sources = replace(engine.sources, pairs=found.pairs)
         if found.counts is not None and engine.events_since:
             engine.recount = True  # these counts miss what came meanwhile
         elif found.counts is not None:

@@ -8,12 +8,15 @@
 | `item-knn`, `ease` | what goes with the items of the context |
 | `text` | likeness of its text to the context's |
 | `global` | likeness to the profile by the federation's adapter |
+| `pairs` | what goes with the items of the context, by users of this shop and of others |
+| `prior` | log of its popularity in all shops |
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,7 @@ import numpy.typing as npt
 from client.serving.counts import Counts
 from client.serving.histories import UserEvents
 from client.serving.neighbours import Neighbours
+from client.serving.outside import NOTHING, Outside, Pairs
 from client.serving.signal_kinds import Signal, Sparse, Toward
 from client.serving.space import Space
 
@@ -61,6 +65,8 @@ class Sources:
         ease: EASE.
         space: Item vectors and adapter.
         unit: "days" or "order".
+        outside: What the federation knows of other shops' users.
+        pairs: EASE with the pairs among that.
     """
 
     counts: Counts
@@ -68,6 +74,15 @@ class Sources:
     ease: Neighbours
     space: Space
     unit: str
+    outside: Outside = NOTHING
+    pairs: Pairs = field(default_factory=Pairs)
+
+    @property
+    def model(self) -> str:
+        """Names what fusion weights were learned with, by content."""
+        if not self.outside.digest:
+            return self.space.model
+        return hashlib.sha256(f"{self.space.model}{self.outside.digest}".encode()).hexdigest()
 
     def moment(self, events: UserEvents) -> float:
         """Returns the moment from which ages count: the shop's latest, or the user's next rank."""
@@ -100,6 +115,7 @@ class Sources:
         return [make(self, context) if weight > 0 else None for make, weight in makers]
 
 
+_NO_PRIOR = Sparse(np.zeros(0, np.int64), np.zeros(0, np.float32))
 SIGNALS: dict[str, Callable[[Sources, Context], Signal]] = {
     "popularity": lambda sources, _: sources.counts.popularity,
     "recency": lambda sources, _: sources.counts.recency,
@@ -108,12 +124,14 @@ SIGNALS: dict[str, Callable[[Sources, Context], Signal]] = {
     "ease": lambda sources, context: sources.ease.add_up(context.items, context.visits),
     "text": lambda sources, context: Toward(sources.space.text_profile(context.text)),
     "global": lambda sources, context: Toward(sources.space.global_profile(context.profile)),
+    "pairs": lambda sources, context: sources.pairs.add_up(context.items, context.visits),
+    "prior": lambda sources, _: sources.outside.prior or _NO_PRIOR,
 }
 """How each signal is computed; a new one is a line here, in `LOCAL` or not, and a sentence in
 `explaining`."""
 NAMES = tuple(SIGNALS)
 """Names of all signals, the order of weights and parts."""
-LOCAL = tuple(name for name in NAMES if name != "global")
+LOCAL = tuple(name for name in NAMES if name not in ("global", "pairs", "prior"))
 """Signals that a shop has without the federation."""
 
 

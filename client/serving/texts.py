@@ -121,6 +121,19 @@ def read_adapter_base(folder: Path) -> tuple[SavedAdapter, Base]:
             or the adapter changes layers of the encoder.
     """
     saved = read_adapter(folder)
+    return saved, take_base(saved, folder)
+
+
+def take_base(saved: SavedAdapter, folder: Path) -> Base:
+    """Returns the base of an adapter that can be served.
+
+    Args:
+        saved: The adapter.
+        folder: Where it lies, for messages.
+
+    Raises:
+        ModelError: The installed encoder is another one, or its layers are adapted.
+    """
     if set(saved.settings.target_modules) != {PROJECTION}:
         raise ModelError(
             f"adapter={folder}: target_modules={','.join(saved.settings.target_modules)} changes "
@@ -133,7 +146,7 @@ def read_adapter_base(folder: Path) -> tuple[SavedAdapter, Base]:
             f"adapter={folder}: text space {saved.text_space[:16]}… expected, encoder="
             f"{saved.settings.encoder} gives {found[:16]}…; install the encoder it was trained with"
         )
-    return saved, Base(saved.settings, saved.whitening, saved.base_hash)
+    return Base(saved.settings, saved.whitening, saved.base_hash)
 
 
 def space_of_adapter(saved: SavedAdapter, vectors: ItemVectors, *, name: str, unit: str) -> Space:
