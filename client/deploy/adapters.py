@@ -137,7 +137,7 @@ class Adapters:
 
     def _beside(self, adapter: Manifest) -> dict[str, int]:
         """Returns the installed statistics that an adapter names, by kind."""
-        found = {}
+        found: dict[str, int] = {}
         for number in sorted(set(adapter.parents) & set(self.numbers())):
             try:
                 found[self.read(number)[0].kind] = number

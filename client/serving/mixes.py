@@ -113,11 +113,13 @@ def _with_federation(pool: fusion.Pool, local: Weights, public: str, sources: So
     without = apart(local, sources)
     if not names:
         return without
-    joined = fusion.join(
-        pool, local, names, surface=public, reliability=sources.outside.reliability
-    )
-    found = apart(joined, sources)
-    return found if pool.ndcg(found).mean() >= pool.ndcg(without).mean() else without
+    # With public weights first; where these cost something here, by what the queries clearly show.
+    for trust in (sources.outside.reliability, 0.0):
+        joined = fusion.join(pool, local, names, surface=public, reliability=trust)
+        found = apart(joined, sources)
+        if pool.ndcg(found).mean() > pool.ndcg(without).mean():
+            return found
+    return without
 
 
 def _variant(pool: fusion.Pool, tried: tuple[str, ...]) -> str:

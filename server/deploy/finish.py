@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from threading import Event
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy.typing as npt
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -30,6 +30,8 @@ from shared.privacy.ledger.entries import canonical
 from shared.releases.pairs import MAX_NORM as PAIRS_MAX_NORM
 
 LOG = logging.getLogger("fedprofile.server")
+Contents: TypeAlias = Mapping[str, npt.NDArray[Any]]
+"""Arrays of a release by name."""
 RECORDS = {"counts": messages.COUNTS, "pairs": messages.PAIRS, "adapter": messages.UPDATE}
 """Kind of a release -> array record of the replies that it is made of."""
 
@@ -92,7 +94,7 @@ def _counted(replies: set[tuple[str, str, str]], result: FederationResult) -> se
 
 def _contents(
     plan: Plan, result: FederationResult
-) -> Iterator[tuple[Kind, Mapping[str, npt.NDArray[Any]], int, dict[str, float]]]:
+) -> Iterator[tuple[Kind, Contents, int, dict[str, float]]]:
     """Yields kind, arrays, last round and public numbers of each release, parents first.
 
     The noise of a sum is that of the shops whose reply is in it.
@@ -103,7 +105,7 @@ def _contents(
         yield "counts", {messages.COUNTS: result.counts}, 0, {"noise_std": std}
     if result.pairs is not None and result.head is not None:
         std = plan.pairs_noise_multiplier * PAIRS_MAX_NORM * shops["pairs"] ** 0.5
-        arrays = {messages.HEAD: result.head, messages.PAIRS: result.pairs}
+        arrays: Contents = {messages.HEAD: result.head, messages.PAIRS: result.pairs}
         yield "pairs", arrays, 0, {"noise_std": std}
     scale = {"scale": plan.scale, "half_life": plan.half_life}
     yield "adapter", result.adapter, plan.rounds, scale
