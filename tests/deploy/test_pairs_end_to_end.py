@@ -27,7 +27,7 @@ SETS = {
     "privacy.adapter_share": 0.2,
     "privacy.epsilon": 40.0,
     "privacy.head_items": N_ITEMS,
-    "training.rounds": 2,
+    "training.rounds": 1,
 }
 USERS = (30, 120, 120)
 """Of each shop; the first is too small to see for itself what is bought together."""
@@ -35,7 +35,7 @@ USERS = (30, 120, 120)
 
 @pytest.fixture(scope="module")
 def federation(make_federation: Callable[..., Federation]) -> Federation:
-    """A federation whose coordinator was killed after the pairs had come, and went on."""
+    """A federation of one small and two large shops that has done a run."""
     found = make_federation()
     found.write_data()
     for place, shop in enumerate(found.shops):
@@ -46,10 +46,6 @@ def federation(make_federation: Callable[..., Federation]) -> Federation:
         found.init_node(shop, epsilon=50.0)
         found.start_node(shop)
     wait_for(lambda: found.online() == set(found.shops), seconds=90, name="nodes")
-    run = Run(ServerFolder(found.server), 1)
-    found.start("run", "server", "run", "--dir", found.server)
-    wait_for(lambda: _round(run) >= 1, seconds=120, name="round 1")
-    found.kill("run")
     found.run_rounds()
     return found
 
@@ -67,10 +63,6 @@ def _write_couples(folder: Path, users: int, *, first: int) -> None:
     table.to_csv(folder / "interactions.csv", index=False)
 
 
-def _round(run: Run) -> int:
-    return run.state().round if (run.path / "state.json").exists() else 0
-
-
 def test_each_part_is_paid_for_once_and_signed(federation: Federation) -> None:
     folder = ServerFolder(federation.server)
     assert Run(folder, 1).state().status == "finished"
@@ -84,7 +76,7 @@ def test_each_part_is_paid_for_once_and_signed(federation: Federation) -> None:
     assert pairs.manifest.statistics["noise_std"] > 0
     for shop in federation.shops:
         budget = federation.budget(shop)
-        assert (budget["releases"], budget["runs"], budget["uncommitted"]) == (4, 1, 0)
+        assert (budget["releases"], budget["runs"], budget["uncommitted"]) == (3, 1, 0)
         assert 39 < budget["epsilon"] <= 40
         assert federation.current(shop) == {"counts": 1, "pairs": 2, "adapter": 3}
 
@@ -101,7 +93,7 @@ def test_a_shop_serves_what_the_others_buy_together(federation: Federation) -> N
         assert status["adapter"] == "release 3"
         assert status["releases"] == {"counts": 1, "pairs": 2, "adapter": 3}
         mix = status["weights"]["discover"]
-        assert mix["fused"]["pairs"] > 0.05, mix
+        assert mix["fused"]["pairs"] > 0.05
         assert mix["fused"]["global"] > 0.05
         assert mix["ndcg"]["pairs"] > mix["ndcg"]["ease"] + 0.2
         assert mix["ndcg"]["fused"] > max(mix["ndcg"][name] for name in mix["local"])

@@ -10,10 +10,11 @@ from small_service import N_ITEMS as SERVICE_ITEMS
 from small_shops import N_ITEMS, item_vectors, shop_events
 from test_serving_signals import N_USERS, NOW, columns_of
 
+from client import fusion
 from client.recommenders.history import History
 from client.recommenders.pairs_ease import PairGram, PairsEASE
 from client.serving.histories import Histories
-from client.serving.mixes import STRENGTHS, Mix, apart, public_mixes
+from client.serving.mixes import STRENGTHS, Mix, apart, fit, public_mixes
 from client.serving.outside import NOTHING, WEIGHT, Outside, Pairs, Released
 from client.serving.signal_kinds import Fixed
 from client.serving.signals import LOCAL, NAMES, Sources
@@ -198,6 +199,27 @@ def test_what_the_federation_says_never_ranks_below_the_best_local_signal(federa
             assert {"global", "pairs", "prior"} <= set(mix.ndcg)
             assert mix.ndcg["fused"] >= mix.ndcg["local"] - 1e-9
             assert mix.ndcg["local"] >= max(mix.ndcg[name] for name in LOCAL) - 1e-9
+
+
+def test_a_public_mix_that_costs_something_here_is_not_taken(released, own) -> None:
+    outside, _ = placed(replace(released, reliability=1.0, prior=None), own)
+    space = Space(ItemVectors.of(item_vectors()), np.eye(8, 9, dtype=np.float32), 120.0, 60.0)
+    sources = Sources(None, None, None, space, "days", outside)
+    stopped = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        n, items = 30, 40
+        targets = np.zeros((n, items), np.bool_)
+        targets[np.arange(n), rng.integers(0, items, n)] = True
+        signals = {name: rng.normal(size=(n, items)).astype(np.float32) for name in NAMES}
+        signals["text"] += 0.8 * targets  # the one signal that knows anything
+        pool = fusion.Pool(signals, targets, targets.sum(axis=1))
+        mix = fit(pool, "discover", sources)
+        assert mix is not None
+        assert mix.ndcg["fused"] >= mix.ndcg["local"] - 1e-9
+        joined = fusion.join(pool, mix.local, ("pairs", "global"), surface="discover")
+        stopped += bool(pool.ndcg(joined).mean() < mix.ndcg["local"] - 1e-6)
+    assert stopped  # leaning on public weights alone would have cost something
 
 
 def test_an_explanation_names_the_federations_signals_and_adds_up(federated, client) -> None:
