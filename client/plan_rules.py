@@ -9,6 +9,7 @@ from shared.errors import PrivacyError
 from shared.plan import Plan
 from shared.privacy.accounting import MIN_NOISE
 from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism
+from shared.releases.pairs import MAX_HEAD
 from shared.releases.pairs import MAX_NORM as PAIRS_MAX_NORM
 
 
@@ -21,6 +22,7 @@ class PlanRules:
         max_sample_rate: Largest probability that a user takes part in a step.
         max_steps: Most noisy steps over all rounds.
         max_grad_norm: Largest clip norm.
+        max_head_items: Most items whose pairs are released; bounds the work and the message.
         allow_shared: Whether noise may be shared with other shops. Without secure aggregation,
             which is not part of this software, only a simulation may set it.
         base_hash: The only base that is trained on; None takes any.
@@ -30,6 +32,7 @@ class PlanRules:
     max_sample_rate: float = 1.0
     max_steps: int = 100_000
     max_grad_norm: float = math.inf
+    max_head_items: int = MAX_HEAD
     allow_shared: bool = False
     base_hash: str | None = None
 
@@ -61,6 +64,8 @@ class PlanRules:
             "rounds * local_steps": (plan.rounds * plan.local_steps, self.max_steps),
             "max_grad_norm": (plan.max_grad_norm, self.max_grad_norm),
         }
+        if plan.pairs_release:
+            bounds["head_items"] = (plan.head_items, self.max_head_items)
         for name, (value, most) in bounds.items():
             if not value <= most:
                 raise PrivacyError(f"{name}={value:g} must be at most {most:g}; lower it")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from shared.budget import BUDGET_HELP, parse_budget
 from shared.deploy.metrics_option import METRICS_PORT
 from shared.deploy.passphrases import (
     NEW_PASSPHRASE_FILE,
@@ -41,6 +42,7 @@ def server() -> None:
 @click.option("--time-unit", type=click.Choice(["days", "order"]), default="days")
 @click.option("--epsilon", type=float, required=True, help="Budget of one run in each shop.")
 @click.option("--delta", type=float, required=True, help="Delta of one run in each shop.")
+@click.option("--budget", help=f"{BUDGET_HELP}  [default: counts=0.2,pairs=0.6,adapter=0.2]")
 @click.option("--set", "sets", multiple=True, help="Any setting of server.toml, as name=value.")
 @PASSPHRASE_FILE
 def init(
@@ -54,6 +56,7 @@ def init(
     time_unit: str,
     epsilon: float,
     delta: float,
+    budget: str | None,
     sets: tuple[str, ...],
 ) -> None:
     """Make certificates, keys, folders and settings of a new coordinator."""
@@ -69,6 +72,7 @@ def init(
             "time_unit": time_unit,
             "privacy.epsilon": epsilon,
             "privacy.delta": delta,
+            **parse_budget(budget),
         },
         sets,
     )

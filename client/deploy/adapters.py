@@ -6,30 +6,26 @@ last. Whatever a crash leaves, the pointer names a whole release.
 
 from __future__ import annotations
 
-import json
+import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
+import numpy.typing as npt
 from pydantic import Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from client.deploy.folder import NodeFolder
+from client.deploy.release_file import decode
 from shared.config import Settings
 from shared.deploy.manifest import Manifest, check_manifest
 from shared.deploy.owner_files import make_folder, write_owner_file
-from shared.errors import ConfigError, ModelError
-from shared.messages import COUNTS, Arrays, FloatArray
-from shared.model.popularity import denoise_counts, log_prior
-from shared.model.projection import project_profiles, projection_matrix
-from shared.model.text_cache import encode_texts
+from shared.errors import ConfigError, FedprofileError
 from shared.privacy.ledger.entries import canonical
 from shared.storage import writing
+
+LOG = logging.getLogger("fedprofile.client")
 
 
 class Pointer(Settings):
@@ -41,23 +37,6 @@ class Pointer(Settings):
     """Newest release ever installed, by kind: older ones are not taken from the server."""
     run: Annotated[int, Field(ge=0)] = 0
     """Newest run ever installed."""
-
-
-@dataclass(frozen=True, eq=False)
-class Served:
-    """The global model as a shop serves it.
-
-    Attributes:
-        release: Number of the adapter.
-        project: Turns histories `(n, dim)` into scaled profiles `(n, dim)`.
-        prior: Log popularity `(n_items,)`, None where no counts are installed.
-        item_vectors: `(n_items, dim)`.
-    """
-
-    release: int
-    project: Callable[[FloatArray], FloatArray]
-    prior: FloatArray | None
-    item_vectors: FloatArray
 
 
 @dataclass(frozen=True)
@@ -90,7 +69,7 @@ class Adapters:
         """Returns the numbers of the installed releases."""
         return sorted(int(path.name) for path in self.folder.adapters.glob("[0-9]*"))
 
-    def read(self, number: int) -> tuple[Manifest, Arrays]:
+    def read(self, number: int) -> tuple[Manifest, dict[str, npt.NDArray[Any]]]:
         """Reads an installed release and checks it again.
 
         Raises:
@@ -129,19 +108,23 @@ class Adapters:
     def use(self, number: int) -> Manifest:
         """Serves an installed release, newer or older.
 
+        An adapter comes with the statistics that it was trained beside, as far as they are still
+        installed; statistics of another run are not served with it.
+
         Raises:
             ConfigError: It is not installed.
             ModelError: It does not verify.
         """
         manifest, _ = self.read(number)
         pointer = self.pointer()
-        self._point(
-            pointer.model_copy(update={"current": {**pointer.current, manifest.kind: number}})
-        )
+        current = {**pointer.current, manifest.kind: number}
+        if manifest.kind == "adapter":
+            current = {**self._beside(manifest), "adapter": number}
+        self._point(pointer.model_copy(update={"current": current}))
         return manifest
 
     def rollback(self) -> Manifest:
-        """Serves the adapter before the current one.
+        """Serves the adapter before the current one, with its own statistics.
 
         Raises:
             ConfigError: There is none.
@@ -152,33 +135,15 @@ class Adapters:
                 return self.use(number)
         raise ConfigError(f"release={current} has no adapter before it; nothing was changed")
 
-    def serve(self) -> Served:
-        """Loads what is served.
-
-        Raises:
-            ConfigError: No adapter is installed.
-            ModelError: It does not verify.
-        """
-        current, public = self.pointer().current, self.folder.invitation().base
-        if "adapter" not in current:
-            raise ConfigError("adapter=none is installed; wait for the first run of the server")
-        manifest, arrays = self.read(current["adapter"])
-        cache = self.folder.cache
-        vectors = encode_texts(public.texts, settings=public.model, cache_dir=cache)
-        items = public.whitening().apply(vectors)
-        matrix = projection_matrix(arrays, public.model)
-        scale = np.float32(manifest.statistics["scale"])
-        prior = None
-        if "counts" in current:
-            said, counts = self.read(current["counts"])
-            std = said.statistics["noise_std"]
-            prior = log_prior(denoise_counts(counts[COUNTS], items, std=std))
-        return Served(
-            release=manifest.number,
-            project=lambda history: scale * project_profiles(matrix, history),
-            prior=prior,
-            item_vectors=items,
-        )
+    def _beside(self, adapter: Manifest) -> dict[str, int]:
+        """Returns the installed statistics that an adapter names, by kind."""
+        found: dict[str, int] = {}
+        for number in sorted(set(adapter.parents) & set(self.numbers())):
+            try:
+                found[self.read(number)[0].kind] = number
+            except FedprofileError as error:
+                LOG.warning("release %d is not served: %s", number, error)
+        return found
 
     def path(self, number: int) -> Path:
         """Returns the folder of a release."""
@@ -215,19 +180,3 @@ class Adapters:
         for numbers in kinds.values():
             for number in numbers[: -self.folder.settings().keep]:
                 shutil.rmtree(self.path(number), ignore_errors=True)
-
-
-def decode(file: bytes) -> Arrays:
-    """Reads a release's arrays.
-
-    Raises:
-        ModelError: It is not a safetensors file of float32 arrays.
-    """
-    try:
-        arrays: Mapping[str, np.ndarray[Any, Any]] = load(file)
-    except (SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise ModelError("release: not a safetensors file; fetch it again") from error
-    for name, array in arrays.items():
-        if array.dtype != np.float32:
-            raise ModelError(f"release: {name} has dtype {array.dtype}, expected float32")
-    return dict(arrays)

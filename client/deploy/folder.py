@@ -16,6 +16,7 @@ from shared.errors import ConfigError
 from shared.privacy.accounting import MIN_NOISE
 from shared.privacy.ledger.entries import Limits
 from shared.privacy.ledger.shop_files import KEY, KEYS, NEXT_KEY
+from shared.releases.pairs import MAX_HEAD
 
 MADE_BY = "`fedprofile node init`"
 
@@ -41,6 +42,8 @@ class NodeSettings(Settings):
     """Most noisy steps of a plan."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Largest clip norm of a plan."""
+    max_head_items: Annotated[int, Field(ge=2, le=MAX_HEAD)] = MAX_HEAD
+    """Most items whose co-purchase pairs a plan may ask for."""
     max_adapter_norm: Annotated[float, Field(gt=0)] = 1000.0
     """Largest L2 norm of a global adapter that is installed."""
     allow_older: bool = False
@@ -63,6 +66,7 @@ class NodeSettings(Settings):
             max_sample_rate=self.max_sample_rate,
             max_steps=self.max_steps,
             max_grad_norm=self.max_grad_norm,
+            max_head_items=self.max_head_items,
         )
 
     def reading(self) -> DataSettings:

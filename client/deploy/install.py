@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
-
-from client.deploy.adapters import Adapters, decode
+from client.deploy.adapters import Adapters
 from client.deploy.folder import NodeFolder
-from client.deploy.source import open_base, open_ledger
-from shared.deploy.invitation import Invitation
+from client.deploy.release_content import check_content
+from client.deploy.release_file import check_size, decode
+from client.deploy.source import open_ledger
 from shared.deploy.manifest import Manifest, check_manifest
 from shared.errors import ModelError, PrivacyError
-from shared.messages import COUNTS, Arrays
-from shared.model.adapter import adapter_arrays, attach, check_arrays
 
 LOG = logging.getLogger("fedprofile.client")
-NORM_ROUNDING = 1e-3
-"""Relative difference of a norm that machines may compute."""
 
 
 def install(folder: NodeFolder, *, content: bytes, signature: str, file: bytes) -> int:
@@ -33,7 +28,8 @@ def install(folder: NodeFolder, *, content: bytes, signature: str, file: bytes) 
         Number of the release.
 
     Raises:
-        ModelError: Signature, base, names, shapes, numbers or norm are wrong, or it is older.
+        ModelError: Signature, size, base, names, shapes, numbers or norm are wrong, or it is
+            older.
         StorageError: The disk refused; what was served still is.
     """
     offer, adapters = folder.invitation(), Adapters(folder)
@@ -44,6 +40,7 @@ def install(folder: NodeFolder, *, content: bytes, signature: str, file: bytes) 
         and manifest.number == pointer.highest.get(manifest.kind)
     ):
         return manifest.number
+    check_size(manifest, file, n_items=len(offer.base.item_ids))
     arrays = decode(file)
     check_content(folder, offer, manifest, arrays)
     check_order(folder, adapters, manifest)
@@ -53,35 +50,6 @@ def install(folder: NodeFolder, *, content: bytes, signature: str, file: bytes) 
     number, kind, seen = manifest.number, manifest.kind, {"round": manifest.round}
     LOG.info("release %d (%s) of run %d installed", number, kind, manifest.run, extra=seen)
     return manifest.number
-
-
-def check_content(
-    folder: NodeFolder, offer: Invitation, manifest: Manifest, arrays: Arrays
-) -> None:
-    """Checks base, names, shapes, numbers and norm.
-
-    Raises:
-        ModelError: One is wrong.
-    """
-    if manifest.base_hash != offer.base.base_hash:
-        raise ModelError(
-            f"base_hash={manifest.base_hash[:16]}… must be {offer.base.base_hash[:16]}…; ask for a "
-            "new invitation"
-        )
-    if manifest.kind == "adapter":
-        base = attach(open_base(folder), offer.base.model, seed=0)
-        shapes = {name: array.shape for name, array in adapter_arrays(base).items()}
-    elif manifest.kind == "counts":
-        shapes = {COUNTS: (len(offer.base.item_ids),)}
-    else:
-        raise ModelError(f"kind={manifest.kind} is not known here; update fedprofile")
-    check_arrays(arrays, shapes)
-    norm = float(np.sqrt(sum(np.square(a, dtype=np.float64).sum() for a in arrays.values())))
-    said, most = manifest.norms.get("total", -1.0), folder.settings().max_adapter_norm
-    if abs(norm - said) > NORM_ROUNDING * max(norm, 1.0):
-        raise ModelError(f"norm={norm:.6g} must be {said:.6g}, as signed; fetch it again")
-    if manifest.kind == "adapter" and norm > most:
-        raise ModelError(f"norm={norm:.6g} must be at most max_adapter_norm={most:g}")
 
 
 def check_order(folder: NodeFolder, adapters: Adapters, manifest: Manifest) -> None:

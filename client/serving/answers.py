@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from client.serving.engine import Answer, Ask, Engine
+from client.serving.asking import Answer, Ask
+from client.serving.engine import Engine
 from client.serving.explaining import explain
 from client.store.records import Item
 

@@ -27,7 +27,7 @@ SHOP = click.option("--shop", help="Which of the data's shops.  [default: the on
 SHOP_COLUMN = click.option("--shop-column", help="Column that names the shop.")
 ORDER_COLUMN = click.option("--order-column", help="Column of ranks, where there are no dates.")
 ADAPTER = click.option(
-    "--adapter", type=click.Path(path_type=Path), help="Adapter folder of the federation."
+    "--adapter", type=click.Path(path_type=Path), help="Adapter folder, or the shop's node."
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from client.serving.histories import KIND, Histories, UserEvents
+from client.serving.signal_kinds import Fixed
 
-Floats = npt.NDArray[np.float32]
 LATELY = 14.0
 """Half-life of what counts as lately, in days."""
 
@@ -29,22 +29,22 @@ class Counts:
     users: npt.NDArray[np.float64]
     recent: npt.NDArray[np.float64]
     now: float
-    _logs: dict[str, Floats] = field(default_factory=dict)
+    _logs: dict[str, Fixed] = field(default_factory=dict)
 
     @property
-    def popularity(self) -> Floats:
-        """Log of the number of users, `(n_items,)`."""
+    def popularity(self) -> Fixed:
+        """Log of the number of users."""
         return self._log("popularity", self.users)
 
     @property
-    def recency(self) -> Floats:
-        """Log of the visits of late, `(n_items,)`."""
+    def recency(self) -> Fixed:
+        """Log of the visits of late."""
         return self._log("recency", self.recent)
 
-    def _log(self, name: str, values: npt.NDArray[np.float64]) -> Floats:
+    def _log(self, name: str, values: npt.NDArray[np.float64]) -> Fixed:
         found = self._logs.get(name)
         if found is None:
-            found = self._logs[name] = np.log1p(values.astype(np.float32))
+            found = self._logs[name] = Fixed.of(np.log1p(values.astype(np.float32)))
         return found
 
     @classmethod

@@ -4,62 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from client.serving.counts import Counts
-from client.serving.histories import EMPTY, KIND, Histories, UserEvents
+from client.serving.asking import Answer, Ask
+from client.serving.candidates import allowed, excluded
+from client.serving.event_rows import row_of, rows_of_cart
+from client.serving.histories import EMPTY, Histories, UserEvents
 from client.serving.items import ItemTable
+from client.serving.mixes import Mix, public_mixes
+from client.serving.outside import Outside, Pairs
 from client.serving.ranking import Ranking, cap_groups, diversify, rank, weight_row
-from client.serving.signals import Context, Sources
+from client.serving.refreshing import refresh
+from client.serving.signals import Sources
 from client.serving.space import Space
-from client.serving.weights import Mix, co_purchase, public_mixes
 from client.store.records import Event, EventColumns, Item, User
 
 POOL = 100
 """Items ranked before diversity and caps choose among them, beyond those asked for."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What a caller wants.
-
-    Attributes:
-        surface: `for-you`, `discover`, `buy-again` or `session`.
-        n: Items.
-        offset: Items of the ranking to leave out first.
-        category: Only items of this category; None for all.
-        exclude: Ids never to show.
-        diversity: 0 to 1; see `ranking.diversify`.
-        max_per_category: Items of one category at most; None for any number.
-        variant: `fused`, or `local` for the shop's own signals alone.
-    """
-
-    surface: str
-    n: int = 10
-    offset: int = 0
-    category: str | None = None
-    exclude: tuple[str, ...] = ()
-    diversity: float = 0.0
-    max_per_category: int | None = None
-    variant: str = "fused"
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """A ranking and what it was made from.
-
-    Attributes:
-        ranking: The items.
-        context: The context of the query.
-        events: Its events.
-    """
-
-    ranking: Ranking
-    context: Context
-    events: UserEvents
 
 
 class Engine:
@@ -96,8 +60,8 @@ class Engine:
         self.last_key = self.sorted_key = last_key
         self.generation = self.sorted_generation = generation
         self.events_since = 0
-        self._recount = False
-        self.set_mixes(public_mixes(adapter=sources.space.has_adapter))
+        self.recount = False
+        self.set_mixes(public_mixes(sources))
 
     def set_mixes(self, mixes: dict[str, Mix]) -> None:
         """Takes new fusion weights from the next answer on."""
@@ -125,57 +89,31 @@ class Engine:
             own = self.history(user_id)
             events = own if cart is None else cart
             context = self.sources.context(events, own)
-            weights = self._weights[self._mix_of(ask.surface), ask.variant]
-            signals = self.sources.matrix(context, weights > 0)
-            excluded = self._excluded(ask.surface, events, own)
-            allowed = self._allowed(ask, own)
-            n = ask.offset + ask.n
-            choosy = ask.diversity > 0 or ask.max_per_category is not None
-            k = n + POOL if choosy else n
-            ranking = rank(signals, weights, excluded=excluded, allowed=allowed, k=k)
-            if ask.max_per_category is not None:
-                groups = self.items.category[ranking.items]
-                ranking = cap_groups(ranking, groups, ask.max_per_category)
+            weights = self._weights[ask.mix, ask.variant]
+            ranking = rank(
+                self.sources.used(context, weights),
+                weights,
+                vectors=self.sources.space.vectors,
+                excluded=excluded(ask, events, own),
+                allowed=allowed(self.items, ask, own),
+                k=ask.offset + ask.n + (POOL if _is_choosy(ask) else 0),
+            )
+            return Answer(self._chosen(ranking, ask), context, events)
+
+    def _chosen(self, ranking: Ranking, ask: Ask) -> Ranking:
+        if ask.max_per_category is not None:
+            groups = self.items.category[ranking.items]
+            ranking = cap_groups(ranking, groups, ask.max_per_category)
+        n = ask.offset + ask.n
+        if ask.diversity > 0:
             vectors = self.sources.space.vectors[ranking.items]
             ranking = diversify(ranking, vectors, n=n, diversity=ask.diversity)
-            return Answer(ranking.select(slice(ask.offset, n)), context, events)
-
-    @staticmethod
-    def _mix_of(surface: str) -> str:
-        return "for-you" if surface == "buy-again" else surface
-
-    @staticmethod
-    def _excluded(surface: str, events: UserEvents, own: UserEvents) -> npt.NDArray[np.int32]:
-        if surface == "discover":
-            return own.taken
-        return np.unique(events.item) if surface == "session" else EMPTY.item
-
-    def _allowed(self, ask: Ask, own: UserEvents) -> npt.NDArray[np.bool_]:
-        allowed = self.items.shown.copy()
-        if ask.category is not None:
-            allowed &= self.items.in_category(ask.category)
-        if ask.exclude:
-            allowed[self.items.rows_of(ask.exclude)] = False
-        if ask.surface == "buy-again":
-            again = np.zeros_like(allowed)
-            again[own.taken] = True
-            allowed &= again
-        return allowed
+        return ranking.select(slice(ask.offset, n))
 
     def cart(self, item_ids: Sequence[str]) -> UserEvents:
         """Returns a session's items as events of this moment that nobody stores."""
-        rows = self.items.rows_of(dict.fromkeys(item_ids)).astype(np.int32)
-        n = len(rows)
-        kind = KIND[0]
-        return UserEvents(
-            item=rows,
-            time=np.full(n, self.sources.counts.now),
-            event_type=np.zeros(n, np.uint8),
-            amount=np.full(n, kind, np.float32),
-            visit=np.full(n, kind, np.float32),
-            price=np.full(n, np.nan, np.float32),
-            session=np.full(n, -1, np.int64),
-        )
+        rows = self.items.rows_of(dict.fromkeys(item_ids))
+        return rows_of_cart(rows, self.sources.counts.now)
 
     def add_events(self, events: Sequence[Event], last_key: int) -> None:
         """Learns from events that are stored: profile, frequency and counts, at once.
@@ -194,7 +132,7 @@ class Engine:
         """Notes that stored events were changed or deleted; counts follow with a refresh."""
         with self.lock:
             self.generation, self.last_key = generation, max(last_key, self.last_key)
-            self._recount = True
+            self.recount = True
             self.events_since += 1
 
     def _add(self, event: Event) -> None:
@@ -202,18 +140,7 @@ class Engine:
         if item is None:
             return
         row = self._user_row(event.user_id)
-        kind = KIND[event.event_type]
-        amount = event.weight * np.log2(1.0 + max(event.quantity, 0.0)) * kind
-        price = np.nan if event.price is None else event.price
-        new = UserEvents(
-            np.array([item], np.int32),
-            np.array([event.time]),
-            np.array([event.event_type], np.uint8),
-            np.array([amount], np.float32),
-            np.array([kind], np.float32),
-            np.array([price], np.float32),
-            np.array([event.session], np.int64),
-        )
+        new = row_of(event, item)
         seen = self.histories.of(row)
         self.sources.counts.add(new, seen=seen, dated=self.sources.unit == "days")
         self.histories.append(row, new)
@@ -254,7 +181,8 @@ class Engine:
             n = len(self.items)
             self.sources.counts.grow(n)
             space = self.sources.space.put(rows, vectors, n_items=n)
-            self.sources = replace(self.sources, space=space)
+            outside = self.sources.outside.grown(n)
+            self.sources = replace(self.sources, space=space, outside=outside)
 
     def delete_item(self, item_id: str) -> None:
         """Never shows an item again."""
@@ -262,39 +190,16 @@ class Engine:
             self.items.delete(item_id)
 
     def refresh(self) -> bool:
-        """Counts co-purchase anew while answers go on; False where nothing has happened.
+        """Counts co-purchase anew while answers go on; see `refreshing.refresh`."""
+        return refresh(self)
 
-        Meant for a thread of its own; what happens meanwhile stays for the next time.
-        """
+    def swap(self, space: Space, outside: Outside, pairs: Pairs, mixes: dict[str, Mix]) -> None:
+        """Puts another adapter and all that goes with it in place between two answers."""
         with self.lock:
-            if not self.events_since:
-                return False
-            recount, self.events_since, self._recount = self._recount, 0, False
-            old, changed, n_users = self.histories, self.histories.changed(), self.n_rows
-            key, generation = self.last_key, self.generation
-            alive = np.array([item is not None for item in self.items.items])
-            now, unit = self.sources.counts.now, self.sources.unit
-        histories = old.merged(changed, n_users=n_users, alive=alive)
-        if recount and unit == "days":  # the latest event may be one that was deleted
-            now = float(histories.columns.time.max(initial=0.0))
-        near, solved = co_purchase(histories, n_items=len(alive), now=now, unit=unit)
-        counts = None
-        if recount:
-            counts = Counts.of(histories, n_items=len(alive), now=now, dated=unit == "days")
-        with self.lock:
-            histories.adopt(self.histories.changed(), changed)
-            self.histories, self.sorted_key, self.sorted_generation = histories, key, generation
-            self.sources = replace(self.sources, near=near, ease=solved)
-            if counts is not None and self.events_since:
-                self._recount = True  # these counts miss what came meanwhile
-            elif counts is not None:
-                counts.grow(len(self.items))
-                self.sources = replace(self.sources, counts=counts)
-        return True
+            outside = outside.grown(len(self.items))
+            self.sources = replace(self.sources, space=space, outside=outside, pairs=pairs)
+            self.set_mixes(mixes)
 
-    def swap_space(self, space: Space, mixes: dict[str, Mix] | None = None) -> None:
-        """Puts new item vectors and another adapter in place between two answers."""
-        with self.lock:
-            self.sources = replace(self.sources, space=space)
-            if mixes is not None:
-                self.set_mixes(mixes)
+
+def _is_choosy(ask: Ask) -> bool:
+    return ask.diversity > 0 or ask.max_per_category is not None

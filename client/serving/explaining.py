@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from client.serving.engine import Answer, Engine
+from client.serving.asking import Answer
+from client.serving.engine import Engine
 from client.serving.signals import NAMES, Sources
 
 _WORDS = {
@@ -17,6 +18,8 @@ _WORDS = {
     "ease": "it goes with {items}",
     "text": "it is like {items}",
     "global": "it fits your profile, as with {items}",
+    "pairs": "shoppers of other shops buy it together with {items}",
+    "prior": "many shoppers of other shops take it",
 }
 _ITEMS = 3
 
@@ -50,8 +53,9 @@ def explain(engine: Engine, answer: Answer, place: int) -> dict[str, Any]:
 def _carriers(engine: Engine, answer: Answer, name: str, row: int) -> list[dict[str, Any]]:
     """Returns the items of the context that a signal rests on, most important first."""
     context, sources = answer.context, engine.sources
-    if name in ("item-knn", "ease"):
-        table = sources.near if name == "item-knn" else sources.ease
+    tables = {"item-knn": sources.near, "ease": sources.ease, "pairs": sources.pairs.near}
+    if name in tables:
+        table = tables[name]
         values = [
             v * table.between(int(item), row)
             for item, v in zip(context.items, context.visits, strict=True)

@@ -28,9 +28,10 @@ def similar_items(engine: Engine, item_id: str, n: int) -> Found:
         if row is None:
             raise UnknownError(f"item_id={item_id!r} is not in the catalogue; check its spelling")
         sources = engine.sources
-        scores = sources.space.vectors @ sources.space.vectors[row]
-        one = np.array([row], np.int32), np.ones(1, np.float32)
-        bought = sources.near.add_up(*one, len(scores))
+        vectors = sources.space.vectors
+        scores = vectors.scores(vectors[row])
+        near = sources.near.add_up(np.array([row], np.int32), np.ones(1, np.float32))
+        bought = near.whole(vectors)
         bought[row] = 0.0
         scores = 0.5 * scores + 0.5 * bought / max(float(bought.max()), 1e-9)
         return _best(engine, scores, n, without=np.array([row]))
@@ -54,7 +55,7 @@ def search(
         if user_id is not None and len(events := engine.history(user_id)):
             context = engine.sources.context(events, events)
             profile = query + PERSONAL * engine.sources.space.text_profile(context.text)
-        scores = vectors @ profile.astype(np.float32)
+        scores = vectors.scores(profile.astype(np.float32))
         best = top(np.where(engine.items.shown, scores, -np.inf), max(20 * n, 200))
         scores = scores[best] + WORDS * _overlap(engine, words, best)
         order = np.argsort(-scores, kind="stable")[:n]
@@ -94,7 +95,7 @@ def similar_users(engine: Engine, user_id: str, n: int) -> tuple[list[str], list
 def user_vectors(engine: Engine) -> npt.NDArray[np.float32]:
     """Returns unit profile vectors of all users, `(n_rows, d)`."""
     histories, space = engine.histories, engine.sources.space
-    vectors = np.zeros((engine.n_rows, space.vectors.shape[1]), dtype=np.float32)
+    vectors = np.zeros((engine.n_rows, space.vectors.dim), dtype=np.float32)
     columns, starts = histories.columns, histories.starts
     for first in range(0, len(histories), _CHUNK):
         last = min(first + _CHUNK, len(histories))

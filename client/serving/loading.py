@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,11 @@ from client.serving.counts import Counts
 from client.serving.engine import Engine
 from client.serving.histories import Histories, UserEvents
 from client.serving.items import ItemTable
+from client.serving.outside import Outside, Released
 from client.serving.signals import Sources
 from client.serving.snapshot import Snapshot, State
 from client.serving.space import Space
-from client.serving.weights import co_purchase
+from client.serving.weights import co_purchase, co_purchase_of_all
 from client.store.reading import read_events, read_items, read_users
 from client.store.records import EventColumns, Item
 from client.store.store import Store
@@ -46,13 +47,20 @@ class Loaded:
     state: State | None
     generation: int
 
-    def engine(self, space: Space, *, unit: str) -> Engine:
-        """Builds the state, all of it or only what the copy does not know."""
+    def engine(self, space: Space, *, unit: str, released: Released | None = None) -> Engine:
+        """Builds the state, all of it or only what the copy does not know.
+
+        Args:
+            space: Item vectors and adapter.
+            unit: "days" or "order".
+            released: What the federation knows of other shops' users.
+        """
         histories, sources = (
             self._fresh(space, unit)
             if self.state is None
             else self._copied(self.state, space, unit)
         )
+        sources = with_outside(sources, released, self.items, histories)
         known = 0 if self.state is None else self.state.last_key
         engine = Engine(
             items=self.items,
@@ -84,6 +92,17 @@ class Loaded:
             counts.add(one, seen=histories.of(user), dated=unit == "days")
             histories.append(user, one)
         return histories, Sources(counts, state.near, state.ease, space, unit)
+
+
+def with_outside(
+    sources: Sources, released: Released | None, items: ItemTable, histories: Histories
+) -> Sources:
+    """Adds what a federation released, on the shop's own items and with its users in the pairs."""
+    n_items = len(items)
+    outside = Outside.of(released, items.rows, histories, n_items=n_items)
+    now, unit = sources.counts.now, sources.unit
+    pairs = co_purchase_of_all(histories, outside, n_items=n_items, now=now, unit=unit)
+    return replace(sources, outside=outside, pairs=pairs)
 
 
 def load(store: Store, snapshot: Snapshot) -> Loaded:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from client.serving.histories import Histories
+from client.serving.signal_kinds import Sparse
 
 K = 200
 """Neighbours of an item that are kept."""
@@ -50,18 +51,20 @@ class Neighbours:
         starts = matrix.indptr.astype(np.int64)
         return Neighbours(starts, matrix.indices.astype(np.int32), matrix.data.astype(np.float32))
 
-    def add_up(self, items: npt.NDArray[np.int32], values: Floats, n_items: int) -> Floats:
-        """Adds up the neighbours of some items, weighed by `values`: `(n_items,)`."""
+    def add_up(self, items: npt.NDArray[np.int32], values: Floats) -> Sparse:
+        """Adds up the neighbours of some items, weighed by `values`."""
         known = items < len(self.starts) - 1
         items, values = items[known], values[known]
         first, last = self.starts[items], self.starts[items + 1]
         parts = [slice(f, e) for f, e in zip(first.tolist(), last.tolist(), strict=True)]
         if not parts:
-            return np.zeros(n_items, dtype=np.float32)
+            return Sparse(np.zeros(0, np.int32), np.zeros(0, np.float32))
         place = np.concatenate([self.item[part] for part in parts])
         value = np.concatenate([self.value[part] for part in parts])
         value *= np.repeat(values, last - first)
-        return np.bincount(place, value, minlength=n_items).astype(np.float32)
+        sums = np.bincount(place, value)
+        rows = np.flatnonzero(sums)
+        return Sparse(rows, sums[rows].astype(np.float32))
 
     def between(self, item: int, target: int) -> float:
         """Returns how much one item speaks for another."""
@@ -126,12 +129,42 @@ def ease(rows: sp.csr_array, *, l2: float) -> Neighbours:
         rows: Users over items, `(n_users, n_items)`.
         l2: Ridge penalty.
     """
-    n = rows.shape[1]
-    users_of = np.bincount(rows.indices, minlength=n)
+    head = popular_items(rows)
+    return solved(gram_of(rows, head), head, l2=l2, n_items=rows.shape[1])
+
+
+def popular_items(
+    rows: sp.csr_array, *, also: npt.NDArray[np.integer] | None = None
+) -> npt.NDArray[np.int64]:
+    """Returns the `HEAD` items of most users, ascending; those without a user are left out.
+
+    Args:
+        rows: Users over items, `(n_users, n_items)`.
+        also: Items that come first, with or without a user.
+    """
+    users_of = np.bincount(rows.indices, minlength=rows.shape[1])
+    if also is not None:
+        users_of[also] += rows.shape[0] + 1
     head = np.sort(np.argsort(-users_of, kind="stable")[:HEAD])
-    head = head[users_of[head] > 0]
+    return head[users_of[head] > 0]
+
+
+def gram_of(rows: sp.csr_array, head: npt.NDArray[np.int64]) -> Floats:
+    """Multiplies the columns of the head with each other: `(h, h)`."""
     part = rows[:, head]
-    gram = (part.T @ part).toarray().astype(np.float32)
+    gram: Floats = (part.T @ part).toarray().astype(np.float32)
+    return gram
+
+
+def solved(gram: Floats, head: npt.NDArray[np.int64], *, l2: float, n_items: int) -> Neighbours:
+    """Solves EASE for a Gram matrix and keeps each item's largest weights.
+
+    Args:
+        gram: Of the head, `(h, h)`; changed in place.
+        head: Items, ascending, `(h,)`.
+        l2: Ridge penalty.
+        n_items: Of the whole item table.
+    """
     gram[np.diag_indices_from(gram)] += np.float32(l2)
     inverse = torch.linalg.inv(torch.from_numpy(gram))
     weights = -inverse / inverse.diagonal()
@@ -141,7 +174,8 @@ def ease(rows: sp.csr_array, *, l2: float) -> Neighbours:
     values = torch.gather(weights, 1, best).numpy()
     source = np.repeat(head, k)
     target = head[best.numpy().ravel()]
-    matrix = sp.coo_array((values.ravel(), (source, target)), shape=(n, n)).tocsr()
+    shape = (n_items, n_items)
+    matrix = sp.coo_array((values.ravel(), (source, target)), shape=shape).tocsr()
     return Neighbours.of(matrix)
 
 

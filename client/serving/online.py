@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from client.serving.engine import Answer
+from client.serving.asking import Answer
 from client.serving.signals import NAMES
 from client.store.records import Event
 from shared.interactions.events import EVENT_TYPES

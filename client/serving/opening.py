@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from client.serving.given import read_given
 from client.serving.items import ItemTable
 from client.serving.loading import load
+from client.serving.outside import Released
 from client.serving.service import Service
 from client.serving.settings import ServingSettings
 from client.serving.snapshot import Snapshot
@@ -15,9 +17,9 @@ from client.serving.texts import (
     TextVectors,
     catalogue_base,
     plain_space,
-    read_adapter_base,
     space_of_adapter,
 )
+from client.serving.vectors import ItemVectors
 from client.store.faults import hide_password
 from client.store.importing import choose_shop
 from client.store.store import Store
@@ -34,7 +36,8 @@ class Opening:
         store: Database URL.
         data: Folder or file to import first; None where the database is filled.
         shop: Which of the data's shops; None where there is one.
-        adapter: Adapter folder; None serves the shop's own signals alone.
+        adapter: Adapter folder, or the folder of the shop's node; None serves the shop's own
+            signals alone.
         settings: Of the service.
         model: Encoder and width, for a shop without an adapter.
     """
@@ -83,8 +86,8 @@ def _build(store: Store, opening: Opening) -> Service:
             f"store={hide_password(opening.store)} holds {len(loaded.items.rows)} items, needs at "
             "least 2; import some with --data PATH"
         )
-    texts, space = _space(loaded.items, opening, unit)
-    engine = loaded.engine(space, unit=unit)
+    texts, space, released = _space(loaded.items, opening, unit)
+    engine = loaded.engine(space, unit=unit, released=released)
     service = Service(
         store,
         engine,
@@ -97,13 +100,15 @@ def _build(store: Store, opening: Opening) -> Service:
     return service
 
 
-def _space(items: ItemTable, opening: Opening, unit: str) -> tuple[TextVectors, Space]:
+def _space(
+    items: ItemTable, opening: Opening, unit: str
+) -> tuple[TextVectors, Space, Released | None]:
     """Encodes all items, by the adapter's base or by one fitted to the catalogue."""
     texts = ["" if item is None else item.text for item in items.items]
-    if opening.adapter is None:
-        vectors = TextVectors(catalogue_base(texts, opening.model))
-        return vectors, plain_space(vectors.base, vectors.of_items(texts), unit=unit)
-    saved, base = read_adapter_base(opening.adapter)
-    vectors = TextVectors(base)
-    name = opening.adapter.name
-    return vectors, space_of_adapter(saved, vectors.of_items(texts), name=name, unit=unit)
+    given = None if opening.adapter is None else read_given(opening.adapter)
+    encoder = TextVectors(catalogue_base(texts, opening.model) if given is None else given.base)
+    vectors = ItemVectors.of(encoder.of_items(texts))
+    if given is None or given.saved is None:
+        return encoder, plain_space(encoder.base, vectors, unit=unit), None
+    space = space_of_adapter(given.saved, vectors, name=given.name, unit=unit)
+    return encoder, space, given.released

@@ -1,14 +1,16 @@
-"""From a matrix of signals to the best items, with what each signal gave them."""
+"""From signals to the best items, with what each signal gave them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from client.serving.signal_kinds import Fixed, Signal, Sparse, Toward
 from client.serving.signals import NAMES
+from client.serving.vectors import ItemVectors
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -37,21 +39,34 @@ class Ranking:
         return Ranking(self.items[places], self.scores[places], self.parts[places])
 
 
-def moments(signals: Floats, excluded: npt.NDArray[np.int32]) -> tuple[Floats, Floats]:
+def moments(
+    signals: Sequence[Signal | None], vectors: ItemVectors, excluded: npt.NDArray[np.int32]
+) -> tuple[Floats, Floats]:
     """Returns mean and deviation of each signal over all items but the excluded ones.
 
-    A signal that is the same everywhere has an infinite deviation, so that it counts for nothing.
+    A signal that is the same everywhere, or absent, has an infinite deviation, so that it counts
+    for nothing.
+
+    Args:
+        signals: `(s,)`, None for an absent one.
+        vectors: Of all items.
+        excluded: Distinct items.
+
+    Returns:
+        `(s,)` and `(s,)`.
     """
-    n = max(signals.shape[1] - len(excluded), 1)
-    total = signals.sum(axis=1, dtype=np.float64)
-    squares = np.einsum("sc,sc->s", signals, signals).astype(np.float64)
-    if len(excluded):
-        out = signals[:, excluded].astype(np.float64)
-        total -= out.sum(axis=1)
-        squares -= np.square(out).sum(axis=1)
-    mean = total / n
-    variance = squares / n - mean**2
-    flat = variance <= 1e-6 * np.maximum(squares / n, 1e-30)
+    n = max(len(vectors) - len(excluded), 1)
+    sums = np.zeros((len(signals), 2))
+    for place, signal in enumerate(signals):
+        if signal is None:
+            continue
+        sums[place] = signal.sums(vectors)
+        if len(excluded):
+            out = signal.at(excluded, vectors).astype(np.float64)
+            sums[place] -= out.sum(), out @ out
+    mean, square = sums[:, 0] / n, sums[:, 1] / n
+    variance = square - mean**2
+    flat = variance <= 1e-6 * np.maximum(square, 1e-30)
     deviation = np.where(flat, np.inf, np.sqrt(np.maximum(variance, 0)))
     return mean.astype(np.float32), deviation.astype(np.float32)
 
@@ -62,9 +77,10 @@ def weight_row(weights: Mapping[str, float]) -> Floats:
 
 
 def rank(
-    signals: Floats,
+    signals: Sequence[Signal | None],
     weights: Floats,
     *,
+    vectors: ItemVectors,
     excluded: npt.NDArray[np.int32],
     allowed: Bools,
     k: int,
@@ -72,20 +88,39 @@ def rank(
     """Fuses standardised signals and takes the best items.
 
     Args:
-        signals: `(len(NAMES), n_items)`.
-        weights: `(len(NAMES),)`, non-negative.
+        signals: `(s,)`, None where the weight is 0.
+        weights: `(s,)`, non-negative.
+        vectors: Of all items.
         excluded: Items that are no candidates of the query, left out of the standardisation.
         allowed: Items that may be shown, `(n_items,)`; excluded ones are never shown.
         k: Length of the ranking at most.
     """
-    mean, deviation = moments(signals, excluded)
+    mean, deviation = moments(signals, vectors, excluded)
     factors: Floats = (weights / deviation).astype(np.float32)
-    scores: Floats = factors @ signals
+    scores = fuse(signals, factors, vectors)
     scores[~allowed] = -np.inf
     scores[excluded] = -np.inf
     best = top(scores, k)
-    parts = factors * (signals[:, best].T - mean)
+    parts = np.zeros((len(best), len(signals)), dtype=np.float32)
+    for place, signal in enumerate(signals):
+        if signal is not None and factors[place]:
+            parts[:, place] = factors[place] * (signal.at(best, vectors) - mean[place])
     return Ranking(best, parts.sum(axis=1), parts)
+
+
+def fuse(signals: Sequence[Signal | None], factors: Floats, vectors: ItemVectors) -> Floats:
+    """Adds up the signals, each times its factor, `(n_items,)`; all directions in one product."""
+    direction = np.zeros(vectors.dim, dtype=np.float32)
+    for signal, factor in zip(signals, factors, strict=True):
+        if isinstance(signal, Toward):
+            direction += factor * signal.direction
+    scores = vectors.scores(direction)
+    for signal, factor in zip(signals, factors, strict=True):
+        if isinstance(signal, Fixed):
+            scores += factor * signal.values
+        elif isinstance(signal, Sparse):
+            scores[signal.rows] += factor * signal.values
+    return scores
 
 
 def top(scores: Floats, k: int) -> Rows:

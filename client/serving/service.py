@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from client.serving.engine import Answer, Ask, Engine
+from client.serving.asking import Answer, Ask
+from client.serving.engine import Engine
 from client.serving.metrics import Metrics
+from client.serving.mixes import Mix
 from client.serving.online import Online
 from client.serving.settings import ServingSettings
 from client.serving.snapshot import Snapshot
 from client.serving.swapping import Swapper, Watch
 from client.serving.texts import TextVectors
-from client.serving.weights import Mix, learn_mixes
+from client.serving.weights import learn_mixes
 from client.store import writing
 from client.store.reading import last_event_key, read_events
 from client.store.records import Event, EventColumns, Item, User
@@ -108,6 +110,7 @@ class Service:
             space = engine.sources.space
             return {
                 "adapter": space.adapter or None,
+                "releases": dict(engine.sources.outside.releases),
                 "next_adapter": asdict(self.swapper.progress),
                 "base_hash": space.base_hash,
                 "time_unit": engine.sources.unit,
@@ -222,13 +225,13 @@ class Service:
 
     def _keep_mixes(self, mixes: dict[str, Mix]) -> Future[Any]:
         plain = {surface: mix.to_json() for surface, mix in mixes.items()}
-        model = self.engine.sources.space.model
+        model = self.engine.sources.model
         return self.store.set_fact(MIXES, {"model": model, "mixes": plain})
 
     def take_kept_mixes(self) -> bool:
         """Takes the stored weights; False where none were learned for what is loaded."""
         kept = self.store.fact(MIXES)
-        if kept is None or kept["model"] != self.engine.sources.space.model:
+        if kept is None or kept["model"] != self.engine.sources.model:
             return False
         self.engine.set_mixes({name: Mix(**mix) for name, mix in kept["mixes"].items()})
         return True

@@ -1,4 +1,4 @@
-"""All signals of a shop for one context, as one small matrix over all items.
+"""All signals of a shop for one context.
 
 | Signal | Score of an item |
 |---|---|
@@ -8,11 +8,15 @@
 | `item-knn`, `ease` | what goes with the items of the context |
 | `text` | likeness of its text to the context's |
 | `global` | likeness to the profile by the federation's adapter |
+| `pairs` | what goes with the items of the context, by users of this shop and of others |
+| `prior` | log of its popularity in all shops |
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +24,12 @@ import numpy.typing as npt
 from client.serving.counts import Counts
 from client.serving.histories import UserEvents
 from client.serving.neighbours import Neighbours
+from client.serving.outside import NOTHING, Outside, Pairs
+from client.serving.signal_kinds import Signal, Sparse, Toward
 from client.serving.space import Space
 
-NAMES = ("popularity", "recency", "frequency", "item-knn", "ease", "text", "global")
-"""Rows of the matrix."""
-LOCAL = NAMES[:-1]
-"""Signals that a shop has without the federation."""
 HALF_LIFE = {"days": 120.0, "order": 10.0}
 """Of a visit in frequency and co-purchase, by unit of time."""
-
-ALL = np.ones(len(NAMES), dtype=np.bool_)
-"""Marks every signal as used."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -66,6 +65,8 @@ class Sources:
         ease: EASE.
         space: Item vectors and adapter.
         unit: "days" or "order".
+        outside: What the federation knows of other shops' users.
+        pairs: EASE with the pairs among that.
     """
 
     counts: Counts
@@ -73,6 +74,15 @@ class Sources:
     ease: Neighbours
     space: Space
     unit: str
+    outside: Outside = NOTHING
+    pairs: Pairs = field(default_factory=Pairs)
+
+    @property
+    def model(self) -> str:
+        """Names what fusion weights were learned with, by content."""
+        if not self.outside.digest:
+            return self.space.model
+        return hashlib.sha256(f"{self.space.model}{self.outside.digest}".encode()).hexdigest()
 
     def moment(self, events: UserEvents) -> float:
         """Returns the moment from which ages count: the shop's latest, or the user's next rank."""
@@ -95,31 +105,34 @@ class Sources:
         profile = _mean(vectors, events, age, space.half_life) if space.has_adapter else text
         return Context(items, visits, text, profile, own_items, own_visits)
 
-    def matrix(self, context: Context, used: npt.NDArray[np.bool_] = ALL) -> Floats:
-        """Scores all items, `(len(NAMES), n_items)`.
+    def signals(self, context: Context) -> list[Signal]:
+        """Computes all signals of a query in the order of `NAMES`."""
+        return [make(self, context) for make in SIGNALS.values()]
 
-        Args:
-            context: Of the query.
-            used: Signals that count, `(len(NAMES),)`; the rows of others stay 0 and cost nothing.
-        """
-        n = len(self.space.vectors)
-        signals = np.zeros((len(NAMES), n), dtype=np.float32)
-        if used[0]:
-            signals[0] = self.counts.popularity
-        if used[1]:
-            signals[1] = self.counts.recency
-        if used[2]:
-            signals[2][context.own_items] = context.own_visits
-        if used[3]:
-            signals[3] = self.near.add_up(context.items, context.visits, n)
-        if used[4]:
-            signals[4] = self.ease.add_up(context.items, context.visits, n)
-        if used[5]:
-            np.matmul(self.space.vectors, self.space.text_profile(context.text), out=signals[5])
-        if used[6]:
-            profile = self.space.global_profile(context.profile)
-            np.matmul(self.space.vectors, profile, out=signals[6])
-        return signals
+    def used(self, context: Context, weights: Floats) -> list[Signal | None]:
+        """Computes the signals that have a weight, `(len(NAMES),)`; None for the others."""
+        makers = zip(SIGNALS.values(), weights.tolist(), strict=True)
+        return [make(self, context) if weight > 0 else None for make, weight in makers]
+
+
+_NO_PRIOR = Sparse(np.zeros(0, np.int64), np.zeros(0, np.float32))
+SIGNALS: dict[str, Callable[[Sources, Context], Signal]] = {
+    "popularity": lambda sources, _: sources.counts.popularity,
+    "recency": lambda sources, _: sources.counts.recency,
+    "frequency": lambda _, context: Sparse(context.own_items, context.own_visits),
+    "item-knn": lambda sources, context: sources.near.add_up(context.items, context.visits),
+    "ease": lambda sources, context: sources.ease.add_up(context.items, context.visits),
+    "text": lambda sources, context: Toward(sources.space.text_profile(context.text)),
+    "global": lambda sources, context: Toward(sources.space.global_profile(context.profile)),
+    "pairs": lambda sources, context: sources.pairs.add_up(context.items, context.visits),
+    "prior": lambda sources, _: sources.outside.prior or _NO_PRIOR,
+}
+"""How each signal is computed; a new one is a line here, in `LOCAL` or not, and a sentence in
+`explaining`."""
+NAMES = tuple(SIGNALS)
+"""Names of all signals, the order of weights and parts."""
+LOCAL = tuple(name for name in NAMES if name not in ("global", "pairs", "prior"))
+"""Signals that a shop has without the federation."""
 
 
 def _by_item(

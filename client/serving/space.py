@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from client.serving.vectors import ItemVectors
 from shared.model.projection import project_profiles
 
 Floats = npt.NDArray[np.float32]
@@ -20,7 +21,7 @@ class Space:
     """Item vectors and how histories become profiles among them; replaced as a whole.
 
     Attributes:
-        vectors: Of all items, unit length or zero, `(n_items, d)`.
+        vectors: Of all items.
         projection: The adapter's matrix `(d, d + 1)`; None where no adapter is loaded.
         half_life: Of an event in the adapter's profile, in the unit of time.
         text_half_life: Of an event in the zero-shot text profile.
@@ -28,7 +29,7 @@ class Space:
         adapter: Name of the adapter's folder, "" for none.
     """
 
-    vectors: Floats
+    vectors: ItemVectors
     projection: Floats | None
     half_life: float
     text_half_life: float
@@ -60,7 +61,4 @@ class Space:
 
     def put(self, rows: npt.NDArray[np.int64], vectors: Floats, *, n_items: int) -> Space:
         """Returns a space with other vectors for some items, or with room for new ones."""
-        grown = np.zeros((n_items, self.vectors.shape[1]), dtype=np.float32)
-        grown[: len(self.vectors)] = self.vectors[:n_items]
-        grown[rows] = vectors
-        return replace(self, vectors=grown)
+        return replace(self, vectors=self.vectors.put(rows, vectors, n_items=n_items))

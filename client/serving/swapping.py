@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 
 from client.serving.engine import Engine
+from client.serving.given import Given, read_given, watched_file
+from client.serving.mixes import Mix
+from client.serving.outside import Outside
 from client.serving.space import Space
-from client.serving.texts import TextVectors, read_adapter_base, space_of_adapter
-from client.serving.weights import Mix, learn_mixes
+from client.serving.texts import TextVectors, space_of_adapter
+from client.serving.vectors import ItemVectors
+from client.serving.weights import co_purchase_of_all, learn_mixes
 from shared.errors import FedprofileError, ModelError
 
 Ready = Callable[[TextVectors, dict[str, Mix]], None]
@@ -73,32 +77,43 @@ class Swapper:
             self._one.release()
 
     def _swap(self, folder: Path) -> None:
-        saved, base = read_adapter_base(folder)
-        engine, now = self._engine, self._engine.sources.space
-        if now.has_adapter and saved.base_hash != now.base_hash:
-            raise ModelError(
-                f"adapter={folder.name} has base {saved.base_hash[:16]}…, the node serves "
-                f"{now.base_hash[:16]}…; take an adapter of this federation, or restart with "
-                "--adapter"
-            )
-        same = saved.base_hash == now.base_hash
-        texts = self._texts if same else TextVectors(base)
+        given = read_given(folder)
+        if given.saved is None:  # a node's first run has not come to its adapter yet
+            self.progress = Progress()
+            return
+        self._check_base(given)
+        engine = self._engine
+        same = given.base.base_hash == engine.sources.space.base_hash
+        texts = self._texts if same else TextVectors(given.base)
         with engine.lock:
-            known = _texts(engine)
+            known, rows, histories = _texts(engine), dict(engine.items.rows), engine.histories
             vectors = engine.sources.space.vectors
         if not same:
-            vectors = texts.of_items(known, self._encoded)
-        unit = engine.sources.unit
-        space = space_of_adapter(saved, vectors, name=folder.name, unit=unit)
+            vectors = ItemVectors.of(texts.of_items(known, self._encoded))
+        unit, now = engine.sources.unit, engine.sources.counts.now
+        space = space_of_adapter(given.saved, vectors, name=given.name, unit=unit)
         self.progress = replace(self.progress, state="learning")
+        outside = Outside.of(given.released, rows, histories, n_items=len(known))
+        pairs = co_purchase_of_all(histories, outside, n_items=len(known), now=now, unit=unit)
         mixes = learn_mixes(
-            replace(engine.sources, space=space), engine.histories, rng=np.random.default_rng(0)
+            replace(engine.sources, space=space, outside=outside, pairs=pairs),
+            histories,
+            rng=np.random.default_rng(0),
         )
         with engine.lock:
-            engine.swap_space(_with_news(space, known, engine, texts), mixes)
+            engine.swap(_with_news(space, known, engine, texts), outside, pairs, mixes)
             self._texts = texts
             self._ready(texts, mixes)
         self.progress = replace(self.progress, state="in place")
+
+    def _check_base(self, given: Given) -> None:
+        now = self._engine.sources.space
+        if now.has_adapter and given.base.base_hash != now.base_hash:
+            raise ModelError(
+                f"adapter={given.name} has base {given.base.base_hash[:16]}…, the node serves "
+                f"{now.base_hash[:16]}…; take an adapter of this federation, or restart with "
+                "--adapter"
+            )
 
     def _encoded(self, done: int, total: int) -> None:
         self.progress = replace(self.progress, done=done, total=total)
@@ -122,7 +137,7 @@ class Watch:
     """Notices when an adapter folder was replaced.
 
     Args:
-        folder: From `save_adapter`; None for nothing to watch.
+        folder: From `save_adapter`, or a node's; None for nothing to watch.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -140,7 +155,7 @@ class Watch:
         if self.folder is None:
             return None
         try:
-            about = (self.folder / "adapter_model.safetensors").stat()
+            about = watched_file(self.folder).stat()
         except OSError:
             return None
         return about.st_ino, about.st_mtime_ns, about.st_size

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from client.serving.space import HALF_LIFE, Space
+from client.serving.vectors import ItemVectors
 from shared.config import ModelSettings
 from shared.errors import ModelError
 from shared.model.adapter_folder import SavedAdapter, read_adapter
@@ -120,6 +121,19 @@ def read_adapter_base(folder: Path) -> tuple[SavedAdapter, Base]:
             or the adapter changes layers of the encoder.
     """
     saved = read_adapter(folder)
+    return saved, take_base(saved, folder)
+
+
+def take_base(saved: SavedAdapter, folder: Path) -> Base:
+    """Returns the base of an adapter that can be served.
+
+    Args:
+        saved: The adapter.
+        folder: Where it lies, for messages.
+
+    Raises:
+        ModelError: The installed encoder is another one, or its layers are adapted.
+    """
     if set(saved.settings.target_modules) != {PROJECTION}:
         raise ModelError(
             f"adapter={folder}: target_modules={','.join(saved.settings.target_modules)} changes "
@@ -132,10 +146,10 @@ def read_adapter_base(folder: Path) -> tuple[SavedAdapter, Base]:
             f"adapter={folder}: text space {saved.text_space[:16]}… expected, encoder="
             f"{saved.settings.encoder} gives {found[:16]}…; install the encoder it was trained with"
         )
-    return saved, Base(saved.settings, saved.whitening, saved.base_hash)
+    return Base(saved.settings, saved.whitening, saved.base_hash)
 
 
-def space_of_adapter(saved: SavedAdapter, vectors: Floats, *, name: str, unit: str) -> Space:
+def space_of_adapter(saved: SavedAdapter, vectors: ItemVectors, *, name: str, unit: str) -> Space:
     """Puts an adapter and item vectors of its base together."""
     return Space(
         vectors=vectors,
@@ -147,7 +161,7 @@ def space_of_adapter(saved: SavedAdapter, vectors: Floats, *, name: str, unit: s
     )
 
 
-def plain_space(base: Base, vectors: Floats, *, unit: str) -> Space:
+def plain_space(base: Base, vectors: ItemVectors, *, unit: str) -> Space:
     """Puts item vectors together with no adapter: zero-shot text alone."""
     return Space(
         vectors=vectors,

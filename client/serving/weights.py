@@ -2,65 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from client import fusion
 from client.recommenders.history import History
 from client.serving.counts import Counts
 from client.serving.histories import EMPTY, TAKEN, Histories, UserEvents
+from client.serving.mixes import STRENGTHS, SURFACES, Mix, fit, public_mixes
 from client.serving.neighbours import Neighbours, ease, nearest, user_rows
+from client.serving.outside import Outside, Pairs, pairs_ease
 from client.serving.ranking import moments
-from client.serving.signals import HALF_LIFE, LOCAL, NAMES, Sources
+from client.serving.signals import HALF_LIFE, NAMES, Sources
 from client.surfaces import MIN_CART, Queries
 from shared.interactions.events import Events
 
-SURFACES = {"for-you": "for-you", "discover": "discover", "session": "basket"}
-"""Surface of the service -> surface of the evaluation whose public mix it starts from."""
 L2 = {"days": 100.0, "order": 20.0}
 """Ridge penalty of EASE, by unit of time."""
 MAX_USERS = 2000
 """Users whose latest events are asked about."""
-MIN_QUERIES = 20
-"""Fewer queries than this say nothing; the public mix is used then."""
 _CHUNK = 64
 
-Weights = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Weights of one surface and what they are worth.
-
-    Attributes:
-        local: Weights of the shop's own signals, sum 1.
-        fused: The same with the global model.
-        queries: Validation queries that they were learned on; 0 for the public mix.
-        ndcg: NDCG@10 on them, by signal, and of `local` and `fused`.
-    """
-
-    local: Weights
-    fused: Weights
-    queries: int = 0
-    ndcg: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return asdict(self)
-
-
-def public_mixes(*, adapter: bool) -> dict[str, Mix]:
-    """Returns the mixes of a shop that has learned none yet."""
-    mixes = {}
-    for surface, public in SURFACES.items():
-        local = fusion.default_weights(public, LOCAL)
-        fused = {name: weight * 0.85 for name, weight in local.items()} if adapter else dict(local)
-        mixes[surface] = Mix(local, fused | {"global": 0.15 if adapter else 0.0})
-    return mixes
+Floats = npt.NDArray[np.float32]
 
 
 def learn_mixes(
@@ -69,11 +37,11 @@ def learn_mixes(
     """Learns all mixes from what is known before the latest tenth of the events.
 
     Args:
-        sources: Of the present; only vectors and adapter are used, all counts are made anew.
+        sources: Of the present; all counts of the shop's own are made anew.
         histories: All users.
         rng: Chooses the users and splits the carts.
     """
-    mixes = public_mixes(adapter=sources.space.has_adapter)
+    mixes = public_mixes(sources)
     if not len(histories.columns):
         return mixes
     cuts = _cuts(histories, unit=sources.unit)
@@ -84,7 +52,7 @@ def learn_mixes(
     for surface, public in SURFACES.items():
         asked = _questions(surface, histories, past, users, cuts, rng)
         pools = list(_pools(asked, early, surface))
-        found = _fit(pools, public, adapter=sources.space.has_adapter)
+        found = fit(_join(pools), public, early) if pools else None
         if found is not None:
             mixes[surface] = found
     return mixes
@@ -113,19 +81,35 @@ def _sources_of(sources: Sources, past: Histories, cuts: npt.NDArray[np.float64]
     now = float(cuts[0]) if dated else 0.0
     counts = Counts.of(past, n_items=n_items, now=now, dated=dated)
     near, solved = co_purchase(past, n_items=n_items, now=now, unit=sources.unit)
-    return replace(sources, counts=counts, near=near, ease=solved)
+    pairs = co_purchase_of_all(past, sources.outside, n_items=n_items, now=now, unit=sources.unit)
+    return replace(sources, counts=counts, near=near, ease=solved, pairs=pairs)
 
 
 def co_purchase(
     histories: Histories, *, n_items: int, now: float, unit: str
 ) -> tuple[Neighbours, Neighbours]:
     """Finds nearest neighbours and EASE of all events."""
+    rows = _rows(histories, n_items=n_items, now=now, unit=unit)
+    return nearest(rows), ease(rows, l2=L2[unit])
+
+
+def co_purchase_of_all(
+    histories: Histories, outside: Outside, *, n_items: int, now: float, unit: str
+) -> Pairs:
+    """Finds EASE of all events together with the pairs of other shops' users."""
+    if outside.gram is None:
+        return Pairs()
+    rows = _rows(histories, n_items=n_items, now=now, unit=unit)
+    return pairs_ease(rows, outside, l2=L2[unit], unit=unit)
+
+
+def _rows(histories: Histories, *, n_items: int, now: float, unit: str) -> sp.csr_array:
+    """Writes all users as rows, each at the shop's moment or at the user's next rank."""
     moment = np.full(len(histories), now)
     if unit == "order" and len(histories.columns):
         last = histories.starts[1:] - 1
         moment = np.where(np.diff(histories.starts) > 0, histories.columns.time[last] + 1.0, 0.0)
-    rows = user_rows(histories, now=moment, half_life=HALF_LIFE[unit], n_items=n_items)
-    return nearest(rows), ease(rows, l2=L2[unit])
+    return user_rows(histories, now=moment, half_life=HALF_LIFE[unit], n_items=n_items)
 
 
 def _has_window(histories: Histories, cuts: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
@@ -195,15 +179,18 @@ def _pools(asked: Iterator[_Question], sources: Sources, surface: str) -> Iterat
 def _pool(chunk: list[_Question], sources: Sources, surface: str) -> fusion.Pool:
     n = len(sources.space.vectors)
     signals = {name: np.empty((len(chunk), n), dtype=np.float32) for name in NAMES}
+    spread = np.zeros((len(chunk), 1), dtype=np.float32)
     allowed = np.ones((len(chunk), n), dtype=np.bool_)
     targets = np.zeros((len(chunk), n), dtype=np.bool_)
     for row, question in enumerate(chunk):
-        matrix = sources.matrix(sources.context(question.context, question.own))
-        mean, deviation = moments(matrix, question.excluded)
-        for i, name in enumerate(NAMES):
-            signals[name][row] = (matrix[i] - mean[i]) / deviation[i]
+        found = sources.signals(sources.context(question.context, question.own))
+        mean, deviation = moments(found, sources.space.vectors, question.excluded)
+        for name, signal, m, d in zip(NAMES, found, mean, deviation, strict=True):
+            signals[name][row] = (signal.whole(sources.space.vectors) - m) / d
+        spread[row] = np.nan_to_num(deviation[NAMES.index("global")], posinf=0.0)
         allowed[row, question.excluded] = False
         targets[row, question.targets] = True
+    signals |= _variants(sources, spread * signals["global"], allowed)
     nobody = Events.build(user=[], item=[], time=[])
     history = History(nobody, np.arange(n, dtype=np.int32), np.zeros(len(chunk)))
     users = np.arange(len(chunk))
@@ -212,27 +199,21 @@ def _pool(chunk: list[_Question], sources: Sources, surface: str) -> fusion.Pool
     return fusion.Pool.of(signals, best, queries)
 
 
-def _fit(pools: list[fusion.Pool], public: str, *, adapter: bool) -> Mix | None:
-    if sum(len(pool.targets) for pool in pools) < MIN_QUERIES:
-        return None
-    pool = _join(pools)
-    singles = NAMES if adapter else LOCAL
-    ndcg = {name: float(pool.ndcg({name: 1.0}).mean()) for name in singles}
-    local = _no_worse(
-        pool, fusion.local_weights(pool, public, LOCAL), max(LOCAL, key=lambda name: ndcg[name])
-    )
-    fused = local | {"global": 0.0}
-    if adapter:
-        joined = fusion.join(pool, local, ("global",), surface=public)
-        fused = joined if pool.ndcg(joined).mean() >= pool.ndcg(local).mean() else fused
-    ndcg |= {"local": float(pool.ndcg(local).mean()), "fused": float(pool.ndcg(fused).mean())}
-    return Mix(_plain(local), _plain(fused), len(pool.targets), ndcg)
-
-
-def _no_worse(pool: fusion.Pool, weights: Weights, single: str) -> Weights:
-    """Returns the weights, or the best single signal alone where they rank below it."""
-    alone = {name: float(name == single) for name in weights}
-    return weights if pool.ndcg(weights).mean() >= pool.ndcg(alone).mean() else alone
+def _variants(
+    sources: Sources, similarities: Floats, allowed: npt.NDArray[np.bool_]
+) -> dict[str, Floats]:
+    """Adds the popularity in all shops to the similarities, by variant, standardised."""
+    outside = sources.outside
+    if outside.prior is None:
+        return {}
+    return {
+        name: fusion.standardise(
+            np.float32(outside.scale) * similarities + np.float32(strength) * outside.prior.values,
+            allowed,
+        )
+        for name, strength in STRENGTHS.items()
+        if strength > 0
+    }
 
 
 def _join(pools: list[fusion.Pool]) -> fusion.Pool:
@@ -248,7 +229,3 @@ def _join(pools: list[fusion.Pool]) -> fusion.Pool:
 
 def _wide(values: npt.NDArray[Any], width: int, fill: float) -> npt.NDArray[Any]:
     return np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=fill)
-
-
-def _plain(weights: Mapping[str, float]) -> Weights:
-    return {name: float(weight) for name, weight in weights.items()}

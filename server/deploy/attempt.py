@@ -154,7 +154,7 @@ def do_rounds(run: Run, grid: BoundedGrid) -> None:
         )
     result = federate(invited, federation)
     with recorder.phase("finish"):
-        releases = finish(run, federation, result, public, updates=invited.updates())
+        releases = finish(run, federation, result, public, replies=invited.replies())
     send(invited, releases, folder)
     run.note(status="finished", message="")
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Event
+from typing import Any, TypeAlias
 
+import numpy.typing as npt
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from server.deploy.folder import ServerFolder
 from server.deploy.metrics import Recorder
-from server.deploy.registry import Registry, Release
+from server.deploy.registry import Kind, Registry, Release
 from server.deploy.run_folder import Run
 from server.exchange import Traffic, exchange
 from server.federation import Federation, FederationResult
@@ -21,10 +23,17 @@ from shared.deploy import records
 from shared.deploy.invitation import PublicBase
 from shared.deploy.owner_files import write_owner_file
 from shared.deploy.tally import Tally
+from shared.plan import Plan
 from shared.privacy.accounting import guarantee
+from shared.privacy.guarantee import COUNTS_MAX_NORM
 from shared.privacy.ledger.entries import canonical
+from shared.releases.pairs import MAX_NORM as PAIRS_MAX_NORM
 
 LOG = logging.getLogger("fedprofile.server")
+Contents: TypeAlias = Mapping[str, npt.NDArray[Any]]
+"""Arrays of a release by name."""
+RECORDS = {"counts": messages.COUNTS, "pairs": messages.PAIRS, "adapter": messages.UPDATE}
+"""Kind of a release -> array record of the replies that it is made of."""
 
 
 def finish(
@@ -33,7 +42,7 @@ def finish(
     result: FederationResult,
     public: PublicBase,
     *,
-    updates: set[tuple[str, str]],
+    replies: set[tuple[str, str, str]],
 ) -> list[Release]:
     """Adds a run's releases to the registry; a second call returns the same ones.
 
@@ -42,42 +51,64 @@ def finish(
         federation: What was run.
         result: Its end.
         public: The base.
-        updates: Shop and round of each update that came.
+        replies: Shop, round and array record of each update or statistic that came.
     """
     registry, state = Registry(run.server), run.state()
     if state.releases:
         return [registry.read(number) for number in state.releases]
     settings, plan = run.settings(), federation.plan
-    mechanisms = mechanisms_of(settings)
-    refused = {(refusal.shop, str(refusal.round)) for refusal in result.refusals}
     fields = {
         "run": run.number,
         "base_hash": public.base_hash,
         "plan": plan.digest(),
-        "participants": tuple(sorted({shop for shop, _ in updates - refused})),
-        "privacy": guarantee(mechanisms, delta=settings.privacy.delta).to_json(),
+        "privacy": guarantee(mechanisms_of(settings), delta=settings.privacy.delta).to_json(),
     }
+    counted = _counted(replies, result)
     made: list[Release] = []
-    if result.counts is not None:
-        noise = plan.counts_noise_multiplier * run.state().nodes ** 0.5
-        counts = {messages.COUNTS: result.counts}
-        statistics = {"noise_std": noise}
-        made.append(registry.add("counts", counts, round=0, statistics=statistics, **fields))
-    parents = tuple(release.manifest.number for release in made)
-    scale = {"scale": plan.scale, "half_life": plan.half_life}
-    made.append(
-        registry.add(
-            "adapter",
-            result.adapter,
-            round=plan.rounds,
-            parents=parents,
-            statistics=scale,
-            **fields,
+    for kind, arrays, number, statistics in _contents(plan, result):
+        parents = tuple(release.manifest.number for release in made)
+        shops = tuple(sorted(shop for shop, name in counted if name == RECORDS[kind]))
+        made.append(
+            registry.add(
+                kind,
+                arrays,
+                round=number,
+                parents=parents,
+                statistics=statistics,
+                participants=shops,
+                **fields,
+            )
         )
-    )
-    numbers = tuple(release.manifest.number for release in made)
-    run.note(releases=numbers, round=plan.rounds)
+    run.note(releases=tuple(release.manifest.number for release in made), round=plan.rounds)
     return made
+
+
+def _counted(replies: set[tuple[str, str, str]], result: FederationResult) -> set[tuple[str, str]]:
+    """Returns shop and array record of what counted."""
+    refused = {
+        (refusal.shop, str(refusal.round), RECORDS.get(refusal.kind, messages.UPDATE))
+        for refusal in result.refusals
+    }
+    return {(shop, name) for shop, _, name in replies - refused}
+
+
+def _contents(
+    plan: Plan, result: FederationResult
+) -> Iterator[tuple[Kind, Contents, int, dict[str, float]]]:
+    """Yields kind, arrays, last round and public numbers of each release, parents first.
+
+    The noise of a sum is that of the shops whose reply is in it.
+    """
+    shops = {info.kind: info.good for info in result.rounds}
+    if result.counts is not None:
+        std = plan.counts_noise_multiplier * COUNTS_MAX_NORM * shops["counts"] ** 0.5
+        yield "counts", {messages.COUNTS: result.counts}, 0, {"noise_std": std}
+    if result.pairs is not None and result.head is not None:
+        std = plan.pairs_noise_multiplier * PAIRS_MAX_NORM * shops["pairs"] ** 0.5
+        arrays: Contents = {messages.HEAD: result.head, messages.PAIRS: result.pairs}
+        yield "pairs", arrays, 0, {"noise_std": std}
+    scale = {"scale": plan.scale, "half_life": plan.half_life}
+    yield "adapter", result.adapter, plan.rounds, scale
 
 
 def send(grid: Grid, releases: Sequence[Release], folder: ServerFolder) -> dict[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.config import (
     FederationSettings,
@@ -17,6 +17,7 @@ from shared.config import (
     TrainingSettings,
 )
 from shared.deploy.settings_file import read_settings
+from shared.model.time_defaults import HEADS
 from shared.privacy.ledger.keys import SigningKey
 
 MADE_BY = "`fedprofile server init`"
@@ -52,8 +53,17 @@ class ServerSettings(Settings):
     """Local training."""
     federation: FederationSettings = FederationSettings(round_timeout=600.0, max_update_norm=10.0)
     """Aggregation."""
-    privacy: PrivacySettings = PrivacySettings(counts_share=0.2, pairs_share=0.0, adapter_share=0.8)
-    """Budget of one run in each shop."""
+    privacy: PrivacySettings = PrivacySettings()
+    """Budget of one run in each shop, and its split into counts, pairs and adapter."""
+
+    @model_validator(mode="after")
+    def _each_shop_adds_its_noise(self) -> ServerSettings:
+        if self.privacy.noise == "shared":
+            raise ValueError(
+                "privacy.noise=shared must be shop: without secure aggregation the server would "
+                "see each shop's own release under a share of the noise; simulations alone share"
+            )
+        return self
 
     def of_run(self, number: int, model: ModelSettings) -> RunSettings:
         """Returns the settings of a run.
@@ -62,12 +72,13 @@ class ServerSettings(Settings):
             number: From 1.
             model: Model settings that fit the base.
         """
+        head = self.privacy.head_items or HEADS[self.time_unit]
         return RunSettings(
             seed=self.seed + number,
             model=model,
             training=self.training,
             federation=self.federation,
-            privacy=self.privacy,
+            privacy=self.privacy.model_copy(update={"head_items": head}),
         )
 
 

@@ -105,11 +105,13 @@ class InvitedGrid(Grid):
         self._grid, self._shops, self._heads, self._seen_path = grid, shops, heads, seen
         self._seen: dict[str, list[str]] = {}
         if seen is not None and seen.exists():
-            self._seen = json.loads(seen.read_bytes())
+            kept: dict[str, list[str]] = json.loads(seen.read_bytes())
+            # Files of earlier versions do not name the record.
+            self._seen = {digest: [*place, messages.UPDATE][:3] for digest, place in kept.items()}
 
-    def updates(self) -> set[tuple[str, str]]:
-        """Returns shop and round of every update or statistic that came."""
-        return {(shop, number) for shop, number in self._seen.values()}
+    def replies(self) -> set[tuple[str, str, str]]:
+        """Returns shop, round and array record of every update or statistic that came."""
+        return {(shop, number, name) for shop, number, name in self._seen.values()}
 
     def set_run(self, run: Run) -> None:
         """Sets the run's description."""
@@ -197,8 +199,8 @@ class InvitedGrid(Grid):
         for name in sorted(arrays):
             for key in sorted(arrays[name]):
                 state.update(f"{name}\x1f{key}\x1f".encode() + arrays[name][key].data)
-        place = [shop, reply.metadata.group_id]
+        place = [shop, reply.metadata.group_id, min(arrays)]
         known = self._seen.setdefault(state.hexdigest(), place)
         if self._seen_path is not None and known is place:
             write_owner_file(self._seen_path, canonical(self._seen))
-        return known != place
+        return known[:2] != place[:2]

@@ -11,7 +11,6 @@ from shared.settings_sources import assignments
 
 DEFAULTS: dict[str, Any] = {
     "federation": {"round_timeout": 600.0, "max_update_norm": 10.0},
-    "privacy": {"counts_share": 0.2, "pairs_share": 0.0, "adapter_share": 0.8},
 }
 """Where a coordinator differs from a simulation."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import save
 
 from server.deploy.folder import ServerFolder
@@ -16,7 +17,6 @@ from server.deploy.run_folder import now
 from shared.deploy.manifest import Manifest, check_manifest, sign_manifest
 from shared.deploy.owner_files import make_folder, write_owner_file
 from shared.errors import ConfigError
-from shared.messages import Arrays
 from shared.privacy.ledger.keys import SigningKey
 
 Kind = Literal["adapter", "counts", "pairs"]
@@ -52,9 +52,15 @@ class Registry:
         found = self.server.releases.glob("[0-9]*/signature")
         return sorted(int(path.parent.name) for path in found)
 
-    def add(self, kind: Kind, arrays: Arrays, **fields: Any) -> Release:
-        """Signs and keeps a release; `fields` are those of `Manifest` that are not found here."""
-        ordered = {name: np.ascontiguousarray(arrays[name], "<f4") for name in sorted(arrays)}
+    def add(self, kind: Kind, arrays: Mapping[str, npt.NDArray[Any]], **fields: Any) -> Release:
+        """Signs and keeps a release; `fields` are those of `Manifest` that are not found here.
+
+        Args:
+            kind: What it is.
+            arrays: Written as float32, item codes as int32.
+            fields: Of the manifest.
+        """
+        ordered = {name: _written(arrays[name]) for name in sorted(arrays)}
         return self._keep(save(ordered), kind=kind, norms=norms(ordered), again_of=None, **fields)
 
     def send_again(self, number: int) -> Release:
@@ -115,8 +121,13 @@ class Registry:
         return folder / "release.safetensors"
 
 
-def norms(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, float]:
-    """Returns the L2 norm of each array, and of all as `total`."""
-    squares = {n: float(np.square(a, dtype=np.float64).sum()) for n, a in arrays.items()}
+def _written(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(array, "<i4" if array.dtype.kind == "i" else "<f4")
+
+
+def norms(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, float]:
+    """Returns the L2 norm of each array of numbers, codes left out, and of all as `total`."""
+    numbers = {n: a for n, a in arrays.items() if a.dtype.kind == "f"}
+    squares = {n: float(np.square(a, dtype=np.float64).sum()) for n, a in numbers.items()}
     each = {name: float(np.sqrt(value)) for name, value in squares.items()}
     return {**each, "total": float(np.sqrt(sum(squares.values())))}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from federations import Federation
+from installing import Pair, make_pair
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +27,10 @@ def make_federation(
         yield make
         for federation in made:
             federation.close()
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    """A coordinator and a node without a network."""
+    monkeypatch.setenv("FEDPROFILE_CACHE", str(tmp_path / "cache"))
+    return make_pair(tmp_path)

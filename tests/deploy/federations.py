@@ -40,6 +40,8 @@ SETS = {
     "training.rounds": 2,
     "federation.round_timeout": 60,
     "federation.min_replies": 2,
+    "privacy.pairs_share": 0.0,  # one request less a run; test_pairs_end_to_end.py has pairs
+    "privacy.adapter_share": 0.8,
     "wait": 60,
 }
 EPSILON, DELTA = 8.0, 1e-3

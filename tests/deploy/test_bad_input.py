@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from test_install import Pair, pair  # noqa: F401  (a fixture)
+from installing import Pair
 
 from client.cli import node as node_commands
 from client.deploy.folder import NodeFolder
@@ -20,7 +20,7 @@ from shared.errors import ConfigError, DataError, FedprofileError
 from shared.privacy.ledger.keys import SigningKey
 
 
-def test_a_config_of_another_version_is_refused(pair: Pair) -> None:  # noqa: F811
+def test_a_config_of_another_version_is_refused(pair: Pair) -> None:
     for path, read in (
         (pair.node.config, pair.node.settings),
         (pair.server.root / "server.toml", pair.server.settings),
@@ -42,7 +42,7 @@ def test_a_config_of_another_version_is_refused(pair: Pair) -> None:  # noqa: F8
     ],
 )
 def test_every_command_ends_in_one_line_on_a_config_of_another_version(
-    pair: Pair,  # noqa: F811
+    pair: Pair,
     words: tuple[str, str],
     side: str,
 ) -> None:
@@ -59,7 +59,7 @@ def test_every_command_ends_in_one_line_on_a_config_of_another_version(
     assert spent(pair) == ledger
 
 
-def test_a_running_node_refuses_after_its_columns_or_its_config_changed(pair: Pair) -> None:  # noqa: F811
+def test_a_running_node_refuses_after_its_columns_or_its_config_changed(pair: Pair) -> None:
     ledger, data = spent(pair), Path(pair.node.settings().data) / "interactions.csv"
     before = data.read_text()
     data.write_text(before.replace("item_id", "sku", 1))
@@ -79,11 +79,11 @@ def test_a_running_node_refuses_after_its_columns_or_its_config_changed(pair: Pa
     assert spent(pair) == ledger
 
 
-def spent(pair: Pair) -> bytes:  # noqa: F811
+def spent(pair: Pair) -> bytes:
     return next(pair.node.ledgers.glob("*.jsonl")).read_bytes()
 
 
-def test_an_invitation_that_was_changed_is_noticed(pair: Pair) -> None:  # noqa: F811
+def test_an_invitation_that_was_changed_is_noticed(pair: Pair) -> None:
     path = pair.node.root / "invitation.json"
     offer = read_invitation(path)
     path.write_bytes(path.read_bytes().replace(b"frozen", b"melted"))
@@ -94,7 +94,7 @@ def test_an_invitation_that_was_changed_is_noticed(pair: Pair) -> None:  # noqa:
 
 
 def test_other_installed_code_does_not_start_until_the_owner_accepts_it(
-    pair: Pair,  # noqa: F811
+    pair: Pair,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert check_package(pair.node, accept=False) == pair.node.settings()
@@ -105,7 +105,7 @@ def test_other_installed_code_does_not_start_until_the_owner_accepts_it(
     assert pair.node.settings().package == "0" * 64
 
 
-def test_data_that_cannot_be_used_are_named(pair: Pair, tmp_path: Path) -> None:  # noqa: F811
+def test_data_that_cannot_be_used_are_named(pair: Pair, tmp_path: Path) -> None:
     settings, base = pair.node.settings(), pair.node.invitation().base
     for data in (tmp_path / "nowhere", tmp_path / "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
@@ -113,7 +113,7 @@ def test_data_that_cannot_be_used_are_named(pair: Pair, tmp_path: Path) -> None:
             load_shop(settings.model_copy(update={"data": str(data)}), base)
 
 
-def test_items_outside_the_catalogue_stay_out_of_the_events(pair: Pair) -> None:  # noqa: F811
+def test_items_outside_the_catalogue_stay_out_of_the_events(pair: Pair) -> None:
     settings = pair.node.settings()
     file = Path(settings.data) / "interactions.csv"
     before = load_shop(settings, pair.node.invitation().base)
@@ -126,7 +126,7 @@ def test_items_outside_the_catalogue_stay_out_of_the_events(pair: Pair) -> None:
     )
 
 
-def test_unit_and_budget_have_no_default(pair: Pair, tmp_path: Path) -> None:  # noqa: F811
+def test_unit_and_budget_have_no_default(pair: Pair, tmp_path: Path) -> None:
     words = ["init", "--dir", str(tmp_path / "new"), "--shop", "north"]
     words += ["--invitation", str(pair.node.root / "invitation.json"), "--data", str(tmp_path)]
     found = CliRunner().invoke(node_commands, words)

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def federation(make_federation: Callable[..., Federation]) -> Federation:
-    return make_federation().build(start=False, **{"training.rounds": 3})
+    split = {"privacy.pairs_share": 0.4, "privacy.adapter_share": 0.4}
+    return make_federation().build(start=False, **split, **{"training.rounds": 3})
 
 
 def test_a_run_survives_the_server_within_and_between_rounds_and_a_node_while_training(
@@ -30,7 +31,7 @@ def test_a_run_survives_the_server_within_and_between_rounds_and_a_node_while_tr
     first = federation.start("run", "server", "run", "--dir", federation.server)
     held = federation.node("shop2") / "waiting"
     wait_for(held.exists, seconds=120, name="training of shop2")
-    wait_for(lambda: federation.budget("shop0")["releases"] == 2, seconds=60, name="round 1")
+    wait_for(lambda: federation.budget("shop0")["releases"] == 3, seconds=60, name="round 1")
     federation.kill("server")  # within round 1: shop0 has answered, shop2 trains
     federation.kill("shop2")  # while training: reserved, not released
     federation.start_server()
@@ -45,10 +46,10 @@ def test_a_run_survives_the_server_within_and_between_rounds_and_a_node_while_tr
     state = run.state()
     assert (state.status, state.round) == ("finished", 3)
     assert state.attempts == 2
-    for shop, releases in (("shop0", 4), ("shop1", 4), ("shop2", 3)):
+    for shop, releases in (("shop0", 5), ("shop1", 5), ("shop2", 4)):
         budget = federation.budget(shop)
-        assert budget["releases"] == releases  # counts and rounds, each once
+        assert budget["releases"] == releases  # counts, pairs and rounds, each once
         assert budget["runs"] == 1
         assert 7.9 < budget["epsilon"] <= 8.0
-        assert federation.current(shop) == {"counts": 1, "adapter": 2}
+        assert federation.current(shop) == {"counts": 1, "pairs": 2, "adapter": 3}
     assert federation.budget("shop2")["uncommitted"] == 1

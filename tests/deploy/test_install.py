@@ -4,112 +4,31 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from federations import DELTA, EPSILON
+from installing import Pair
 from safetensors.numpy import save
-from tiny_shops import N_ITEMS, write_tiny_shops
+from tiny_shops import N_ITEMS
 
 from client.deploy import adapters as adapters_module
 from client.deploy.adapters import Adapters
-from client.deploy.folder import NodeFolder
 from client.deploy.install import install
-from client.deploy.setup import init_node, make_node_key, new_node
-from client.deploy.source import open_base
+from client.deploy.served import load_served
 from client.deploy.status import installed
-from server.deploy.folder import ServerFolder
-from server.deploy.new_settings import new_settings
-from server.deploy.registry import Registry, Release
-from server.deploy.setup import init_server
-from server.deploy.shops import make_invitation
-from shared.deploy.settings_file import write_settings
+from server.deploy.registry import Registry
 from shared.errors import ConfigError, ModelError, StorageError
-from shared.messages import Arrays
-from shared.model.adapter import adapter_arrays, attach
-from shared.model.projection import PROJECTION_B
-from shared.privacy.ledger.entries import Limits
 from shared.privacy.ledger.keys import SigningKey
-
-
-@dataclass
-class Pair:
-    """A coordinator and a node that never talk over a network here."""
-
-    server: ServerFolder
-    node: NodeFolder
-    arrays: Arrays
-
-    def release(self, value: float = 1.0, *, run: int = 1, **fields: Any) -> Release:
-        arrays = {**self.arrays, PROJECTION_B: np.full_like(self.arrays[PROJECTION_B], value)}
-        return self.add(arrays, run=run, **fields)
-
-    def add(self, arrays: Arrays, **fields: Any) -> Release:
-        values: dict[str, Any] = {
-            "run": 1,
-            "round": 2,
-            "base_hash": self.node.invitation().base.base_hash,
-            "plan": "a" * 64,
-            "participants": ("north",),
-            "privacy": None,
-            "statistics": {"scale": 10.0},
-        }
-        return Registry(self.server).add("adapter", arrays, **(values | fields))
-
-    def install(self, release: Release, **changes: Any) -> int:
-        values: dict[str, Any] = {
-            "content": release.manifest.content(),
-            "signature": release.signature,
-            "file": release.file,
-        }
-        return install(self.node, **(values | changes))
-
-    def serves(self) -> int | None:
-        return Adapters(self.node).pointer().current.get("adapter")
-
-    def allow_older(self) -> None:
-        settings = self.node.settings().model_copy(update={"allow_older": True})
-        write_settings(self.node.config, settings)
-
-
-@pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
-    monkeypatch.setenv("FEDPROFILE_CACHE", str(tmp_path / "cache"))
-    data = write_tiny_shops(tmp_path / "all" / "data", shops=1)
-    options = {
-        "name": "test",
-        "address": "127.0.0.1:1",
-        "port": 1,
-        "names": (),
-        "time_unit": "order",
-        "privacy.epsilon": EPSILON,
-        "privacy.delta": DELTA,
-    }
-    encoder = tmp_path / "all" / "encoder"
-    sets = [f"model.encoder={encoder}", "model.dim=6", "model.rank=4", "model.alpha=4"]
-    init_server(tmp_path / "server", new_settings(options, sets), catalogue=data / "items.csv")
-    server, node = ServerFolder(tmp_path / "server"), NodeFolder(tmp_path / "node")
-    make_node_key(node.root)
-    offer = make_invitation(server, "north")
-    limits = Limits(epsilon=8.0, delta=DELTA)
-    init_node(
-        node.root,
-        new_node(data=data, order_column="position", limits=limits, encoder=None, offer=offer),
-        offer,
-    )
-    model = offer.base.model
-    return Pair(server, node, adapter_arrays(attach(open_base(node), model, seed=0)))
 
 
 def test_a_good_release_is_served_and_a_repeated_one_changes_nothing(pair: Pair) -> None:
     release = pair.release()
     assert [pair.install(release), pair.install(release)] == [1, 1]
     assert [entry["state"] for entry in installed(pair.node)] == ["verified"]
-    served = Adapters(pair.node).serve()
-    assert (served.release, served.item_vectors.shape) == (1, (N_ITEMS, 6))
+    served = load_served(pair.node)
+    assert (served.releases, served.item_vectors.shape) == ({"adapter": 1}, (N_ITEMS, 6))
+    assert served.prior is served.reliability is served.pairs is None
     history = np.ones((1, 6), np.float32)
     unit = np.append(history / np.sqrt(6), 1.0).astype(np.float32)
     A = pair.arrays["base_model.model.profile_projection.lora_A.weight"]
@@ -216,7 +135,7 @@ def test_a_full_disk_or_a_crash_leaves_the_last_one_served(
         with pytest.raises(KeyboardInterrupt):
             pair.install(second)
     assert pair.serves() == 1
-    assert Adapters(pair.node).serve().release == 1
+    assert load_served(pair.node).releases["adapter"] == 1
     assert pair.install(second) == 2 == pair.serves()
     assert not list(pair.node.adapters.glob(".draft-*"))
 
@@ -232,7 +151,7 @@ def test_an_adapter_changed_on_the_disk_is_not_served(pair: Pair) -> None:
     (entry,) = installed(pair.node)
     assert entry["state"].startswith("damaged: sha256=")
     with pytest.raises(ModelError, match="of the file must be"):
-        Adapters(pair.node).serve()
+        load_served(pair.node)
 
 
 def test_the_last_releases_are_kept_and_older_ones_forgotten(pair: Pair) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from federations import Federation, wait_for
-from test_install import Pair, pair  # noqa: F401  (a fixture)
+from installing import Pair
 
 from client.cli import node as node_commands
 from client.deploy.setup import make_node_key
@@ -35,7 +35,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def encrypt(pair: Pair, folder: Path, *, new: str = "right", old: str | None = None) -> str:  # noqa: F811
+def encrypt(pair: Pair, folder: Path, *, new: str = "right", old: str | None = None) -> str:
     output = ""
     for commands, root in ((node_commands, pair.node.root), (server_commands, pair.server.root)):
         words = ["passphrase", "--dir", str(root)]
@@ -47,13 +47,13 @@ def encrypt(pair: Pair, folder: Path, *, new: str = "right", old: str | None = N
     return output
 
 
-def pems(pair: Pair) -> list[bytes]:  # noqa: F811
+def pems(pair: Pair) -> list[bytes]:
     paths = [*pair.node.private_keys(), *pair.server.private_keys()]
     return [path.read_bytes() for path in paths]
 
 
 def test_all_five_keys_are_encrypted_and_open_with_the_passphrase(
-    pair: Pair,  # noqa: F811
+    pair: Pair,
     tmp_path: Path,
 ) -> None:
     public = _open_keys(pair.node).public_key()
@@ -74,7 +74,7 @@ def test_all_five_keys_are_encrypted_and_open_with_the_passphrase(
     [(None, "is encrypted; give its passphrase with --passphrase-file"), (b"wrong", "does not")],
 )
 def test_without_the_right_passphrase_nothing_opens_and_nothing_is_spent(
-    pair: Pair,  # noqa: F811
+    pair: Pair,
     tmp_path: Path,
     passphrase: bytes | None,
     message: str,
@@ -94,7 +94,7 @@ def test_without_the_right_passphrase_nothing_opens_and_nothing_is_spent(
 
 
 def test_a_passphrase_can_be_changed_taken_away_and_a_crash_in_between_mended(
-    pair: Pair,  # noqa: F811
+    pair: Pair,
     tmp_path: Path,
 ) -> None:
     encrypt(pair, tmp_path)

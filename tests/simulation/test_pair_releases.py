@@ -260,6 +260,19 @@ def test_engines_and_ledgers_do_not_change_the_pairs(
         assert {m.shared_by for m in reserved.body.mechanisms} == {plan.noise_shops}
 
 
+def test_a_shop_refuses_a_head_longer_than_its_owner_allows(
+    source: LeastSquaresSource, tmp_path: Path
+) -> None:
+    node = accounted(tmp_path, source, rules=PlanRules(max_head_items=2))
+    with pytest.raises(PrivacyError, match="head_items=3 must be at most 2"):
+        node.counts(plan=PLAN)  # the whole plan is refused, before anything is reserved
+    assert lines_of(tmp_path) == 1
+    node.rules.check(PLAN.model_copy(update={"head_items": 2}))
+    node.rules.check(PLAN.model_copy(update={"pairs_release": False}))
+    with pytest.raises(PrivacyError, match="head_items=50000 must be at most 5000"):
+        PlanRules().check(PLAN.model_copy(update={"head_items": 50_000}))
+
+
 def test_a_shop_refuses_shared_noise_by_default(source: LeastSquaresSource, tmp_path: Path) -> None:
     node = accounted(tmp_path, source)
     for ask in (

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from client.serving.answers import recommendation, scored_items
 from client.serving.api.replies import reply
 from client.serving.api.schemas import Id, Name, SessionIn
-from client.serving.engine import Ask
+from client.serving.asking import Ask
 from client.serving.exploring import latest, popular, search, similar_items, similar_users
 from client.serving.service import Service
 

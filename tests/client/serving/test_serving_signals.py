@@ -16,9 +16,11 @@ from client.recommenders.popularity import Popularity
 from client.recommenders.profile import ProfileRecommender
 from client.serving.counts import LATELY, Counts
 from client.serving.histories import EMPTY, KIND, Histories, UserEvents
-from client.serving.ranking import moments, rank, top, weight_row
+from client.serving.ranking import moments, rank, top
+from client.serving.signal_kinds import Fixed, Sparse, Toward
 from client.serving.signals import NAMES, Sources
 from client.serving.space import Space
+from client.serving.vectors import ItemVectors
 from client.serving.weights import co_purchase
 from client.store.records import EventColumns
 from client.surfaces import Queries
@@ -51,7 +53,7 @@ def sources(events) -> tuple[Sources, Histories]:
     histories = Histories.build(events.user, events.item, rows, n_users=N_USERS)
     counts = Counts.of(histories, n_items=N_ITEMS, now=NOW, dated=True)
     near, solved = co_purchase(histories, n_items=N_ITEMS, now=NOW, unit="days")
-    vectors = item_vectors()
+    vectors = ItemVectors.of(item_vectors())
     projection = np.random.default_rng(0).normal(size=(8, 9)).astype(np.float32)
     space = Space(vectors, projection, half_life=120.0, text_half_life=60.0)
     return Sources(counts, near, solved, space, "days"), histories
@@ -76,9 +78,9 @@ def test_each_signal_scores_as_the_dense_recommender(events, sources) -> None:
     expected = dense(events)
     for user in range(N_USERS):
         own = histories.of(user)
-        matrix = source.matrix(source.context(own, own))
+        signals = source.signals(source.context(own, own))
         for name, scores in expected.items():
-            found = matrix[NAMES.index(name)]
+            found = signals[NAMES.index(name)].whole(source.space.vectors)
             if name == "text":  # ours has unit length
                 found, scores = found / found.max(), scores / scores[user].max()
             np.testing.assert_allclose(found, scores[user], rtol=2e-3, atol=2e-4, err_msg=name)
@@ -94,7 +96,7 @@ def test_recency_counts_visits_of_late(events, sources) -> None:
         if (user, item, session) not in seen:
             expected[item] += 2 ** (-(NOW - time) / LATELY)
         seen.add((user, item, session))
-    np.testing.assert_allclose(sources[0].counts.recency, np.log1p(expected), rtol=1e-4)
+    np.testing.assert_allclose(sources[0].counts.recency.values, np.log1p(expected), rtol=1e-4)
 
 
 def test_counts_after_single_events_are_those_of_all_events(events) -> None:
@@ -133,31 +135,60 @@ def test_counts_after_single_events_are_those_of_all_events(events) -> None:
         np.testing.assert_array_equal(merged.of(user).visit, every.of(user).visit)
 
 
+def three_kinds(n: int, seed: int) -> tuple[list[Fixed | Sparse | Toward], ItemVectors]:
+    rng = np.random.default_rng(seed)
+    vectors = ItemVectors.of(rng.normal(0.1, 1.0, size=(n, 8)).astype(np.float32))
+    few = np.sort(rng.choice(n, n // 5, replace=False))
+    return [
+        Fixed.of(rng.normal(size=n).astype(np.float32)),
+        Sparse(few, rng.random(len(few)).astype(np.float32)),
+        Toward(rng.normal(size=8).astype(np.float32)),
+        Toward(rng.normal(size=8).astype(np.float32)),
+    ], vectors
+
+
 def test_standardisation_leaves_out_what_is_no_candidate() -> None:
-    rng = np.random.default_rng(0)
-    signals = rng.normal(size=(len(NAMES), 50)).astype(np.float32)
+    signals, vectors = three_kinds(50, seed=0)
     excluded = np.array([3, 7, 8], np.int32)
     kept = np.setdiff1d(np.arange(50), excluded)
-    mean, deviation = moments(signals, excluded)
-    np.testing.assert_allclose(mean, signals[:, kept].mean(axis=1), atol=1e-5)
-    np.testing.assert_allclose(deviation, signals[:, kept].std(axis=1), rtol=1e-4)
-    flat = np.ones((len(NAMES), 50), np.float32)
-    assert np.isinf(moments(flat, EMPTY.item)[1]).all()
+    plain = np.stack([signal.whole(vectors) for signal in signals])[:, kept]
+    mean, deviation = moments([*signals, None], vectors, excluded)
+    np.testing.assert_allclose(mean, [*plain.mean(axis=1), 0.0], atol=1e-5)
+    np.testing.assert_allclose(deviation, [*plain.std(axis=1), np.inf], rtol=1e-4)
+    flat = Fixed.of(np.ones(50, np.float32))
+    assert np.isinf(moments([flat], vectors, EMPTY.item)[1]).all()
 
 
-def test_parts_of_a_ranking_add_up_and_order_as_a_plain_sum() -> None:
-    rng = np.random.default_rng(1)
-    signals = rng.normal(size=(len(NAMES), 200)).astype(np.float32)
-    weights = weight_row({"popularity": 0.2, "ease": 0.5, "global": 0.3})
-    allowed = rng.random(200) < 0.8
-    found = rank(signals, weights, excluded=np.array([5], np.int32), allowed=allowed, k=20)
-    mean, deviation = moments(signals, np.array([5], np.int32))
-    plain = (weights[:, None] * (signals - mean[:, None]) / deviation[:, None]).sum(axis=0)
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_of_a_ranking_add_up_and_order_as_a_plain_sum(seed: int) -> None:
+    signals, vectors = three_kinds(200, seed)
+    weights = np.array([0.2, 0.5, 0.2, 0.1], np.float32)
+    allowed = np.random.default_rng(seed).random(200) < 0.8
+    excluded = np.array([5, 60], np.int32)
+    found = rank(signals, weights, vectors=vectors, excluded=excluded, allowed=allowed, k=20)
+    matrix = np.stack([signal.whole(vectors) for signal in signals])
+    kept = np.delete(matrix, excluded, axis=1)
+    plain = (matrix - kept.mean(axis=1, keepdims=True)) / kept.std(axis=1, keepdims=True)
+    plain = weights @ plain
     plain[~allowed] = -np.inf
-    plain[5] = -np.inf
+    plain[excluded] = -np.inf
     np.testing.assert_array_equal(found.items, np.argsort(-plain, kind="stable")[:20])
     np.testing.assert_allclose(found.scores, plain[found.items], atol=1e-5)
     np.testing.assert_allclose(found.parts.sum(axis=1), found.scores, atol=1e-6)
+
+
+def test_sums_over_all_vectors_follow_items_that_come_and_change() -> None:
+    rng = np.random.default_rng(4)
+    first = rng.normal(size=(40, 6)).astype(np.float32)
+    news = rng.normal(size=(5, 6)).astype(np.float32)
+    rows = np.array([3, 40, 41, 42, 17])
+    found = ItemVectors.of(first).put(rows, news, n_items=43)
+    whole = np.concatenate([first, np.zeros((3, 6), np.float32)])
+    whole[rows] = news
+    expected = ItemVectors.of(whole)
+    np.testing.assert_array_equal(found[:], whole)
+    np.testing.assert_allclose(found.total, expected.total, atol=1e-9)
+    np.testing.assert_allclose(found.gram, expected.gram, atol=1e-9)
 
 
 def test_equal_scores_rank_by_place() -> None:
