@@ -103,9 +103,9 @@ def _space(items: ItemTable, opening: Opening, unit: str) -> tuple[TextVectors, 
     texts = ["" if item is None else item.text for item in items.items]
     if opening.adapter is None:
         encoder = TextVectors(catalogue_base(texts, opening.model))
-        vectors = ItemVectors.of(encoder.of_items(texts))
+        vectors = ItemVectors.of(encoder.of_items(texts), int8=opening.settings.int8)
         return encoder, plain_space(encoder.base, vectors, unit=unit)
     saved, base = read_adapter_base(opening.adapter)
     encoder = TextVectors(base)
-    vectors = ItemVectors.of(encoder.of_items(texts))
+    vectors = ItemVectors.of(encoder.of_items(texts), int8=opening.settings.int8)
     return encoder, space_of_adapter(saved, vectors, name=opening.adapter.name, unit=unit)

@@ -88,7 +88,8 @@ class Swapper:
             known = _texts(engine)
             vectors = engine.sources.space.vectors
         if not same:
-            vectors = ItemVectors.of(texts.of_items(known, self._encoded))
+            int8 = vectors.values is None
+            vectors = ItemVectors.of(texts.of_items(known, self._encoded), int8=int8)
         unit = engine.sources.unit
         space = space_of_adapter(saved, vectors, name=folder.name, unit=unit)
         self.progress = replace(self.progress, state="learning")

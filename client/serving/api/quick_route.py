@@ -1,5 +1,8 @@
-"""Routes whose parameters are checked in one go: FastAPI checks each by itself, which costs as
-much as the answer."""
+"""Routes whose parameters are checked in one go.
+
+FastAPI checks each by itself, and makes what does it anew with each request: as much work as the
+answer itself.
+"""
 
 from __future__ import annotations
 
