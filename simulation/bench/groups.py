@@ -10,6 +10,7 @@ from simulation.bench.dp_step import dp_step
 from simulation.bench.figures import Figure
 from simulation.bench.ledger_figures import ledger_figures
 from simulation.bench.runs import default_simulation, many_shops
+from simulation.bench.serving_figures import serving_figures
 
 Measure: TypeAlias = Callable[[], list[Figure]]
 
@@ -19,4 +20,5 @@ GROUPS: dict[str, Measure] = {
     "many-shops": many_shops,
     "ledger": ledger_figures,
     "audit": audit_figures,
+    "serving": serving_figures,
 }
