@@ -49,7 +49,7 @@ class Node:
 
     def post(self, path: str, body: Any) -> Any:
         """Returns the JSON of a POST."""
-        request = urllib.request.Request(  # noqa: S310  # our own address
+        request = urllib.request.Request(  # our own address
             f"http://127.0.0.1:{self.port}{path}",
             data=json.dumps(body).encode(),
             headers={"content-type": "application/json"},
