@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -53,10 +54,9 @@ def call_figures(folder: Path, rng: np.random.Generator) -> list[Figure]:
     ours, other = float(np.median(ours_ms)), float(np.median(theirs_ms))
     note = (
         f"{ours:.3f} ms, all signals, against {other:.3f} ms of one product; medians of {_CALLS} "
-        f"calls by turns, {len(engine.items):,} items x {DIM}, one thread; not a bound, for the "
-        "record"
+        f"calls by turns, {len(engine.items):,} items x {DIM}, one thread; known, not bounded"
     )
-    return [Figure("Recommend call against `implicit`'s", ours / other, 10, "times", note)]
+    return [Figure("Recommend call against `implicit`'s", ours / other, math.inf, "times", note)]
 
 
 def _timed(call: Callable[[], Any]) -> float:
