@@ -29,6 +29,7 @@ ORDER_COLUMN = click.option("--order-column", help="Column of ranks, where there
 ADAPTER = click.option(
     "--adapter", type=click.Path(path_type=Path), help="Adapter folder, or the shop's node."
 )
+INT8 = click.option("--int8", is_flag=True, help="Keep item vectors in one byte a number.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -42,6 +43,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @source_options
 @ADAPTER
+@INT8
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port; 0 takes a free one.")
 @click.option("--local-share", type=float, default=0.0, help="Share of users without the adapter.")
@@ -73,12 +75,19 @@ def serve(*, adapter: Path | None, store: str, **given: Any) -> None:
 @click.command()
 @source_options
 @ADAPTER
+@INT8
 @AS_JSON
-def evaluate(*, adapter: Path | None, store: str, as_json: bool, **given: Any) -> None:
+def evaluate(*, adapter: Path | None, store: str, int8: bool, as_json: bool, **given: Any) -> None:
     """Learn the fusion weights on the shop's latest events and say what each signal is worth."""
     from client.serving.opening import Opening, open_service
 
-    opening = Opening(store=_url(store), data=_data(given), shop=given["shop"], adapter=adapter)
+    opening = Opening(
+        store=_url(store),
+        data=_data(given),
+        shop=given["shop"],
+        adapter=adapter,
+        settings=ServingSettings(int8=int8),
+    )
     service = open_service(opening)
     try:
         service.learn()
@@ -135,7 +144,7 @@ def _ledger(place: Path | None) -> Path | None:
 
 
 def _settings(given: dict[str, Any]) -> ServingSettings:
-    names = ("host", "port", "local_share", "diversity", "deny", "refresh_seconds")
+    names = ("host", "port", "local_share", "diversity", "deny", "refresh_seconds", "int8")
     values = {name: given[name] for name in names} | {"ledger": _ledger(given["ledger"])}
     try:
         return ServingSettings(**values, api_key=os.environ.get("FEDPROFILE_API_KEY") or None)

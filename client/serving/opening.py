@@ -107,7 +107,7 @@ def _space(
     texts = ["" if item is None else item.text for item in items.items]
     given = None if opening.adapter is None else read_given(opening.adapter)
     encoder = TextVectors(catalogue_base(texts, opening.model) if given is None else given.base)
-    vectors = ItemVectors.of(encoder.of_items(texts))
+    vectors = ItemVectors.of(encoder.of_items(texts), int8=opening.settings.int8)
     if given is None or given.saved is None:
         return encoder, plain_space(encoder.base, vectors, unit=unit), None
     space = space_of_adapter(given.saved, vectors, name=given.name, unit=unit)

@@ -97,10 +97,15 @@ def rank(
     """
     mean, deviation = moments(signals, vectors, excluded)
     factors: Floats = (weights / deviation).astype(np.float32)
-    scores = fuse(signals, factors, vectors)
+    direction = _direction(signals, factors, vectors.dim)
+    rough, slack = vectors.rough(direction)
+    scores = _add_rest(rough.copy(), signals, factors)
     scores[~allowed] = -np.inf
     scores[excluded] = -np.inf
-    best = top(scores, k)
+    best = top(scores, k) if slack == 0.0 else _near_top(scores, k, 2.0 * slack)
+    if slack:
+        better = scores[best] - rough[best] + vectors[best] @ direction
+        best = best[np.argsort(-better, kind="stable")[:k]]
     parts = np.zeros((len(best), len(signals)), dtype=np.float32)
     for place, signal in enumerate(signals):
         if signal is not None and factors[place]:
@@ -108,19 +113,30 @@ def rank(
     return Ranking(best, parts.sum(axis=1), parts)
 
 
-def fuse(signals: Sequence[Signal | None], factors: Floats, vectors: ItemVectors) -> Floats:
-    """Adds up the signals, each times its factor, `(n_items,)`; all directions in one product."""
-    direction = np.zeros(vectors.dim, dtype=np.float32)
+def _direction(signals: Sequence[Signal | None], factors: Floats, dim: int) -> Floats:
+    """Adds up all directions, so that one product with the vectors serves them all."""
+    direction = np.zeros(dim, dtype=np.float32)
     for signal, factor in zip(signals, factors, strict=True):
         if isinstance(signal, Toward):
             direction += factor * signal.direction
-    scores = vectors.scores(direction)
+    return direction
+
+
+def _add_rest(scores: Floats, signals: Sequence[Signal | None], factors: Floats) -> Floats:
     for signal, factor in zip(signals, factors, strict=True):
         if isinstance(signal, Fixed):
             scores += factor * signal.values
         elif isinstance(signal, Sparse):
             scores[signal.rows] += factor * signal.values
     return scores
+
+
+def _near_top(scores: Floats, k: int, margin: float) -> Rows:
+    """Returns all places within a margin of the best `k`, ascending."""
+    floor = -np.inf
+    if k < len(scores):
+        floor = np.partition(scores, len(scores) - k)[len(scores) - k] - margin
+    return np.flatnonzero(scores >= floor if floor > -np.inf else scores > floor)
 
 
 def top(scores: Floats, k: int) -> Rows:

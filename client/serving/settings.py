@@ -32,6 +32,8 @@ class ServingSettings(Settings):
     """Share of users, by hash, who get the shop's own signals alone (the A/B switch)."""
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Default diversity of rankings; see `ranking.diversify`."""
+    int8: bool = False
+    """Whether item vectors are kept in one byte a number alone; see `vectors`."""
     deny: tuple[str, ...] = ()
     """Ids of items that are never recommended."""
     ledger: Path | None = None

@@ -89,7 +89,8 @@ class Swapper:
             known, rows, histories = _texts(engine), dict(engine.items.rows), engine.histories
             vectors = engine.sources.space.vectors
         if not same:
-            vectors = ItemVectors.of(texts.of_items(known, self._encoded))
+            int8 = vectors.values is None
+            vectors = ItemVectors.of(texts.of_items(known, self._encoded), int8=int8)
         unit, now = engine.sources.unit, engine.sources.counts.now
         space = space_of_adapter(given.saved, vectors, name=given.name, unit=unit)
         self.progress = replace(self.progress, state="learning")

@@ -8,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from client.serving.codes import Codes
+
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 _BLOCK = 8192
@@ -17,38 +19,55 @@ _BLOCK = 8192
 class ItemVectors:
     """Unit or zero vectors by row of the item table.
 
+    Rounded products name the items that can be among the best, exact ones rank them. With int8
+    alone there are no exact ones: an item takes a quarter of the memory, and a score is rounded.
+
     Attributes:
-        values: `(n_items, d)`.
+        values: `(n_items, d)`; None with int8 alone.
+        codes: The same in one byte a number.
         total: Sum of all vectors, `(d,)`.
         gram: Sum of their outer products, `(d, d)`.
     """
 
-    values: Floats
+    values: Floats | None
+    codes: Codes
     total: Doubles
     gram: Doubles
 
     @classmethod
-    def of(cls, values: Floats) -> Self:
+    def of(cls, values: Floats, *, int8: bool = False) -> Self:
         """Takes vectors `(n_items, d)` and sums them up."""
         values = np.ascontiguousarray(values, dtype=np.float32)
-        return cls(values, *_sums(values))
+        codes = Codes.of(values)
+        kept = codes[:] if int8 else values
+        return cls(None if int8 else values, codes, *_sums(kept))
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.codes)
 
     @property
     def dim(self) -> int:
         """Width of a vector."""
-        return int(self.values.shape[1])
+        return int(self.codes.codes.shape[1])
 
     def __getitem__(self, rows: Any) -> Floats:
-        found: Floats = self.values[rows]
+        found: Floats = self.codes[rows] if self.values is None else self.values[rows]
         return found
 
     def scores(self, direction: Floats) -> Floats:
         """Returns the product of each vector with a direction `(d,)`: `(n_items,)`."""
+        if self.values is None:
+            return self.codes.scores(direction)[0]
         found: Floats = self.values @ direction
         return found
+
+    def rough(self, direction: Floats) -> tuple[Floats, float]:
+        """Returns products that are quick to have, and how far off one can be at most.
+
+        With int8 alone they are all there is, and the bound is 0.
+        """
+        found, slack = self.codes.scores(direction)
+        return found, 0.0 if self.values is None else slack
 
     def sums(self, direction: Floats) -> tuple[float, float]:
         """Returns the sum of all scores of a direction, and of their squares."""
@@ -57,13 +76,17 @@ class ItemVectors:
 
     def put(self, rows: npt.NDArray[np.int64], vectors: Floats, *, n_items: int) -> Self:
         """Returns vectors of `n_items` items with others in the place of some rows."""
-        values = np.zeros((n_items, self.dim), dtype=np.float32)
-        values[: len(self)] = self.values[:n_items]
-        before, outer_before = _sums(values[rows])
-        values[rows] = vectors
-        after, outer = _sums(values[rows])
+        known = rows[rows < len(self)]
+        before, outer_before = _sums(self[known])
+        codes = self.codes.put(rows, vectors, n_items=n_items)
+        values = None
+        if self.values is not None:
+            values = np.zeros((n_items, self.dim), dtype=np.float32)
+            values[: len(self)] = self.values[:n_items]
+            values[rows] = vectors
+        after, outer = _sums(codes[rows] if values is None else values[rows])
         total = self.total - before + after
-        return type(self)(values, total, self.gram - outer_before + outer)
+        return type(self)(values, codes, total, self.gram - outer_before + outer)
 
 
 def _sums(values: Floats) -> tuple[Doubles, Doubles]:

@@ -11,6 +11,7 @@ from simulation.bench.dp_step import dp_step
 from simulation.bench.figures import Figure
 from simulation.bench.ledger_figures import ledger_figures
 from simulation.bench.runs import default_simulation, many_shops
+from simulation.bench.serving_figures import serving_figures
 
 Measure: TypeAlias = Callable[[], list[Figure]]
 
@@ -21,4 +22,5 @@ GROUPS: dict[str, Measure] = {
     "ledger": ledger_figures,
     "audit": audit_figures,
     "deployment": deployment_figures,
+    "serving": serving_figures,
 }

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from client.serving.answers import recommendation, scored_items
+from client.serving.api.quick_route import QuickRoute
 from client.serving.api.replies import reply
 from client.serving.api.schemas import Id, Name, SessionIn
 from client.serving.asking import Ask
 from client.serving.exploring import latest, popular, search, similar_items, similar_users
 from client.serving.service import Service
 
-router = APIRouter(prefix="/api", tags=["recommend"])
+router = APIRouter(prefix="/api", tags=["recommend"], route_class=QuickRoute)
 N = Annotated[int, Query(ge=1, le=200)]
 Offset = Annotated[int, Query(ge=0, le=1000)]
 Share = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)]

@@ -14,6 +14,7 @@ from client.recommenders.history import History
 from client.recommenders.item_knn import ItemKNN
 from client.recommenders.popularity import Popularity
 from client.recommenders.profile import ProfileRecommender
+from client.serving.codes import Codes
 from client.serving.counts import LATELY, Counts
 from client.serving.histories import EMPTY, KIND, Histories, UserEvents
 from client.serving.ranking import moments, rank, top
@@ -177,18 +178,51 @@ def test_parts_of_a_ranking_add_up_and_order_as_a_plain_sum(seed: int) -> None:
     np.testing.assert_allclose(found.parts.sum(axis=1), found.scores, atol=1e-6)
 
 
-def test_sums_over_all_vectors_follow_items_that_come_and_change() -> None:
+@pytest.mark.parametrize("int8", [False, True])
+def test_sums_over_all_vectors_follow_items_that_come_and_change(int8: bool) -> None:
     rng = np.random.default_rng(4)
     first = rng.normal(size=(40, 6)).astype(np.float32)
     news = rng.normal(size=(5, 6)).astype(np.float32)
     rows = np.array([3, 40, 41, 42, 17])
-    found = ItemVectors.of(first).put(rows, news, n_items=43)
+    found = ItemVectors.of(first, int8=int8).put(rows, news, n_items=43)
     whole = np.concatenate([first, np.zeros((3, 6), np.float32)])
     whole[rows] = news
-    expected = ItemVectors.of(whole)
-    np.testing.assert_array_equal(found[:], whole)
+    expected = ItemVectors.of(whole, int8=int8)
+    np.testing.assert_array_equal(found[:], expected[:])
     np.testing.assert_allclose(found.total, expected.total, atol=1e-9)
     np.testing.assert_allclose(found.gram, expected.gram, atol=1e-9)
+    direction = rng.normal(size=6).astype(np.float32)
+    np.testing.assert_allclose(found.scores(direction), expected.scores(direction), atol=1e-6)
+
+
+def test_rounded_products_are_never_further_off_than_they_say() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(3000, 32)).astype(np.float32) * rng.lognormal(size=(3000, 1))
+    codes = Codes.of(values.astype(np.float32))
+    for scale in (1e-3, 1.0, 40.0):
+        direction = (scale * rng.normal(size=32)).astype(np.float32)
+        found, bound = codes.scores(direction)
+        off = np.abs(found - values @ direction).max()
+        assert 0.02 * bound < off <= bound
+
+
+def test_the_best_by_rounded_and_exact_products_are_the_best_by_exact_ones() -> None:
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(2000, 16)).astype(np.float32)
+    whole, rounded = ItemVectors.of(values), ItemVectors.of(values, int8=True)
+    allowed, nothing = np.ones(2000, np.bool_), EMPTY.item
+    differing = 0
+    for _ in range(20):
+        signal, one = Toward(rng.normal(size=16).astype(np.float32)), np.ones(1, np.float32)
+        truth = np.argsort(-(values @ signal.direction))[:50]
+        for vectors in (whole, rounded):
+            found = rank([signal], one, vectors=vectors, excluded=nothing, allowed=allowed, k=50)
+            if vectors is whole:
+                np.testing.assert_array_equal(found.items, truth)
+            else:
+                differing += int((found.items != truth).any())
+                assert len(np.intersect1d(found.items, truth)) >= 45
+    assert differing > 0  # so that rounding alone would not do for the exact order
 
 
 def test_equal_scores_rank_by_place() -> None:
