@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from client.serving.api import catalogue, errors, feedback, page, privacy, recommending, status
 from client.serving.api.guard import Guard
+from client.serving.api.paths import WholeIds
 from client.serving.service import Service
 
 
@@ -37,5 +38,5 @@ def create_app(service: Service) -> FastAPI:
 
 
 def guarded(service: Service) -> ASGIApp:
-    """Builds the application behind its guard."""
-    return Guard(create_app(service), settings=service.settings, metrics=service.metrics)
+    """Builds the application behind its guard, with ids that may hold slashes."""
+    return Guard(WholeIds(create_app(service)), settings=service.settings, metrics=service.metrics)

@@ -10,6 +10,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from client.serving.api.paths import PathId
 from client.serving.api.recommending import service_of
 from client.serving.api.replies import key_of, page, reply
 from client.serving.api.schemas import EventIn, Events, Id
@@ -50,7 +51,7 @@ async def put(request: Request, events: Events) -> Response:
 
 
 @router.delete("/{event_id}", summary="Delete an event")
-async def delete(request: Request, event_id: Id) -> Response:
+async def delete(request: Request, event_id: PathId) -> Response:
     """Deletes one event."""
     await asyncio.wrap_future(service_of(request).delete_event(event_id))
     return reply({"deleted": event_id})

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from client.serving.answers import recommendation, scored_items
+from client.serving.api.paths import PathId
 from client.serving.api.replies import reply
 from client.serving.api.schemas import Id, Name, SessionIn
 from client.serving.engine import Ask
@@ -28,7 +29,7 @@ def service_of(request: Request) -> Service:
 @router.get("/recommend/{user_id}", summary="Recommend items to a user")
 async def recommend(
     request: Request,
-    user_id: Id,
+    user_id: PathId,
     surface: Literal["for-you", "discover", "buy-again"] = "for-you",
     n: N = 10,
     offset: Offset = 0,
@@ -81,7 +82,7 @@ async def session_recommend(request: Request, session: SessionIn) -> Response:
 
 
 @router.get("/items/{item_id}/similar", summary="Items that go with an item")
-async def similar(request: Request, item_id: Id, n: N = 10) -> Response:
+async def similar(request: Request, item_id: PathId, n: N = 10) -> Response:
     """Ranks items by text and co-purchase with one item."""
     engine = service_of(request).engine
     return reply({"items": scored_items(engine, *similar_items(engine, item_id, n))})
@@ -101,7 +102,7 @@ def find(
 
 
 @router.get("/users/{user_id}/similar", summary="Users of like taste")
-def alike(request: Request, user_id: Id, n: N = 10) -> Response:
+def alike(request: Request, user_id: PathId, n: N = 10) -> Response:
     """Ranks users by the likeness of their profiles."""
     ids, scores = similar_users(service_of(request).engine, user_id, n)
     pairs = zip(ids, scores, strict=True)
