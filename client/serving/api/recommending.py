@@ -64,7 +64,7 @@ async def recommend(
 
 @router.post("/session/recommend", summary="Recommend items for a cart or an anonymous visit")
 async def session_recommend(request: Request, session: SessionIn) -> Response:
-    """Ranks items that go with a cart; nothing of it is stored."""
+    """Ranks items that go with a cart; nothing of the cart is stored."""
     service = service_of(request)
     diversity = session.diversity
     ask = Ask(
@@ -78,7 +78,10 @@ async def session_recommend(request: Request, session: SessionIn) -> Response:
         variant=service.variant_of(session.user_id),
     )
     answer = service.recommend(ask, session.user_id, session.items)
-    return reply(recommendation(service.engine, answer, ask, with_reasons=session.explain))
+    found = recommendation(service.engine, answer, ask, with_reasons=session.explain)
+    if session.user_id is not None and not session.preview:
+        service.shown(session.user_id, answer, ask, found)
+    return reply(found)
 
 
 @router.get("/items/{item_id}/similar", summary="Items that go with an item")

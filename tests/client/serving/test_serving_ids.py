@@ -22,7 +22,6 @@ IDS = (
     "/",
     "//x//",
     "50% off?#1&x=2+3;v=1",
-    "..",
     "../../etc",
     "Größe 4\u2009½ / \U0001f600",
     "a\\b",
@@ -45,11 +44,11 @@ def node(running) -> Iterator[httpx.Client]:
 
 
 def path(kind: str, name: str) -> str:
-    """A path as a careful caller writes it; two dots alone are a folder to URL parsers."""
-    return f"/api/{kind}/{quote(name, safe='') if set(name) - {'.'} else name.replace('.', '%252E')}"
+    """A path as a careful caller writes it."""
+    return f"/api/{kind}/{quote(name, safe='')}"
 
 
-@pytest.mark.parametrize("name", [i for i in IDS if i != ".."])
+@pytest.mark.parametrize("name", IDS)
 def test_every_route_takes_every_id(node, name: str) -> None:
     item = {"item_id": name, "text": f"private soap {name}", "category": "c9"}
     assert node.put("/api/items", json=[item, item | {"item_id": "a"}]).status_code == 200
@@ -79,8 +78,8 @@ def test_a_slash_that_is_not_escaped_still_parts(node) -> None:
 def test_an_id_that_an_import_brought_can_be_read_and_deleted(node, running) -> None:
     _, service = running
     odd = "two\nlines/and\x1fmore"
+    vectors = service.texts.of_query("tea")[None]
     for name in (LONG, odd):
-        vectors = service.texts.of_query("tea")[None]
         service.store.write(
             lambda c, name=name: writing.put_items(c, [Item(name, "tea")]),
             lambda _, name=name: service.engine.put_items([Item(name, "tea")], vectors),
