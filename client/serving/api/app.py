@@ -9,7 +9,16 @@ from importlib import metadata
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from client.serving.api import catalogue, errors, feedback, page, privacy, recommending, status
+from client.serving.api import (
+    bulk,
+    catalogue,
+    errors,
+    feedback,
+    page,
+    privacy,
+    recommending,
+    status,
+)
 from client.serving.api.guard import Guard
 from client.serving.api.paths import WholeIds
 from client.serving.service import Service
@@ -32,7 +41,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     errors.install(app)
-    for module in (recommending, feedback, catalogue, privacy, status, page):
+    for module in (recommending, feedback, bulk, catalogue, privacy, status, page):
         app.include_router(module.router)
     return app
 

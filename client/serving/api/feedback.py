@@ -81,10 +81,15 @@ async def listing(
 
 
 def _records(service: Service, events: list[EventIn]) -> list[Event]:
-    return [_record(service, event) for event in events]
+    return [event_record(service, event) for event in events]
 
 
-def _record(service: Service, event: EventIn) -> Event:
+def event_record(service: Service, event: EventIn) -> Event:
+    """Returns an event as the database holds it, with a new id where it has none.
+
+    Raises:
+        DataError: Its time is out of bounds.
+    """
     return Event(
         event_id=event.event_id or uuid4().hex,
         user_id=event.user_id,
