@@ -38,6 +38,8 @@ def create_app(service: Service) -> FastAPI:
         version=metadata.version("fedprofile"),
         description="Recommendations of one shop, from its own machine.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere; `page` has our own
+        redoc_url=None,
     )
     app.state.service = service
     errors.install(app)

@@ -19,7 +19,7 @@ from client.serving.settings import ServingSettings
 
 OPEN = ("/health/live", "/health/ready")
 """Paths that need no key and count for no limit."""
-PAGE = ("/", "/page/")
+PAGE = ("/", "/docs", "/page/")
 """The page's own files need no key: a browser cannot send one, and they hold no data."""
 BULK = "/api/bulk"
 """The path whose body is stored while it comes in."""
@@ -112,9 +112,9 @@ class Guard:
 
 
 def _is_page(scope: Scope) -> bool:
-    index, files = PAGE
+    *whole, files = PAGE
     reading = scope["method"] in ("GET", "HEAD")
-    return reading and (scope["path"] == index or scope["path"].startswith(files))
+    return reading and (scope["path"] in whole or scope["path"].startswith(files))
 
 
 class _Answer:
