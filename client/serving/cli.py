@@ -142,8 +142,10 @@ def _ledger(place: Path | None) -> Path | None:
 
 
 def _settings(given: dict[str, Any]) -> ServingSettings:
-    names = ("host", "port", "local_share", "diversity", "deny", "refresh_seconds")
-    names += ("snapshot_seconds",)
+    names = (
+        *("host", "port", "local_share", "diversity", "deny"),
+        *("refresh_seconds", "snapshot_seconds"),
+    )
     values = {name: given[name] for name in names} | {"ledger": _ledger(given["ledger"])}
     try:
         return ServingSettings(**values, api_key=os.environ.get("FEDPROFILE_API_KEY") or None)
