@@ -51,6 +51,13 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--deny", multiple=True, help="Item that is never recommended.", metavar="ITEM")
 @click.option("--refresh-seconds", type=float, default=30.0, help="Between co-purchase refreshes.")
 @click.option(
+    "--snapshot-seconds",
+    type=float,
+    default=600.0,
+    show_default=True,
+    help="Between copies of the state for a quick start.",
+)
+@click.option(
     "--ledger",
     type=click.Path(path_type=Path),
     help="The shop's privacy ledger (or its folder), for the privacy page.",
@@ -144,7 +151,10 @@ def _ledger(place: Path | None) -> Path | None:
 
 
 def _settings(given: dict[str, Any]) -> ServingSettings:
-    names = ("host", "port", "local_share", "diversity", "deny", "refresh_seconds", "int8")
+    names = (
+        *("host", "port", "local_share", "diversity", "deny"),
+        *("refresh_seconds", "snapshot_seconds", "int8"),
+    )
     values = {name: given[name] for name in names} | {"ledger": _ledger(given["ledger"])}
     try:
         return ServingSettings(**values, api_key=os.environ.get("FEDPROFILE_API_KEY") or None)

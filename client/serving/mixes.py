@@ -156,8 +156,9 @@ def _shares(sources: Sources, strength: float) -> tuple[float, float]:
     if outside.prior is None or not len(space.vectors):
         return 1.0, 0.0
     some = np.unique(np.linspace(0, len(space.vectors) - 1, _SAMPLE).astype(np.int64))
-    profiles = np.stack([space.global_profile(vector) for vector in space.vectors[some]])
-    alike = outside.scale * (space.vectors.values @ profiles.T).astype(np.float64)
+    profiles = [space.global_profile(vector) for vector in space.vectors[some]]
+    scores = np.stack([space.vectors.scores(profile) for profile in profiles], axis=1)
+    alike = outside.scale * scores.astype(np.float64)
     prior = strength * outside.prior.values.astype(np.float64)
     together = (alike + prior[:, None]).std(axis=0)
     whole = np.where(together > 0, together, np.inf)

@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from client.serving.asking import Answer
+from client.serving.rates import difference, interval
 from client.serving.signals import NAMES
 from client.store.records import Event
 from shared.interactions.events import EVENT_TYPES
 
-MAX_USERS = 100_000
-"""Users whose last shown items are remembered; the ones not seen for longest are forgotten."""
+MAX_SHOWN = 1_000_000
+"""Shown items that are remembered; users not seen for longest are forgotten first."""
+MAX_OF_USER = 200
+"""Shown items of one user that are remembered, the latest."""
 _COUNTED = {"click": "clicks", "purchase": "purchases"}
 Cell = tuple[str, str, str]
 """Surface, variant and signal."""
 
 
-@dataclass(frozen=True)
-class _Shown:
-    surface: str
-    variant: str
-    signals: dict[str, str]
-
-
 class Online:
     """Counters in memory; `state` and `load` carry them over a restart.
 
-    An event counts once for an item that its user was shown last, on the surface where it was
-    shown; an item's signal is the one that added most to its score.
+    A click or purchase counts for the surface that showed the item to this user last, and for the
+    signal that added most to its score there; each showing counts one click and one purchase at
+    most. What was shown is forgotten with a restart, the counts are not.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last: OrderedDict[str, _Shown] = OrderedDict()
+        self._shown: OrderedDict[str, dict[str, Cell]] = OrderedDict()
+        self._clicked: dict[str, set[str]] = {}
+        self._n_shown = 0
         self._counts: dict[str, Counter[Cell]] = {
             name: Counter() for name in ("impressions", *_COUNTED.values())
         }
@@ -47,17 +44,25 @@ class Online:
     def show(
         self, user_id: str, answer: Answer, item_ids: list[str], where: tuple[str, str]
     ) -> None:
-        """Counts the items of an answer that a user gets."""
-        surface, variant = where
-        leading = np.argmax(answer.ranking.parts, axis=1).tolist() if item_ids else []
-        signals = {i: NAMES[s] for i, s in zip(item_ids, leading, strict=True)}
+        """Counts the items of an answer that a user gets; `where` is surface and variant."""
+        if not item_ids:
+            return
+        leading = np.argmax(answer.ranking.parts, axis=1).tolist()
         with self._lock:
-            for name in signals.values():
-                self._counts["impressions"][surface, variant, name] += 1
-            self._last[user_id] = _Shown(surface, variant, signals)
-            self._last.move_to_end(user_id)
-            if len(self._last) > MAX_USERS:
-                self._last.popitem(last=False)
+            shown = self._shown.setdefault(user_id, {})
+            self._shown.move_to_end(user_id)
+            before = len(shown)
+            for item_id, signal in zip(item_ids, leading, strict=True):
+                cell = (*where, NAMES[signal])
+                self._counts["impressions"][cell] += 1
+                shown.pop(item_id, None)  # so that the latest come last
+                shown[item_id] = cell
+            self._clicked.get(user_id, set()).difference_update(item_ids)
+            while len(shown) > MAX_OF_USER:
+                del shown[next(iter(shown))]
+            self._n_shown += len(shown) - before
+            while self._n_shown > MAX_SHOWN:
+                self._drop(next(iter(self._shown)))
             self.changed = True
 
     def learn(self, events: list[Event]) -> None:
@@ -65,27 +70,37 @@ class Online:
         with self._lock:
             for event in events:
                 counted = _COUNTED.get(EVENT_TYPES[event.event_type])
-                shown = self._last.get(event.user_id)
-                if counted is None or shown is None or event.item_id not in shown.signals:
-                    continue
-                cell = (shown.surface, shown.variant, shown.signals[event.item_id])
-                self._counts[counted][cell] += 1
-                if counted == "purchases":
-                    del shown.signals[event.item_id]
-                self.changed = True
+                cell = self._shown.get(event.user_id, {}).get(event.item_id)
+                if counted is not None and cell is not None:
+                    self._learn(event, counted, cell)
+
+    def _learn(self, event: Event, counted: str, cell: Cell) -> None:
+        clicked = self._clicked.setdefault(event.user_id, set())
+        if counted == "clicks" and event.item_id in clicked:
+            return
+        self._counts[counted][cell] += 1
+        self.changed = True
+        if counted == "clicks":
+            clicked.add(event.item_id)
+        else:
+            del self._shown[event.user_id][event.item_id]
+            self._n_shown -= 1
 
     def forget(self, user_id: str) -> None:
         """Drops what a user was shown; the counters name nobody."""
         with self._lock:
-            self._last.pop(user_id, None)
+            self._drop(user_id)
+
+    def _drop(self, user_id: str) -> None:
+        self._n_shown -= len(self._shown.pop(user_id, {}))
+        self._clicked.pop(user_id, None)
 
     def report(self) -> list[dict[str, Any]]:
         """Returns counts and rates with 95% intervals by surface and variant, and by signal."""
         with self._lock:
             counts = {name: dict(counter) for name, counter in self._counts.items()}
-        cells = sorted(counts["impressions"])
         groups: dict[tuple[str, str], list[Cell]] = {}
-        for cell in cells:
+        for cell in sorted(counts["impressions"]):
             groups.setdefault(cell[:2], []).append(cell)
         return [
             {
@@ -109,6 +124,26 @@ class Online:
             self._counts[name] = Counter({(r[0], r[1], r[2]): int(r[3]) for r in rows})
 
 
+def comparisons(report: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Says for each surface with both variants how far `fused` lies above `local`, with intervals.
+
+    Args:
+        report: From `Online.report`.
+    """
+    by_cell = {(entry["surface"], entry["variant"]): entry for entry in report}
+    return [
+        {
+            "surface": surface,
+            **{
+                rate: difference(by_cell[surface, "fused"][rate], by_cell[surface, "local"][rate])
+                for rate in ("click_rate", "purchase_rate")
+            },
+        }
+        for surface in sorted({entry["surface"] for entry in report})
+        if (surface, "fused") in by_cell and (surface, "local") in by_cell
+    ]
+
+
 def _rates(counts: dict[str, dict[Cell, int]], cells: list[Cell]) -> dict[str, Any]:
     sums = {name: sum(found.get(cell, 0) for cell in cells) for name, found in counts.items()}
     shown = sums["impressions"]
@@ -117,17 +152,3 @@ def _rates(counts: dict[str, dict[Cell, int]], cells: list[Cell]) -> dict[str, A
         "click_rate": interval(sums["clicks"], shown),
         "purchase_rate": interval(sums["purchases"], shown),
     }
-
-
-def interval(successes: int, trials: int) -> dict[str, float] | None:
-    """Returns a share with Wilson's 95% interval (https://doi.org/10.2307/2276774).
-
-    Items of one list are not independent, so the interval is somewhat too narrow.
-    """
-    if trials == 0:
-        return None
-    z, share = 1.959964, min(successes / trials, 1.0)
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    half /= 1 + z**2 / trials
-    return {"value": share, "low": max(centre - half, 0.0), "high": min(centre + half, 1.0)}

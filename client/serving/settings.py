@@ -26,8 +26,12 @@ class ServingSettings(Settings):
     """Requests that one address may make at once."""
     max_body: Annotated[int, Field(ge=1024)] = 5_000_000
     """Bytes of a request's body at most."""
+    max_bulk: Annotated[int, Field(ge=1024)] = 2_000_000_000
+    """Bytes of a bulk import's body at most; it is never in memory as a whole."""
     refresh_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     """Seconds between two refreshes of co-purchase, when there are new events."""
+    snapshot_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    """Seconds after which what changed is written to the copy of the state, for a quick start."""
     local_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of users, by hash, who get the shop's own signals alone (the A/B switch)."""
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0

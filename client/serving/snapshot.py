@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import tempfile
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class Snapshot:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._written: tuple[int, int] | None = None
 
     @staticmethod
     def beside(url: str) -> Snapshot:
@@ -74,8 +76,22 @@ class Snapshot:
 
     def discard(self) -> None:
         """Removes the file."""
+        self._written = None
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+    def fits(self, engine: Engine) -> bool:
+        """Says whether the file holds all that an engine knows."""
+        return self._written == (engine.generation, engine.last_key)
+
+    def behind(self, engine: Engine) -> int:
+        """Returns how many events an engine knows beyond the file, 0 where there is none."""
+        return 0 if self._written is None else engine.last_key - self._written[1]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file was read or written and nothing was deleted since."""
+        return self._written is not None
 
     def save(self, engine: Engine) -> None:
         """Writes the sorted state; a disk that is full costs the next start time, no more."""
@@ -86,14 +102,23 @@ class Snapshot:
 
     def load(self, *, generation: int) -> State | None:
         """Reads the file, None where it is absent, damaged or of another generation."""
+        self._sweep()
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 if (about["format"], about["generation"]) != (FORMAT, generation):
                     return None
-                return _read(file, about)
-        except (OSError, ValueError, KeyError, EOFError):
+                state = _read(file, about)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
+        self._written = generation, state.last_key
+        return state
+
+    def _sweep(self) -> None:
+        """Removes what a killed process was writing: it may hold a user who is deleted since."""
+        for part in self.path.parent.glob(f".{self.path.name}-*"):
+            with contextlib.suppress(OSError):
+                part.unlink()
 
     def _write(self, engine: Engine) -> None:
         with engine.lock:
@@ -123,9 +148,12 @@ class Snapshot:
         try:
             with os.fdopen(handle, "wb") as file:
                 np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
             with engine.lock:  # a deletion meanwhile must not find its data back on the disk
                 if engine.generation == generation:
                     Path(part).replace(self.path)
+                    self._written = generation, about["last_key"]
         finally:
             Path(part).unlink(missing_ok=True)
 

@@ -31,6 +31,7 @@ from tiny_shops import write_tiny_shops
 from client.deploy.folder import NodeFolder
 from client.deploy.metrics import NodeCollector, Pulse
 from client.deploy.setup import make_node_key
+from client.serving.api.guard import OPEN
 from server.deploy.folder import ServerFolder
 from server.deploy.metrics import ServerCollector
 from server.deploy.shops import make_invitation
@@ -81,7 +82,8 @@ def test_the_image_and_compose_run_without_rights() -> None:
         assert service["user"].startswith("10001"), name
         assert service["security_opt"] == ["no-new-privileges:true"], name
     ports = {name: service["ports"] for name, service in services().items() if "ports" in service}
-    assert ports == {"server": [f"{PROXY}:{PROXY}"]}
+    assert ports == {"server": [f"{PROXY}:{PROXY}"], "serve": ["127.0.0.1:8080:8080"]}
+    assert services()["serve"]["environment"] == ["FEDPROFILE_API_KEY"]
     assert services()["proxy"]["network_mode"] == "service:server"
     assert "shop:ro" in services()["node"]["volumes"][1]
 
@@ -95,12 +97,16 @@ def test_pods_run_without_rights_and_only_the_proxy_is_reachable() -> None:
         assert context["capabilities"] == {"drop": ["ALL"]}
         for port in container.get("ports", []):
             ports[container["name"]] = port["containerPort"]
-    assert ports == {"proxy": int(PROXY)}
+    assert ports == {"proxy": int(PROXY), "serve": 8080}
     policies = [m["spec"] for m in manifests() if m["kind"] == "NetworkPolicy"]
     assert {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} in policies
     opened = [p for p in policies if "ingress" in p]
-    assert [p["podSelector"]["matchLabels"]["app"] for p in opened] == ["fedprofile-server"]
-    assert opened[0]["ingress"] == [{"ports": [{"protocol": "TCP", "port": int(PROXY)}]}]
+    named = {p["podSelector"]["matchLabels"]["app"]: p["ingress"] for p in opened}
+    assert set(named) == {"fedprofile-server", "fedprofile-serve"}
+    assert named["fedprofile-server"] == [{"ports": [{"protocol": "TCP", "port": int(PROXY)}]}]
+    (rule,) = named["fedprofile-serve"]
+    assert rule["from"][0]["podSelector"] == {"matchLabels": {"fedprofile-client": "true"}}
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8080}]
 
 
 def test_what_pods_refer_to_is_there_or_named_as_missing() -> None:
@@ -131,7 +137,7 @@ def probes() -> set[str]:
     found |= set(re.findall(r'"(import urllib[^"]*)"', (DEPLOY / "Dockerfile").read_text()))
     for container in containers():
         for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
-            if kind in container:
+            if "exec" in container.get(kind, {}):
                 found.add(container[kind]["exec"]["command"][2])
     return found
 
@@ -149,6 +155,17 @@ def test_probes_pass_where_health_is_good_and_fail_where_it_is_not(tmp_path: Pat
     answers.server_close()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert done.returncode != 0
+
+
+def test_the_serving_pod_is_asked_for_health_where_the_node_answers_without_a_key() -> None:
+    (serve,) = [c for c in containers() if c["name"] == "serve"]
+    asked = {
+        serve[kind]["httpGet"]["path"]
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+    assert asked == set(OPEN)
+    assert parse(serve["args"]).params["host"] == "0.0.0.0"
+    assert {entry["name"] for entry in serve["env"]} == {"FEDPROFILE_API_KEY"}
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from chromium import CHROMIUM, NO_CHROMIUM
 from sample_reports import sample_report
 
 from shared.errors import RunError
@@ -16,9 +16,6 @@ from simulation.report.html import write_html
 from simulation.report.schema import Report
 
 LOADING = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -167,7 +164,7 @@ def in_browser(page: Path, folder: Path) -> tuple[Page, int, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome")
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_a_browser_shows_the_page_on_a_phone_and_loads_nothing(page: Path, tmp_path: Path) -> None:
     parsed, width, loaded = in_browser(page, tmp_path)
     assert parsed.surfaces == ["for-you", "discover", "tail", "basket"]
@@ -177,7 +174,7 @@ def test_a_browser_shows_the_page_on_a_phone_and_loads_nothing(page: Path, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome")
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_the_browser_test_would_see_an_image_from_elsewhere(page: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8").replace("<main>", '<main><img src="http://[::1]:9/x">')
     (tmp_path / "report.html").write_text(text, encoding="utf-8")

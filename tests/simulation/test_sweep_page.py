@@ -9,9 +9,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from chromium import CHROMIUM, NO_CHROMIUM
 from rich.console import Console
 from sample_sweeps import sample_sweep
-from test_report_html import CHROMIUM, LOADING, Page, in_browser
+from test_report_html import LOADING, Page, in_browser
 
 from simulation.sweep.console import print_sweep
 from simulation.sweep.page import sweep_page
@@ -143,7 +144,7 @@ def test_the_terminal_shows_whole_tables_and_the_recommendation(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome")
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_a_browser_shows_the_page_on_a_phone_and_loads_nothing(page: Path, tmp_path: Path) -> None:
     parsed, width, loaded = in_browser(page, tmp_path)
     assert parsed.surfaces == ["discover", "tail", "basket"]

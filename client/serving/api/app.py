@@ -9,8 +9,18 @@ from importlib import metadata
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from client.serving.api import catalogue, errors, feedback, page, privacy, recommending, status
+from client.serving.api import (
+    bulk,
+    catalogue,
+    errors,
+    feedback,
+    page,
+    privacy,
+    recommending,
+    status,
+)
 from client.serving.api.guard import Guard
+from client.serving.api.paths import WholeIds
 from client.serving.service import Service
 
 
@@ -28,14 +38,16 @@ def create_app(service: Service) -> FastAPI:
         version=metadata.version("fedprofile"),
         description="Recommendations of one shop, from its own machine.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere; `page` has our own
+        redoc_url=None,
     )
     app.state.service = service
     errors.install(app)
-    for module in (recommending, feedback, catalogue, privacy, status, page):
+    for module in (recommending, feedback, bulk, catalogue, privacy, status, page):
         app.include_router(module.router)
     return app
 
 
 def guarded(service: Service) -> ASGIApp:
-    """Builds the application behind its guard."""
-    return Guard(create_app(service), settings=service.settings, metrics=service.metrics)
+    """Builds the application behind its guard, with ids that may hold slashes."""
+    return Guard(WholeIds(create_app(service)), settings=service.settings, metrics=service.metrics)

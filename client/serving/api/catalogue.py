@@ -10,9 +10,10 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from client.serving.answers import item_view
+from client.serving.api.paths import PathId
 from client.serving.api.recommending import service_of
 from client.serving.api.replies import key_of, page, reply
-from client.serving.api.schemas import Id, Items, Users
+from client.serving.api.schemas import Items, Users
 from client.serving.profiles import picture
 from client.serving.service import Service
 from client.store.faults import UnknownError
@@ -58,7 +59,7 @@ async def list_items(request: Request, cursor: Cursor = None, n: N = 100) -> Res
 
 
 @router.get("/items/{item_id}", summary="One item")
-async def get_item(request: Request, item_id: Id) -> Response:
+async def get_item(request: Request, item_id: PathId) -> Response:
     """Returns an item."""
     items = service_of(request).engine.items
     row = items.rows.get(item_id)
@@ -68,7 +69,7 @@ async def get_item(request: Request, item_id: Id) -> Response:
 
 
 @router.delete("/items/{item_id}", summary="Delete an item and its events")
-async def delete_item(request: Request, item_id: Id) -> Response:
+async def delete_item(request: Request, item_id: PathId) -> Response:
     """Deletes an item with all its events."""
     await asyncio.wrap_future(service_of(request).delete_item(item_id))
     return reply({"deleted": item_id})
@@ -99,13 +100,13 @@ async def list_users(request: Request, cursor: Cursor = None, n: N = 100) -> Res
 
 
 @router.get("/users/{user_id}/profile", summary="A user's picture in words and numbers")
-async def profile(request: Request, user_id: Id) -> Response:
+async def profile(request: Request, user_id: PathId) -> Response:
     """Describes a user's interests, price level, activity and favourite times."""
     return reply(picture(service_of(request).engine, user_id))
 
 
 @router.delete("/users/{user_id}", summary="Delete a user and everything that is known")
-async def delete_user(request: Request, user_id: Id) -> Response:
+async def delete_user(request: Request, user_id: PathId) -> Response:
     """Deletes a user's events and profile; says what must stay, and why."""
     events = await asyncio.wrap_future(service_of(request).delete_user(user_id))
     return reply({"deleted": user_id, "events": events, "kept": LEDGER})

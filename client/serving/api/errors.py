@@ -52,6 +52,17 @@ def refusal(status: int, message: str) -> dict[str, Any]:
     return body(code, message, remedy)
 
 
+def kind_of(error: FedprofileError) -> tuple[int, str]:
+    """Returns status and code of an error."""
+    return next((status, code) for kind, status, code in _KINDS if isinstance(error, kind))
+
+
+def parts_of(error: FedprofileError) -> tuple[str, str]:
+    """Returns message and remedy of an error."""
+    message, _, remedy = str(error).rpartition("; ")
+    return message or str(error), remedy
+
+
 def install(app: FastAPI) -> None:
     """Makes every fault of an app answer in that form."""
     app.add_exception_handler(FedprofileError, _ours)
@@ -61,10 +72,11 @@ def install(app: FastAPI) -> None:
 
 
 async def _ours(_request: Request, error: Exception) -> Response:
-    status, code = next((s, c) for kind, s, c in _KINDS if isinstance(error, kind))
-    message, _, remedy = str(error).rpartition("; ")
+    if not isinstance(error, FedprofileError):
+        raise error
+    status, code = kind_of(error)
     headers = {"Retry-After": "1"} if status == 503 else None
-    content = body(code, message or str(error), remedy)
+    content = body(code, *parts_of(error))
     return JSONResponse(content, status_code=status, headers=headers)
 
 

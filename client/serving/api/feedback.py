@@ -10,6 +10,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from client.serving.api.paths import PathId
 from client.serving.api.recommending import service_of
 from client.serving.api.replies import key_of, page, reply
 from client.serving.api.schemas import EventIn, Events, Id
@@ -50,7 +51,7 @@ async def put(request: Request, events: Events) -> Response:
 
 
 @router.delete("/{event_id}", summary="Delete an event")
-async def delete(request: Request, event_id: Id) -> Response:
+async def delete(request: Request, event_id: PathId) -> Response:
     """Deletes one event."""
     await asyncio.wrap_future(service_of(request).delete_event(event_id))
     return reply({"deleted": event_id})
@@ -80,10 +81,15 @@ async def listing(
 
 
 def _records(service: Service, events: list[EventIn]) -> list[Event]:
-    return [_record(service, event) for event in events]
+    return [event_record(service, event) for event in events]
 
 
-def _record(service: Service, event: EventIn) -> Event:
+def event_record(service: Service, event: EventIn) -> Event:
+    """Returns an event as the database holds it, with a new id where it has none.
+
+    Raises:
+        DataError: Its time is out of bounds.
+    """
     return Event(
         event_id=event.event_id or uuid4().hex,
         user_id=event.user_id,

@@ -19,8 +19,10 @@ from client.serving.settings import ServingSettings
 
 OPEN = ("/health/live", "/health/ready")
 """Paths that need no key and count for no limit."""
-PAGE = ("/", "/page/")
+PAGE = ("/", "/docs", "/page/")
 """The page's own files need no key: a browser cannot send one, and they hold no data."""
+BULK = "/api/bulk"
+"""The path whose body is stored while it comes in."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ADDRESSES = 10_000
 
@@ -63,7 +65,7 @@ class Guard:
 
     async def _pass(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         received = 0
-        limit = self._settings.max_body
+        limit = self._limit(scope)
 
         async def limited() -> Message:
             nonlocal received
@@ -87,9 +89,13 @@ class Guard:
         ):
             return 401, "the API key is missing or wrong"
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._settings.max_body:
-            return 413, f"the body has {int(length)} bytes, at most {self._settings.max_body}"
+        if length.isdigit() and int(length) > self._limit(scope):
+            return 413, f"the body has {int(length)} bytes, at most {self._limit(scope)}"
         return None
+
+    def _limit(self, scope: Scope) -> int:
+        settings = self._settings
+        return settings.max_bulk if scope["path"] == BULK else settings.max_body
 
     def _admit(self, address: str) -> bool:
         """Takes a token from the address' bucket, if there is one."""
@@ -106,9 +112,9 @@ class Guard:
 
 
 def _is_page(scope: Scope) -> bool:
-    index, files = PAGE
+    *whole, files = PAGE
     reading = scope["method"] in ("GET", "HEAD")
-    return reading and (scope["path"] == index or scope["path"].startswith(files))
+    return reading and (scope["path"] in whole or scope["path"].startswith(files))
 
 
 class _Answer:

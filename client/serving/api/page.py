@@ -38,6 +38,12 @@ async def index() -> Response:
     return _file("index.html")
 
 
+@router.get("/docs")
+async def routes() -> Response:
+    """Returns the page that shows /openapi.json; it loads nothing from elsewhere."""
+    return _file("docs.html")
+
+
 @router.get("/page/{name}")
 async def part(name: str) -> Response:
     """Returns a script, the style or the icon."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from client.serving.answers import recommendation, scored_items
+from client.serving.api.paths import PathId
 from client.serving.api.quick_route import QuickRoute
 from client.serving.api.replies import reply
 from client.serving.api.schemas import Id, Name, SessionIn
@@ -29,7 +30,7 @@ def service_of(request: Request) -> Service:
 @router.get("/recommend/{user_id}", summary="Recommend items to a user")
 async def recommend(
     request: Request,
-    user_id: Id,
+    user_id: PathId,
     surface: Literal["for-you", "discover", "buy-again"] = "for-you",
     n: N = 10,
     offset: Offset = 0,
@@ -64,7 +65,7 @@ async def recommend(
 
 @router.post("/session/recommend", summary="Recommend items for a cart or an anonymous visit")
 async def session_recommend(request: Request, session: SessionIn) -> Response:
-    """Ranks items that go with a cart; nothing of it is stored."""
+    """Ranks items that go with a cart; nothing of the cart is stored."""
     service = service_of(request)
     diversity = session.diversity
     ask = Ask(
@@ -78,11 +79,14 @@ async def session_recommend(request: Request, session: SessionIn) -> Response:
         variant=service.variant_of(session.user_id),
     )
     answer = service.recommend(ask, session.user_id, session.items)
-    return reply(recommendation(service.engine, answer, ask, with_reasons=session.explain))
+    found = recommendation(service.engine, answer, ask, with_reasons=session.explain)
+    if session.user_id is not None and not session.preview:
+        service.shown(session.user_id, answer, ask, found)
+    return reply(found)
 
 
 @router.get("/items/{item_id}/similar", summary="Items that go with an item")
-async def similar(request: Request, item_id: Id, n: N = 10) -> Response:
+async def similar(request: Request, item_id: PathId, n: N = 10) -> Response:
     """Ranks items by text and co-purchase with one item."""
     engine = service_of(request).engine
     return reply({"items": scored_items(engine, *similar_items(engine, item_id, n))})
@@ -102,7 +106,7 @@ def find(
 
 
 @router.get("/users/{user_id}/similar", summary="Users of like taste")
-def alike(request: Request, user_id: Id, n: N = 10) -> Response:
+def alike(request: Request, user_id: PathId, n: N = 10) -> Response:
     """Ranks users by the likeness of their profiles."""
     ids, scores = similar_users(service_of(request).engine, user_id, n)
     pairs = zip(ids, scores, strict=True)

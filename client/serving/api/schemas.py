@@ -105,6 +105,8 @@ class SessionIn(Body):
     """0 keeps the ranking, 1 looks only at what differs; None for the service's default."""
     max_per_category: Annotated[int, Field(ge=1, le=200)] | None = None
     """Items of one category at most."""
+    preview: bool = False
+    """Whether nobody gets to see it; it counts as no impression of `user_id` then."""
 
 
 Events = Annotated[list[EventIn], Field(min_length=1, max_length=10_000)]

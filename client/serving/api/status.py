@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from client.serving.api.recommending import service_of
 from client.serving.api.replies import reply
+from client.serving.online import comparisons
 from client.store.faults import StoreUnavailableError
 from shared.errors import ModelError
 
@@ -58,5 +59,9 @@ async def reload(request: Request) -> Response:
 
 @router.get("/api/online", summary="Impressions, clicks and purchases")
 async def online(request: Request) -> Response:
-    """Returns rates with 95% intervals by surface, variant and signal."""
-    return reply({"surfaces": service_of(request).online.report()})
+    """Returns rates with 95% intervals by surface, variant and signal.
+
+    `comparisons` says how far `fused` lies above `local` where the A/B switch gives both.
+    """
+    report = service_of(request).online.report()
+    return reply({"surfaces": report, "comparisons": comparisons(report)})

@@ -1,9 +1,11 @@
-import { forgetItems, forgetKey, hasKey, setKey } from "./api.js";
+import { forgetItems, forgetKey, hasKey } from "./api.js";
 import { card, el } from "./elements.js";
 import { itemView, items } from "./items.js";
+import { askKey } from "./key.js";
 import { overview } from "./overview.js";
 import { privacy } from "./privacy.js";
-import { find, user, users } from "./users.js";
+import { user } from "./user.js";
+import { find, users } from "./users.js";
 
 const VIEWS = { "": [overview], users: [users, user], items: [items, itemView], privacy: [privacy] };
 const main = document.getElementById("main");
@@ -32,7 +34,7 @@ async function show() {
     forgetItems();
     found = await make(go, asked.id, asked.query);
   } catch (error) {
-    found = error.status === 401 ? askKey() : problem(error, view);
+    found = error.status === 401 ? askKey(show) : problem(error, view);
   }
   if (mine === turn) put(found, view);
 }
@@ -56,16 +58,6 @@ function problem(error, view) {
   const made = card("That did not work", text, error.remedy ? el("p", {}, `What helps: ${error.remedy}.`) : null);
   made.classList.add("problem");
   return { title: error.status === 404 ? "Not found" : "Problem", parts: view === "users" ? [find(go), made] : [made] };
-}
-
-function askKey() {
-  const wrong = hasKey() ? el("p", { role: "alert", class: "fault" }, "The node refused this key.") : null;
-  forgetKey();
-  const input = el("input", { id: "key", type: "password", autocomplete: "off", required: true, "data-first": true });
-  const submit = (event) => { event.preventDefault(); setKey(input.value); show(); };
-  return { title: "API key", parts: [card("This node asks for its API key", wrong,
-    el("p", { class: "soft" }, "It stays in this tab and is forgotten when you close it."),
-    el("form", { onsubmit: submit }, el("label", { for: "key" }, "Key", input), el("button", {}, "Use the key")))] };
 }
 
 document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });

@@ -72,8 +72,18 @@ function onlineCard(online) {
   if (!rows.length) return card("Does it help?", el("p", {}, "Nothing was recommended to a known user yet."));
   const percent = (share) => number(100 * share, 1);
   const rate = (found) => (found ? `${percent(found.value)} % (${percent(found.low)} to ${percent(found.high)})` : "–");
-  return card("Does it help?", table(rows, [
-    ["Surface", (row) => row.surface], ["Variant", (row) => row.variant],
+  return card("Does it help?", el("p", { class: "soft" }, "Share of shown items that were clicked or bought, with 95% intervals."),
+    table(rows.flatMap((row) => [row, ...Object.entries(row.signals).map(([signal, found]) => ({ ...found, signal }))]), [
+    ["Surface", (row) => row.surface || ""], ["Variant", (row) => row.variant || ""],
+    ["Led by", (row) => row.signal || "all"],
     ["Impressions", (row) => number(row.impressions), true],
-    ["Clicked", (row) => rate(row.click_rate), true], ["Bought", (row) => rate(row.purchase_rate), true]]));
+    ["Clicked", (row) => rate(row.click_rate), true], ["Bought", (row) => rate(row.purchase_rate), true]]),
+    ...compared(online.comparisons, rate));
+}
+
+// What the A/B switch found: how far the global model lies above the shop's own signals.
+function compared(comparisons, rate) {
+  if (!comparisons.length) return [];
+  return [el("h3", {}, "Fused against local"), table(comparisons, [["Surface", (row) => row.surface],
+    ["Clicked more", (row) => rate(row.click_rate), true], ["Bought more", (row) => rate(row.purchase_rate), true]])];
 }

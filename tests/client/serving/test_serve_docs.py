@@ -23,7 +23,7 @@ def test_the_commands_of_the_page_work_in_order(tmp_path) -> None:
     text = PAGE.read_text(encoding="utf-8")
     commands = re.findall(r"^curl .*$", text, re.MULTILINE)
     (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(commands) == 12
+    assert len(commands) == 13
     answers = {}
     with served(opened(tmp_path, ledger=ledger_of(tmp_path))) as url:
         for command in commands:
@@ -38,5 +38,6 @@ def test_the_commands_of_the_page_work_in_order(tmp_path) -> None:
     found = list(answers.values())
     assert len(found[0]["items"]) == 5
     assert "i4" in [entry["item_id"] for entry in found[3]["items"]]
-    assert found[5]["items"][0]["item_id"] == "tea-1"
+    assert found[6]["items"][0]["item_id"] == "tea-1"
+    assert found[4]["stored"] == 1
     assert found[-1]["ok"] is True

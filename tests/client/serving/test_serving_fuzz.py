@@ -18,6 +18,7 @@ from client.serving.api.app import create_app, guarded
 
 pytestmark = pytest.mark.slow
 SERVICE: Any = None
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
 SCHEMA = schemathesis.openapi.from_dict(create_app(SERVICE).openapi())
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
 _fast = settings(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from chromium import CHROMIUM, Tab, tab_of
+from chromium import CHROMIUM, NO_CHROMIUM, Tab, tab_of
 from shop_ledgers import full_run, open_ledger
 from small_service import client_of, opened
 
@@ -22,7 +22,7 @@ from client.serving.service import Service
 
 HOSTILE = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 KEY = "0123456789abcdef"
-browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
+browser = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 slow = pytest.mark.slow
 
 
