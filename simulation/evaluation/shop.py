@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from client.fusion import (
     Pool,
     Weights,
@@ -28,10 +30,9 @@ from client.recommenders.tuning import (
     local_grids,
     pairs_grid,
     parameters,
-    score_surfaces,
     tune,
 )
-from client.surfaces import Queries
+from client.surfaces import SHARED_CONTEXT, Queries
 from shared.releases.pair_release import PairRelease
 from simulation.evaluation.measures import ItemFacts, Ranking, measure
 from simulation.evaluation.pooled import TWINS, Pooled
@@ -241,20 +242,43 @@ def _measure(
     weights: Mapping[str, Mapping[str, Weights]],
     facts: ItemFacts,
 ) -> dict[str, dict[str, Ranking]]:
-    """Fits every chosen recommender once, scores its surfaces, fuses and measures."""
-    signals: dict[str, dict[str, Scores]] = {surface: {} for surface in queries}
-    fitted: dict[int, dict[str, Scores]] = {}
-    for surface, recommenders in chosen.items():
-        for name, recommender in recommenders.items():
-            key = id(recommender)
-            if key not in fitted:
-                fitted[key] = score_surfaces(recommender.fit(history), queries)
-            scores = fitted[key][surface]
-            signals[surface][name] = standardise(scores, queries[surface].allowed)
-    return {
-        surface: {
-            method: measure(fuse(signals[surface], mix), asked, facts)
+    """Fits every chosen recommender once, scores its surfaces, fuses and measures.
+
+    One surface is open at a time: scores of all at once are the most that an evaluation holds.
+    """
+    fitted: dict[int, Recommender] = {}
+    for recommenders in chosen.values():
+        for recommender in recommenders.values():
+            if id(recommender) not in fitted:
+                fitted[id(recommender)] = recommender.fit(history)
+    rankings = {}
+    shared: dict[int, Scores] = {}
+    for surface, asked in queries.items():
+        if surface not in SHARED_CONTEXT:
+            shared.clear()
+        signals = {
+            name: standardise(_scores(fitted[id(r)], queries, surface, shared), asked.allowed)
+            for name, r in chosen[surface].items()
+        }
+        rankings[surface] = {
+            method: measure(fuse(signals, mix), asked, facts)
             for method, mix in weights[surface].items()
         }
-        for surface, asked in queries.items()
-    }
+    return rankings
+
+
+def _scores(
+    recommender: Recommender,
+    queries: Mapping[str, Queries],
+    surface: str,
+    shared: dict[int, Scores],
+) -> Scores:
+    """Scores one surface; surfaces asked about the same histories share the work in `shared`."""
+    asked = queries[surface]
+    if surface not in SHARED_CONTEXT or "for-you" not in queries:
+        return recommender.score(asked)
+    base = queries["for-you"]
+    if id(recommender) not in shared:
+        shared[id(recommender)] = recommender.score(base)
+    scores = shared[id(recommender)]
+    return scores if asked is base else scores[np.searchsorted(base.users, asked.users)]
