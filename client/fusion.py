@@ -88,7 +88,7 @@ def standardise(scores: Scores, allowed: Bools | None) -> Scores:
     """
     mask = np.ones_like(scores) if allowed is None else allowed.astype(np.float32)
     n = np.maximum(mask.sum(axis=1, keepdims=True), 1.0)
-    centred = scores - np.einsum("qc,qc->q", scores, mask)[:, None] / n
+    centred: Scores = scores - np.einsum("qc,qc->q", scores, mask)[:, None] / n
     mask *= centred
     variance = np.einsum("qc,qc->q", centred, mask)[:, None] / n
     largest = np.maximum(scores.max(axis=1, initial=0), -scores.min(axis=1, initial=0))[:, None]

@@ -6,22 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from client.fusion import (
     Pool,
     Weights,
     best_of,
     better,
     default_weights,
-    fuse,
     join,
     local_weights,
     outside_weights,
-    standardise,
 )
 from client.recommenders.history import Floats, History
-from client.recommenders.interface import Recommender, Scores
+from client.recommenders.interface import Recommender
 from client.recommenders.pairs_ease import PairGram
 from client.recommenders.profile import ProfileRecommender, Project
 from client.recommenders.tuning import (
@@ -32,9 +28,10 @@ from client.recommenders.tuning import (
     parameters,
     tune,
 )
-from client.surfaces import SHARED_CONTEXT, Queries
+from client.surfaces import Queries
 from shared.releases.pair_release import PairRelease
-from simulation.evaluation.measures import ItemFacts, Ranking, measure
+from simulation.evaluation.measure_surfaces import measure_surfaces
+from simulation.evaluation.measures import ItemFacts, Ranking
 from simulation.evaluation.pooled import TWINS, Pooled
 from simulation.evaluation.stages import Stage
 
@@ -141,7 +138,7 @@ def evaluate_shop(
     facts = ItemFacts.of(test.history, item_vectors)
     return ShopResult(
         shop_id,
-        rankings=_measure(test.learned, queries, chosen, weights, facts),
+        rankings=measure_surfaces(test.learned, queries, chosen, weights, facts),
         weights={s: {m: w for m, w in ways.items() if len(w) > 1} for s, ways in weights.items()},
         parameters={s: {n: parameters(r) for n, r in found.items()} for s, found in chosen.items()},
         absent=absent,
@@ -233,52 +230,3 @@ def _ease_text(pool: Pool) -> Weights:
     values = [pool.ndcg(mix) for mix in mixes]
     top = max(range(len(mixes)), key=lambda i: float(values[i].mean()))
     return mixes[top] if better(values[top], values[0], caution=1.0) else mixes[0]
-
-
-def _measure(
-    history: History,
-    queries: Mapping[str, Queries],
-    chosen: Mapping[str, Mapping[str, Recommender]],
-    weights: Mapping[str, Mapping[str, Weights]],
-    facts: ItemFacts,
-) -> dict[str, dict[str, Ranking]]:
-    """Fits every chosen recommender once, scores its surfaces, fuses and measures.
-
-    One surface is open at a time: scores of all at once are the most that an evaluation holds.
-    """
-    fitted: dict[int, Recommender] = {}
-    for recommenders in chosen.values():
-        for recommender in recommenders.values():
-            if id(recommender) not in fitted:
-                fitted[id(recommender)] = recommender.fit(history)
-    rankings = {}
-    shared: dict[int, Scores] = {}
-    for surface, asked in queries.items():
-        if surface not in SHARED_CONTEXT:
-            shared.clear()
-        signals = {
-            name: standardise(_scores(fitted[id(r)], queries, surface, shared), asked.allowed)
-            for name, r in chosen[surface].items()
-        }
-        rankings[surface] = {
-            method: measure(fuse(signals, mix), asked, facts)
-            for method, mix in weights[surface].items()
-        }
-    return rankings
-
-
-def _scores(
-    recommender: Recommender,
-    queries: Mapping[str, Queries],
-    surface: str,
-    shared: dict[int, Scores],
-) -> Scores:
-    """Scores one surface; surfaces asked about the same histories share the work in `shared`."""
-    asked = queries[surface]
-    if surface not in SHARED_CONTEXT or "for-you" not in queries:
-        return recommender.score(asked)
-    base = queries["for-you"]
-    if id(recommender) not in shared:
-        shared[id(recommender)] = recommender.score(base)
-    scores = shared[id(recommender)]
-    return scores if asked is base else scores[np.searchsorted(base.users, asked.users)]
