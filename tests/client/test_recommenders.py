@@ -172,6 +172,6 @@ def test_of_equal_neighbours_the_first_are_kept() -> None:
 
 def test_rows_of_a_history_belong_to_the_caller() -> None:
     history = hand_history()
-    before = history.rows("last", 10.0)
+    before = history.rows("last", 10.0).copy()
     history.rows("last", 10.0)[:] = 7.0
     assert (history.rows("last", 10.0) == before).all()
