@@ -89,12 +89,10 @@ def standardise(scores: Scores, allowed: Bools | None) -> Scores:
     mask = np.ones_like(scores) if allowed is None else allowed.astype(np.float32)
     n = np.maximum(mask.sum(axis=1, keepdims=True), 1.0)
     centred = scores - np.einsum("qc,qc->q", scores, mask)[:, None] / n
-    mask *= centred
-    variance = np.einsum("qc,qc->q", centred, mask)[:, None] / n
-    largest = np.maximum(scores.max(axis=1, initial=0), -scores.min(axis=1, initial=0))[:, None]
-    flat = variance <= 1e-12 * np.maximum(np.square(largest), 1e-30)
-    centred /= np.where(flat, np.inf, np.sqrt(variance)).astype(np.float32)
-    return centred
+    variance = np.einsum("qc,qc,qc->q", centred, centred, mask)[:, None] / n
+    flat = variance <= 1e-12 * np.square(scores).max(axis=1, keepdims=True, initial=1e-30)
+    standard: Scores = centred / np.where(flat, np.inf, np.sqrt(variance)).astype(np.float32)
+    return standard
 
 
 def masked(scores: Scores, queries: Queries) -> Scores:

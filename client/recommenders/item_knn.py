@@ -59,7 +59,7 @@ class ItemKNN:
     def score(self, queries: Queries) -> Scores:
         """Sums over the context the similarities that the candidate keeps, `(q, c)`."""
         x = queries.history.sparse_rows(self.form, self.half_life)
-        scores: Scores = (x @ self._near).toarray()
+        scores: Scores = sp.csr_array(x @ self._near).toarray()
         return scores
 
 

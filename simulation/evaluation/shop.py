@@ -12,14 +12,12 @@ from client.fusion import (
     best_of,
     better,
     default_weights,
-    fuse,
     join,
     local_weights,
     outside_weights,
-    standardise,
 )
 from client.recommenders.history import Floats, History
-from client.recommenders.interface import Recommender, Scores
+from client.recommenders.interface import Recommender
 from client.recommenders.pairs_ease import PairGram
 from client.recommenders.profile import ProfileRecommender, Project
 from client.recommenders.tuning import (
@@ -28,12 +26,12 @@ from client.recommenders.tuning import (
     local_grids,
     pairs_grid,
     parameters,
-    score_surfaces,
     tune,
 )
 from client.surfaces import Queries
 from shared.releases.pair_release import PairRelease
-from simulation.evaluation.measures import ItemFacts, Ranking, measure
+from simulation.evaluation.measure_surfaces import measure_surfaces
+from simulation.evaluation.measures import ItemFacts, Ranking
 from simulation.evaluation.pooled import TWINS, Pooled
 from simulation.evaluation.stages import Stage
 
@@ -140,7 +138,7 @@ def evaluate_shop(
     facts = ItemFacts.of(test.history, item_vectors)
     return ShopResult(
         shop_id,
-        rankings=_measure(test.learned, queries, chosen, weights, facts),
+        rankings=measure_surfaces(test.learned, queries, chosen, weights, facts),
         weights={s: {m: w for m, w in ways.items() if len(w) > 1} for s, ways in weights.items()},
         parameters={s: {n: parameters(r) for n, r in found.items()} for s, found in chosen.items()},
         absent=absent,
@@ -231,29 +229,3 @@ def _ease_text(pool: Pool) -> Weights:
     values = [pool.ndcg(mix) for mix in mixes]
     top = max(range(len(mixes)), key=lambda i: float(values[i].mean()))
     return mixes[top] if better(values[top], values[0], caution=1.0) else mixes[0]
-
-
-def _measure(
-    history: History,
-    queries: Mapping[str, Queries],
-    chosen: Mapping[str, Mapping[str, Recommender]],
-    weights: Mapping[str, Mapping[str, Weights]],
-    facts: ItemFacts,
-) -> dict[str, dict[str, Ranking]]:
-    """Fits every chosen recommender once, scores its surfaces, fuses and measures."""
-    signals: dict[str, dict[str, Scores]] = {surface: {} for surface in queries}
-    fitted: dict[int, dict[str, Scores]] = {}
-    for surface, recommenders in chosen.items():
-        for name, recommender in recommenders.items():
-            key = id(recommender)
-            if key not in fitted:
-                fitted[key] = score_surfaces(recommender.fit(history), queries)
-            scores = fitted[key][surface]
-            signals[surface][name] = standardise(scores, queries[surface].allowed)
-    return {
-        surface: {
-            method: measure(fuse(signals[surface], mix), asked, facts)
-            for method, mix in weights[surface].items()
-        }
-        for surface, asked in queries.items()
-    }

@@ -11,7 +11,7 @@ from client.recommenders.ease import EASE
 from client.recommenders.frequency import OwnFrequency
 from client.recommenders.history import Form, History
 from client.recommenders.interface import Recommender
-from client.recommenders.item_knn import ItemKNN
+from client.recommenders.item_knn import ItemKNN, _only_largest
 from client.recommenders.popularity import Popularity
 from client.recommenders.profile import ProfileRecommender, history_vectors
 from client.surfaces import Queries, build_queries
@@ -161,3 +161,17 @@ def test_profile_score_by_hand() -> None:
     model = ProfileRecommender(vectors, lambda h: 3 * h, prior, prior_weight=0.5)
     queries = Queries("for-you", np.array([0]), history, history, None, np.ones((1, 2), bool))
     assert model.fit(history).score(queries) == pytest.approx(np.array([[3.25, 2.8]]))
+
+
+def test_of_equal_neighbours_the_first_are_kept() -> None:
+    values = np.array([[3, 1, 1, 1, 0], [0, 0, 0, 0, 0], [0, 0, 2, 0, 0]], dtype=np.float32)
+    kept = [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 2, 0, 0]]
+    assert _only_largest(values, 2).toarray().tolist() == kept
+    assert (_only_largest(values, 5).toarray() == values).all()
+
+
+def test_rows_of_a_history_belong_to_the_caller() -> None:
+    history = hand_history()
+    before = history.rows("last", 10.0).copy()
+    history.rows("last", 10.0)[:] = 7.0
+    assert (history.rows("last", 10.0) == before).all()

@@ -146,6 +146,7 @@ def released_noise(shop: ShopNode, the_plan: Plan) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 def test_one_shop_adds_a_share_of_the_noise_and_all_together_add_the_whole() -> None:
     """Five shops without users: each has variance 9 / 5, their sum has 9."""
     noises = {

@@ -230,6 +230,7 @@ def _script(name: str, **places: object) -> str:
     return text.replace("fedprofile ", f"{sys.executable} -m shared ")
 
 
+@pytest.mark.slow
 def test_init_containers_make_folders_once_and_the_dashboard_asks_what_exists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,7 @@ def checkpoints(folds: list[Fold]) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in files}
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_or_measured_twice(prepared: Prepared, tmp_path: Path) -> None:
     folds = list_folds(prepared, GROUPS, state=tmp_path / "folds")
     models = train_folds(prepared, folds, processes=1, workers=1, progress=QUIET)

@@ -170,6 +170,7 @@ def test_pairs_are_released_before_training_and_paid_for(finished: Finished) -> 
     assert "0 (co-purchase pairs)" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("budget", "names", "rounds"),
     [
@@ -196,6 +197,7 @@ def test_a_run_may_release_statistics_alone_or_adapters_alone(
     assert audited.exit_code == 0, audited.output
 
 
+@pytest.mark.slow
 def test_shared_noise_is_said_everywhere_and_costs_the_same_epsilon(
     world: Path, tmp_path: Path, finished: Finished
 ) -> None:
