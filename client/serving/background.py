@@ -43,10 +43,11 @@ class Background:
     def _run(self) -> None:
         service = self._service
         try:
+            service.texts.warm()
             if not service.take_kept_mixes():
                 service.learn()
         except FedprofileError as error:
-            _log.warning("weights: %s", error)
+            _log.warning("start: %s", error)
         if not service.snapshot.is_there:
             self._save()
         while not self._stop.wait(service.settings.refresh_seconds):
