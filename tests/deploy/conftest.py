@@ -23,7 +23,7 @@ def make_federation(
         return made[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEDPROFILE_CACHE", "unset")
+        patch.setenv("FEDPROFILE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield make
         for federation in made:
             federation.close()
