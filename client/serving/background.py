@@ -43,9 +43,9 @@ class Background:
     def _run(self) -> None:
         service = self._service
         try:
-            service.texts.warm()
             if not service.take_kept_mixes():
                 service.learn()
+            service.texts.warm()
         except FedprofileError as error:
             _log.warning("start: %s", error)
         if not service.snapshot.is_there:

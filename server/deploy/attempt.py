@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def flower_run(folder: ServerFolder) -> Iterator[BoundedGrid]:
     grid = BoundedGrid(address, insecure=False, root_certificates=authority, token=token)
     grid._retry_invoker.max_time = PATIENCE  # else it asks for ever
     client = grid._runtime_client
-    heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+    heartbeat = HeartbeatSender(_patient(make_task_heartbeat_fn_http(client)))
     heartbeat.start()
     status, details = SubStatus.FAILED, "ended"
     try:
@@ -90,8 +90,24 @@ def flower_run(folder: ServerFolder) -> Iterator[BoundedGrid]:
             LOG.warning(
                 "the SuperLink was not told that the run is over (%s)", type(error).__name__
             )
-        heartbeat.stop()
+        if heartbeat.is_running:  # Flower refuses to stop one that has ended by itself
+            heartbeat.stop()
         grid.close()
+
+
+def _patient(beat: Callable[[], bool]) -> Callable[[], bool]:
+    """Tries again where the SuperLink answers with an error, as it does on a full disk.
+
+    Flower would end the heartbeat at the first such answer, and with it the run.
+    """
+
+    def tried() -> bool:
+        try:
+            return beat()
+        except httpx.HTTPStatusError:
+            return False
+
+    return tried
 
 
 def _task_token(folder: ServerFolder, address: str) -> str:

@@ -37,5 +37,5 @@ def test_following_the_page_trains_and_installs_an_adapter(
                 else:
                     output += federation.run(*words).stdout
     assert "run 1 finished after 1 rounds; releases 1, 2, 3" in output
-    assert output.count("* 2 adapter run 1 round 1 verified") == 3
+    assert output.count("* 3 adapter run 1 round 1 verified") == 3
     assert output.count("14 users") == 3

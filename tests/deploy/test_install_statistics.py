@@ -41,8 +41,9 @@ def test_counts_and_pairs_are_served_beside_the_adapter(pair: Pair) -> None:
     assert served.prior[-1] == served.prior.max() > served.prior[0]
     assert served.pairs is not None
     np.testing.assert_array_equal(served.pairs.head, HEAD)
-    assert served.pairs.estimate.shape == (6,)
-    assert served.pairs.estimate[-1] > served.pairs.estimate[0] >= 0
+    estimate = served.pairs.estimate()
+    assert estimate.shape == (6,)
+    assert estimate[-1] > estimate[0] >= 0
     assert served.own_pairs
     assert 0.9 < (served.reliability or 0) <= 1
 
