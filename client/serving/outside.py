@@ -102,7 +102,7 @@ class Outside:
             prior = Fixed.of(values)
         return Outside(
             prior=prior,
-            gram=None if released.pairs is None else _gram(released, rows, histories),
+            gram=_gram(released, rows, histories),
             scale=released.scale,
             reliability=released.reliability,
             releases=released.releases,

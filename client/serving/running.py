@@ -18,6 +18,8 @@ from shared.errors import RunError
 
 _SWITCH_SECONDS = 0.0005
 """For how long work in the background may keep an answer waiting, not Python's 5 ms."""
+_FAREWELL = 10
+"""Seconds at the end for answers under way."""
 
 
 def run(service: Service, *, announce: Callable[[str], None]) -> None:
@@ -54,6 +56,7 @@ def run(service: Service, *, announce: Callable[[str], None]) -> None:
         access_log=False,
         server_header=False,
         ws="none",
+        timeout_graceful_shutdown=_FAREWELL,
     )
     # One answer is too small a piece of work for several threads to share.
     sys.setswitchinterval(_SWITCH_SECONDS)

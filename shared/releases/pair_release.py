@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,13 @@ class PairRelease:
             own: Clean pair sums of a shop that took part, which takes them out to learn what the
                 others add to what it has; then the estimate is of the others and stays in the shop.
         """
-        noisy = self.noisy if own is None else self.noisy - own
+        return self._of_all if own is None else self._estimate(self.noisy - own)
+
+    @cached_property
+    def _of_all(self) -> FloatArray:
+        return self._estimate(self.noisy)
+
+    def _estimate(self, noisy: npt.NDArray[np.floating]) -> FloatArray:
         return estimate_pairs(
             noisy, std=self.std, vectors=self.vectors, popularity=self.popularity
         ).astype(np.float32)

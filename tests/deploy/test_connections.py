@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Callable
 
 import httpx
@@ -51,6 +53,20 @@ def test_a_client_without_the_authority_does_not_trust_the_server(federation: Fe
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         ssl.create_default_context().wrap_socket(link, server_hostname="127.0.0.1")
+
+
+def test_the_server_ends_although_a_connection_stays_open(federation: Federation) -> None:
+    authority = ssl.create_default_context(cafile=str(ServerFolder(federation.server).authority))
+    with (
+        socket.create_connection(("127.0.0.1", federation.port), timeout=10) as link,
+        authority.wrap_socket(link, server_hostname="127.0.0.1") as held,
+    ):
+        held.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert held.recv(100)[:4] == b"HTTP"
+        begun = time.monotonic()
+        federation.kill("server", signal.SIGTERM)  # the peer reads nothing, as one that trains
+        assert time.monotonic() - begun < 15
+    federation.start_server()
 
 
 def test_tasks_are_only_for_who_knows_the_executor_s_secret(federation: Federation) -> None:
