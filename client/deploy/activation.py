@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import httpx
+from flwr.proto.message_pb2 import PullObjectRequest, PullObjectResponse
 from flwr.supercore import heartbeat
 from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.retry import constant
@@ -18,6 +19,7 @@ from flwr.supernode import fleet_http_connection as connection
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from client.deploy.clock_check import REFUSALS
+from client.deploy.kept_objects import KeptObjects
 from client.deploy.metrics import PULSE
 from shared.deploy.flower_parts import put
 
@@ -35,6 +37,9 @@ OUTAGE = 1800.0
 
 class PatientClient(FleetHttpClient):
     """Asks again while the server believes that this node is connected."""
+
+    kept = KeptObjects()
+    """Of this process: Flower makes a new client for each connection."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -79,6 +84,16 @@ class PatientClient(FleetHttpClient):
                     raise
                 LOG.warning("the server holds this node for connected; asking again")
                 time.sleep(PAUSE)
+
+    def PullObject(self, request: PullObjectRequest) -> PullObjectResponse:  # noqa: N802
+        """Pulls an object, or takes the one that is kept."""
+        kept = self.kept.get(request.object_id)
+        if kept is not None:
+            return PullObjectResponse(object_found=True, object_available=True, object_content=kept)
+        response = super().PullObject(request)
+        if response.object_available:
+            self.kept.put(request.object_id, response.object_content)
+        return response
 
     def SendNodeHeartbeat(self, request: Any) -> Any:  # noqa: N802
         """Sends a heartbeat and notes that it was answered."""

@@ -20,6 +20,7 @@ from shared.deploy import records
 from shared.errors import RunError
 from simulation.bench.deployment.counting_proxy import CountingProxy
 from simulation.bench.deployment.figures import _memory_and_return, _time, _traffic
+from simulation.bench.deployment.many_nodes import many_nodes
 from simulation.bench.deployment.processes import Watched, wait_until
 from simulation.bench.deployment.shops import EVENTS, write_shops
 from simulation.bench.deployment.stub_nodes import reply
@@ -87,7 +88,10 @@ def test_the_figures_take_the_worst_node_and_round() -> None:
     found = Measured(
         rounds=(Parts(20, 10, 4), Parts(24, 20, 2), Parts(70, 60, 3)),
         first=33,
-        traffic={"a": Traffic(up=50, down=90, release=7), "b": Traffic(up=40, down=120, release=9)},
+        traffic={
+            "a": Traffic(up=(50, 40, 60), down=(150, 80, 40), release=7),
+            "b": Traffic(up=(30, 60, 30), down=(100, 130, 130), release=9),
+        },
         adapter_bytes=100,
         memory_mb={"a": 900, "b": 1600},
         back=12,
@@ -187,3 +191,10 @@ def test_shops_have_their_own_users_and_the_public_catalogue_all_items(tmp_path:
     assert members[0].isdisjoint(members[1])
     assert all(set(table["item_id"]) <= set(catalogue["item_id"]) for table in tables)
     assert pd.to_datetime(tables[0]["datetime"]).between("2016-12-26", "2017-12-01").all()
+
+
+@pytest.mark.slow
+def test_no_update_of_stub_nodes_is_missing_at_a_real_server() -> None:
+    found = many_nodes(nodes=3, rounds=2)
+    assert (found.value, found.is_met) == (0, True)
+    assert found.note.startswith("6 updates came; ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from statistics import median
+from statistics import mean, median
 
 from simulation.bench.deployment.many_nodes import many_nodes
 from simulation.bench.deployment.three_nodes import DOWN, USERS, Measured, measure
@@ -16,7 +16,7 @@ BACK_PAUSE = 20
 def deployment_figures() -> list[Figure]:
     """Measures three real nodes, then a hundred with stub trainers."""
     found = measure()
-    return [*_time(found), *_traffic(found), *_memory_and_return(found), *many_nodes()]
+    return [*_time(found), *_traffic(found), *_memory_and_return(found), many_nodes()]
 
 
 def _time(found: Measured) -> list[Figure]:
@@ -24,8 +24,8 @@ def _time(found: Measured) -> list[Figure]:
     usual = median(parts.beside for parts in found.rounds)
     note = (
         f"slowest of {len(found.rounds)} rounds; of it {slowest.local:.1f} s are the last node's "
-        f"own computation and {slowest.polling:.1f} s Flower's polling; the request for counts, in "
-        f"which one node encodes 7,202 texts, took {found.first:.0f} s"
+        f"own computation and {slowest.polling:.1f} s Flower's polling; the requests for counts "
+        f"and for pairs, with the encoding of the catalogue in one node, took {found.first:.0f} s"
     )
     beside = (
         f"median of wall time less Flower's polling (it looks every 3 s, and fetches and sends "
@@ -43,23 +43,23 @@ def _time(found: Measured) -> list[Figure]:
 
 
 def _traffic(found: Measured) -> list[Figure]:
-    down = max(one.down for one in found.traffic.values())
-    up = max(one.up for one in found.traffic.values())
+    down = max((one.down for one in found.traffic.values()), key=sum)
+    up = max((one.up for one in found.traffic.values()), key=sum)
     release = max(one.release for one in found.traffic.values())
     size = found.adapter_bytes
     counted = (
-        f"of {size / 1000:.1f} kB; TLS records through a TCP proxy, largest of all nodes and "
-        "rounds, polling and heartbeats included"
+        f"a round, of {size / 1000:.1f} kB; mean of the rounds, node with most; TLS records "
+        "through a TCP proxy, polling and heartbeats included"
     )
     sent = (
-        f"{down / 1000:.1f} kB {counted}; both releases at the end took {release / 1000:.1f} kB "
-        "more; besides the adapter go 2 kB of candidates, and plan, receipt, Flower's answers and "
-        "TLS handshakes, which do not grow with the adapter; A, half of it, never changes"
+        f"{mean(down) / 1000:.1f} kB {counted}; {down[0] / 1000:.1f} kB in the first round, after "
+        "which a node keeps A, half of the adapter, that never changes; all releases at the end "
+        f"took {release / 1000:.1f} kB more"
     )
-    came = f"{up / 1000:.1f} kB {counted}; a node sends B alone, half of the adapter"
+    came = f"{mean(up) / 1000:.1f} kB {counted}; a node sends B alone, half of the adapter"
     return [
-        Figure("bytes to a node in a round, over the adapter's", down / size, 1.1, "times", sent),
-        Figure("bytes from a node in a round, over the adapter's", up / size, 1.1, "times", came),
+        Figure("bytes to a node, over the adapter's", mean(down) / size, 1.1, "times", sent),
+        Figure("bytes from a node, over the adapter's", mean(up) / size, 1.1, "times", came),
     ]
 
 

@@ -11,15 +11,14 @@ from pathlib import Path
 
 from client.deploy.setup import make_node_key
 from server.deploy.shops import invite
-from simulation.bench.deployment.processes import Deployment, Watched, wait_until
+from simulation.bench.deployment.processes import Deployment, Watched
 from simulation.bench.deployment.shops import CATALOGUE, write_shops
-from simulation.bench.deployment.timing import Span, spans
+from simulation.bench.deployment.timing import spans
 from simulation.bench.figures import Figure
 from simulation.peak_memory import PeakMemory
 
 NODES, ROUNDS, PROCESSES, ITEMS = 100, 10, 2, 300
 SETTINGS = {
-    "training.rounds": ROUNDS,
     "privacy.counts_share": 0.0,
     "privacy.pairs_share": 0.0,
     "privacy.adapter_share": 1.0,
@@ -28,35 +27,37 @@ SETTINGS = {
 }
 
 
-def many_nodes() -> list[Figure]:
-    """Measures ten rounds with stub trainers."""
-    shops = [f"shop{number:03d}" for number in range(NODES)]
-    with tempfile.TemporaryDirectory() as name, Deployment(Path(name), SETTINGS) as made:
+def many_nodes(*, nodes: int = NODES, rounds: int = ROUNDS) -> Figure:
+    """Measures rounds with stub trainers.
+
+    Args:
+        nodes: Of the federation.
+        rounds: Of training.
+    """
+    shops = [f"shop{number:03d}" for number in range(nodes)]
+    settings = {**SETTINGS, "training.rounds": rounds}
+    with tempfile.TemporaryDirectory() as name, Deployment(Path(name), settings) as made:
         made.init_server(catalogue=_catalogue(made.root))
         made.start_server()
         _make_nodes(made, shops)
         started = time.monotonic()
         for part in range(PROCESSES):
             _start_nodes(made, shops[part::PROCESSES], name=f"nodes{part}")
-        wait_until(lambda: len(made.online()) == NODES, seconds=240, name="connection of all nodes")
+        made.wait_online(nodes, seconds=240)
         joined = time.monotonic() - started
         with PeakMemory(pid=made.processes["server"].pid) as memory:
-            made.run(seconds=900)
-        rounds = spans((made.server.logs / "server.jsonl").read_text().splitlines())
-    return [_figure(rounds, joined=joined, server_mb=memory.peak_mb)]
-
-
-def _figure(rounds: list[Span], *, joined: float, server_mb: float) -> Figure:
-    good = sum(span.good for span in rounds)
-    slowest = max(span.seconds for span in rounds)
+            made.run(seconds=1800)
+        done = spans((made.server.logs / "server.jsonl").read_text().splitlines())
+    good = sum(span.good for span in done)
+    slowest = max(span.seconds for span in done)
     note = (
-        f"{good} updates came; real server and run, TLS, {NODES} registered keys, connections and "
-        f"heartbeats in {PROCESSES} processes (a hundred node processes, over 0.35 GB each, do not "
-        f"fit 24 GB); stub trainer, default adapter; all joined in {joined:.0f} s, slowest round "
-        f"{slowest:.0f} s, server {server_mb:.0f} MB"
+        f"{good} updates came; real server and run, TLS, {nodes} registered keys, connections and "
+        f"heartbeats in {PROCESSES} processes (a hundred node processes do not fit the memory); "
+        f"stub trainer, default adapter; all joined in {joined:.0f} s, slowest round "
+        f"{slowest:.0f} s, server {memory.peak_mb:.0f} MB"
     )
-    missing = float(NODES * ROUNDS - good)
-    return Figure(f"{NODES} nodes, {ROUNDS} rounds: missing updates", missing, 0, "updates", note)
+    missing = float(nodes * rounds - good)
+    return Figure(f"{nodes} nodes, {rounds} rounds: missing updates", missing, 0, "updates", note)
 
 
 def _catalogue(root: Path) -> Path:

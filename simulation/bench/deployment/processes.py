@@ -78,6 +78,18 @@ class Watched:
         """Process id."""
         return self._process.pid
 
+    def check(self) -> None:
+        """Makes sure that it still runs.
+
+        Raises:
+            RunError: It ended by itself.
+        """
+        status = self._process.poll()
+        if status is not None:
+            self._reader.join(timeout=5)
+            last = "; ".join(text for _, text in self.lines[-3:])
+            raise RunError(f"process ended with status={status}: {last}")
+
     def wait(self, *, seconds: float) -> None:
         """Waits for a good end.
 
@@ -201,6 +213,20 @@ class Deployment:
         names = {entry.node_id: entry.shop for entry in read_shops(self.server).values()}
         with control(self.server) as link:
             return {names[node] for node in link.online() if node in names}
+
+    def wait_online(self, number: int, *, seconds: float) -> None:
+        """Waits until that many nodes are connected.
+
+        Raises:
+            RunError: They are not in time, or a process ended.
+        """
+
+        def all_there() -> bool:
+            for process in self.processes.values():
+                process.check()
+            return len(self.online()) == number
+
+        wait_until(all_there, seconds=seconds, name=f"connection of {number} nodes")
 
     def run(self, *, seconds: float) -> Watched:
         """Does a whole federated run."""

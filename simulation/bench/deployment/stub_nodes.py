@@ -8,15 +8,16 @@ code. The trainer is a stub, which answers with noise in the adapter's shape.
 from __future__ import annotations
 
 import json
+import os
 import sys
-import threading
 import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
@@ -24,11 +25,13 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supernode import start_client_internal as flower
 from flwr.supernode.nodestate import NodeStateFactory
 
-from client.deploy.activation import be_patient
+from client.deploy.activation import PatientClient, be_patient
 from client.deploy.folder import NodeFolder
+from client.deploy.kept_objects import KeptObjects
 from shared import messages
 from shared.deploy import records
 from shared.messages import Arrays, to_record, trainable_names
+from shared.privacy.key_lock import open_key
 
 POLL = 3.0
 """Seconds between two looks for a message, as Flower's SuperNode takes them."""
@@ -68,7 +71,7 @@ def serve(folder: NodeFolder, address: str, authority: bytes) -> None:
         address: Of the server.
         authority: Certificate of the server's authority.
     """
-    key = load_ssh_private_key(folder.key.read_bytes(), None)
+    key = open_key(folder.key.read_bytes(), folder.key)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError(f"key={folder.key} must be an ECDSA key")
     shop = folder.root.parent.name
@@ -117,21 +120,24 @@ def _requests(state: Any, store: Any) -> list[Message]:
 
 
 def main(root: str, *shops: str) -> None:
-    """Starts a thread a node and waits for ever.
+    """Starts a thread a node and waits for ever, or until one of them fails.
 
     Args:
         root: Holds `SHOP/node` of each shop, `address` and `authority.pem`.
         *shops: Names.
     """
     be_patient()
+    PatientClient.kept = KeptObjects(most=0)  # the threads are of many nodes; each pulls for itself
     folder = Path(root)
     address, authority = (folder / "address").read_text(), (folder / "authority.pem").read_bytes()
     nodes = [NodeFolder(folder / shop / "node") for shop in shops]
-    threads = [threading.Thread(target=serve, args=(node, address, authority)) for node in nodes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()  # the interpreter gives no thread a pool once its main one has ended
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        ends = [pool.submit(serve, node, address, authority) for node in nodes]
+        try:
+            next(as_completed(ends)).result()
+        except Exception:
+            traceback.print_exc()
+            os._exit(1)  # the other threads never end
 
 
 if __name__ == "__main__":

@@ -28,10 +28,7 @@ from simulation.peak_memory import PeakMemory
 
 SHOPS, USERS = ("shop1", "shop2", "shop3"), 300
 SETTINGS = {
-    "training.rounds": 3,
-    "privacy.counts_share": 0.2,
-    "privacy.pairs_share": 0.0,
-    "privacy.adapter_share": 0.8,
+    "training.rounds": 4,
     "federation.min_replies": len(SHOPS),
     "wait": 120,
 }
@@ -44,13 +41,13 @@ class Traffic:
     """Bytes of one node on the wire: TLS records, without the headers of TCP and IP.
 
     Attributes:
-        up: From the node, in the training round that took most.
-        down: To the node, in the training round that took most.
+        up: From the node, in each training round.
+        down: To the node, in each training round.
         release: To the node, while releases were sent to it.
     """
 
-    up: int
-    down: int
+    up: tuple[int, ...]
+    down: tuple[int, ...]
     release: int
 
 
@@ -60,7 +57,8 @@ class Measured:
 
     Attributes:
         rounds: Of training.
-        first: Seconds of the request for counts, with the encoding of the catalogue in one node.
+        first: Seconds of the requests for counts and pairs, with the encoding of the catalogue in
+            one node.
         traffic: By shop.
         adapter_bytes: Of the global adapter's float32 matrices.
         memory_mb: Largest proportional resident size of each node.
@@ -128,8 +126,8 @@ def _parts(made: Deployment, train: list[Span]) -> Iterator[Parts]:
 def _traffic(proxy: CountingProxy, train: list[Span], *, ended: float) -> Traffic:
     passed = [proxy.between(span.start, span.end) for span in train]
     return Traffic(
-        up=max(up for up, _ in passed),
-        down=max(down for _, down in passed),
+        up=tuple(up for up, _ in passed),
+        down=tuple(down for _, down in passed),
         release=proxy.between(train[-1].end, ended)[1],
     )
 
