@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from federations import Federation, wait_for
+from federations import Federation
 from installing import Pair
 
 from client.cli import node as node_commands
@@ -28,6 +28,7 @@ from shared.deploy.owner_files import write_owner_file
 from shared.deploy.passphrases import change_passphrase
 from shared.errors import ConfigError
 from shared.privacy.key_lock import LOCK
+from simulation.bench.deployment.processes import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -199,9 +200,9 @@ def test_a_federation_with_encrypted_keys_trains_and_a_wrong_passphrase_stops_it
         assert "passphrase: does not open" in done.stderr
     assert federation.budget("shop0")["epsilon"] == 0
     federation.start("server", "server", "start", "--dir", server, "--passphrase-file", right)
-    wait_for(federation.answers, seconds=60, name="server")
+    wait_until(federation.answers, seconds=60, name="server")
     federation.start("shop0", "node", "start", "--dir", node, "--passphrase-file", right)
-    wait_for(lambda: federation.online() == {"shop0"}, seconds=90, name="node")
+    wait_until(lambda: federation.online() == {"shop0"}, seconds=90, name="node")
     done = federation.run("server", "run", "--dir", server, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "is encrypted; give its passphrase" in done.stderr
