@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from shared.config import MAX_HEAD
 from shared.errors import PrivacyError
 from shared.plan import Plan
 from shared.privacy.accounting import MIN_NOISE
 from shared.privacy.guarantee import COUNTS_MAX_NORM, Mechanism
-from shared.releases.pairs import MAX_HEAD
 from shared.releases.pairs import MAX_NORM as PAIRS_MAX_NORM
 
 

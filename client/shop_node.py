@@ -41,8 +41,10 @@ class ShopNode:
         device: Where training runs.
         texts: Catalogue texts, needed where layers of the encoder train.
         known: All events that the shop has, of the same users, which the pair sums are made of;
-            None for `events`. A shop can take its own part out of a sum again, so that its
-            validation window may be in it and still says honestly what the others' pairs are worth.
+            None for `events`. A shop can take its own part out of a sum again, so that no answer
+            of its validation window is in the signal that it weighs there. In a split by time the
+            sum still holds the other shops' events of the same weeks, which it has not of the test
+            window: the weight of the pairs may be chosen too high.
     """
 
     shop_id: str

@@ -12,8 +12,9 @@ from shared.deploy.metrics_option import METRICS_PORT
 from shared.deploy.passphrases import (
     NEW_PASSPHRASE_FILE,
     PASSPHRASE_FILE,
+    PLAIN,
     change_passphrase,
-    read_passphrase,
+    new_passphrase,
 )
 from shared.errors import ConfigError
 
@@ -144,11 +145,12 @@ def run(root: Path, new: bool) -> None:
 @DIR
 @PASSPHRASE_FILE
 @NEW_PASSPHRASE_FILE
-def passphrase(root: Path, new: Path | None) -> None:
+@PLAIN
+def passphrase(root: Path, new: Path | None, plain: bool) -> None:
     """Encrypt the server's private keys, change their passphrase, or take it away."""
     from server.deploy.folder import ServerFolder
 
-    chosen = None if new is None else read_passphrase(new)
+    chosen = new_passphrase(new, plain=plain)
     for path in change_passphrase(ServerFolder(root).private_keys(), chosen):
         click.echo(f"{'plain' if chosen is None else 'encrypted'}: {path}")
 

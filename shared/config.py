@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+MAX_HEAD = 5000
+"""Items of a head of pairs at most: 12.5 million pairs, 50 MB."""
+
 
 class Settings(BaseModel):
     """Base of all settings: immutable, unknown keys refused."""
@@ -133,7 +136,7 @@ class PrivacySettings(Settings):
     """Share of the budget (of mu^2) for the noisy co-purchase pairs; 0 releases none."""
     adapter_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of the budget (of mu^2) for training the adapter; 0 trains none."""
-    head_items: Annotated[int, Field(ge=2, le=5000)] | None = None
+    head_items: Annotated[int, Field(ge=2, le=MAX_HEAD)] | None = None
     """Items whose pairs are released, those of largest noisy count; None for 250 in dated data,
     where a user has many items and so little weight in each pair, and 1,000 in order data."""
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -17,7 +15,7 @@ from client.shop_node import ShopNode
 from shared.config import ModelSettings
 from shared.device import resolve_device
 from shared.interactions.events import Dataset, Events, Shop
-from shared.interactions.splits import Windows, split_shop
+from shared.interactions.splits import FIT, VALIDATION, Windows, parts
 from shared.messages import FloatArray
 from shared.model.profile_model import ProfileModel, build_base
 from shared.model.whitening import Whitening
@@ -25,7 +23,7 @@ from shared.privacy.noise import RandomSource
 from shared.storage import writing
 
 ITEMS, BASE, TEXTS, SETTINGS = "items.npy", "base.safetensors", "texts.json", "model.json"
-_KNOWN = "known_"
+_FIT = "fit"
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ class StoredShops:
             number += 1
         path = self.folder / "shops" / f"{number:06d}.npz"
         with np.load(path, allow_pickle=False) as file:
-            events, known = _read(file, ""), _read(file, _KNOWN)
+            known = Events(**{f.name: file[f.name] for f in fields(Events)})
+            events = known.select(file[_FIT])
             shop_id, n_users = str(file["shop_id"]), int(file["n_users"])
         settings, whitening, texts = _common(self.folder)
         return ShopNode(
@@ -64,10 +63,6 @@ class StoredShops:
             texts=texts,
             known=known,
         )
-
-
-def _read(file: Mapping[str, Any], prefix: str) -> Events:
-    return Events(**{f.name: file[prefix + f.name] for f in fields(Events)})
 
 
 @lru_cache(maxsize=2)
@@ -125,11 +120,14 @@ def _store(
         texts = json.dumps(list(dataset.catalogue.texts))
         (folder / TEXTS).write_text(texts, encoding="utf-8")
     for number, shop in enumerate(dataset.shops):
-        split = split_shop(shop, windows)
-        _store_shop(folder / "shops" / f"{number:06d}.npz", shop, split.fit, split.known)
+        _store_shop(folder / "shops" / f"{number:06d}.npz", shop, windows)
 
 
-def _store_shop(path: Path, shop: Shop, fit: Events, known: Events) -> None:
-    columns = {f.name: getattr(fit, f.name) for f in fields(Events)}
-    columns |= {_KNOWN + f.name: getattr(known, f.name) for f in fields(Events)}
+def _store_shop(path: Path, shop: Shop, windows: Windows) -> None:
+    """Writes what the shop knows before the test window, and which of it is the fit part."""
+    part = parts(shop.events, windows)
+    before = (part == FIT) | (part == VALIDATION)
+    known = shop.events.select(before)
+    columns = {f.name: getattr(known, f.name) for f in fields(Events)}
+    columns[_FIT] = part[before] == FIT
     np.savez(path, shop_id=shop.shop_id, n_users=shop.n_users, **columns)

@@ -13,8 +13,9 @@ from shared.deploy.metrics_option import METRICS_PORT
 from shared.deploy.passphrases import (
     NEW_PASSPHRASE_FILE,
     PASSPHRASE_FILE,
+    PLAIN,
     change_passphrase,
-    read_passphrase,
+    new_passphrase,
 )
 from shared.errors import ConfigError
 
@@ -147,11 +148,12 @@ def start(root: Path, accept_package: bool, metrics_port: int | None) -> None:
 @DIR
 @PASSPHRASE_FILE
 @NEW_PASSPHRASE_FILE
-def passphrase(root: Path, new: Path | None) -> None:
+@PLAIN
+def passphrase(root: Path, new: Path | None, plain: bool) -> None:
     """Encrypt the node's private keys, change their passphrase, or take it away."""
     from client.deploy.folder import NodeFolder
 
-    chosen = None if new is None else read_passphrase(new)
+    chosen = new_passphrase(new, plain=plain)
     for path in change_passphrase(NodeFolder(root).private_keys(), chosen):
         click.echo(f"{'plain' if chosen is None else 'encrypted'}: {path}")
 

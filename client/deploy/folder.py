@@ -9,14 +9,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from client.plan_rules import PlanRules
-from shared.config import DataSettings, Settings
+from shared.config import MAX_HEAD, DataSettings, Settings
 from shared.deploy.invitation import Invitation, read_invitation
 from shared.deploy.settings_file import read_settings
 from shared.errors import ConfigError
 from shared.privacy.accounting import MIN_NOISE
 from shared.privacy.ledger.entries import Limits
 from shared.privacy.ledger.shop_files import KEY, KEYS, NEXT_KEY
-from shared.releases.pairs import MAX_HEAD
 
 MADE_BY = "`fedprofile node init`"
 

@@ -9,12 +9,13 @@ import numpy as np
 from client.deploy.folder import NodeFolder
 from client.deploy.release_file import AnyArrays
 from client.deploy.source import open_base
+from shared.config import MAX_HEAD
 from shared.deploy.invitation import Invitation
 from shared.deploy.manifest import Manifest
 from shared.errors import ModelError, PrivacyError
 from shared.messages import COUNTS, HEAD, PAIRS
 from shared.model.adapter import adapter_arrays, attach, check_arrays
-from shared.releases.pairs import MAX_HEAD, check_head, n_pairs
+from shared.releases.pairs import check_head, n_pairs
 
 NORM_ROUNDING = 1e-3
 """Relative difference of a norm that machines may compute."""

@@ -10,10 +10,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from shared.config import MAX_HEAD
 from shared.deploy.manifest import Manifest
 from shared.errors import ModelError
 from shared.messages import HEAD
-from shared.releases.pairs import MAX_HEAD, n_pairs
+from shared.releases.pairs import n_pairs
 
 AnyArrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """By name: float32 numbers, or int32 item codes."""

@@ -17,10 +17,10 @@ from client.deploy.folder import NodeFolder, NodeSettings
 from shared.deploy.bundle import package_hash
 from shared.deploy.flower_quiet import QUIET
 from shared.deploy.json_log import log_to
-from shared.deploy.owner_files import make_folder, read_owner_file
+from shared.deploy.key_files import open_key_file
+from shared.deploy.owner_files import make_folder
 from shared.deploy.settings_file import write_settings
 from shared.errors import ConfigError, RunError
-from shared.privacy.key_lock import open_key
 from shared.privacy.ledger.keys import SigningKey
 
 LOG = logging.getLogger("fedprofile.client")
@@ -98,11 +98,7 @@ def _open_keys(folder: NodeFolder) -> EllipticCurvePrivateKey:
     Raises:
         ConfigError: A key is missing, damaged, or the passphrase is not right.
     """
-    pem = read_owner_file(folder.key, remedy="restore it from its backup")
-    try:
-        key = open_key(pem, folder.key)
-    except ValueError:
-        key = None
+    key = open_key_file(folder.key)
     if not isinstance(key, EllipticCurvePrivateKey):
         raise ConfigError(f"key={folder.key} must be an ECDSA key; restore it from its backup")
     for path in folder.private_keys()[1:]:

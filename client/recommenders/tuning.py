@@ -132,14 +132,32 @@ def score_surfaces(recommender: Recommender, queries: Mapping[str, Queries]) -> 
     Returns:
         Scores `(q, c)` by surface.
     """
-    scores = {}
-    for surface, asked in queries.items():
-        base = queries.get("for-you", asked) if surface in SHARED_CONTEXT else asked
-        if base is asked or surface == "for-you":
-            scores[surface] = recommender.score(asked)
-        else:
-            scores[surface] = scores["for-you"][np.searchsorted(base.users, asked.users)]
-    return scores
+    shared: dict[int, Scores] = {}
+    return {surface: score_surface(recommender, queries, surface, shared) for surface in queries}
+
+
+def score_surface(
+    recommender: Recommender,
+    queries: Mapping[str, Queries],
+    surface: str,
+    shared: dict[int, Scores],
+) -> Scores:
+    """Scores one surface, `(q, c)`.
+
+    Args:
+        recommender: Fitted.
+        queries: By surface; the users of a surface that shares histories are among `for-you`'s.
+        surface: Which of them.
+        shared: Scores of `for-you` by `id` of the recommender, kept here for the next surface.
+    """
+    asked = queries[surface]
+    if surface not in SHARED_CONTEXT or "for-you" not in queries:
+        return recommender.score(asked)
+    base = queries["for-you"]
+    if id(recommender) not in shared:
+        shared[id(recommender)] = recommender.score(base)
+    scores = shared[id(recommender)]
+    return scores if asked is base else scores[np.searchsorted(base.users, asked.users)]
 
 
 def tune(grid: Grid, history: History, queries: Mapping[str, Queries]) -> dict[str, Choice]:

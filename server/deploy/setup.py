@@ -10,7 +10,8 @@ from server.deploy.folder import ServerFolder, ServerSettings
 from server.planning import mechanisms_of
 from shared.deploy.certificates import KeyPair, fingerprint, make_authority, make_server_certificate
 from shared.deploy.invitation import PublicBase, pack
-from shared.deploy.owner_files import make_folder, read_owner_file, write_owner_file
+from shared.deploy.key_files import open_key_file
+from shared.deploy.owner_files import make_folder, write_owner_file
 from shared.deploy.settings_file import write_settings
 from shared.device import resolve_device
 from shared.errors import RunExistsError
@@ -68,11 +69,9 @@ def renew_certificate(folder: ServerFolder, *, days: int) -> None:
     """Makes a new server certificate under the same authority; nodes need nothing new.
 
     Raises:
-        ConfigError: A file is missing, or the passphrase is not right.
+        ConfigError: A file is missing or damaged, or the passphrase is not right.
     """
-    remedy = "restore it from its backup"
-    key = read_owner_file(folder.authority.with_suffix(".key"), remedy=remedy)
-    plain = key_pem(open_key(key, folder.authority.with_suffix(".key")), None)
+    plain = key_pem(open_key_file(folder.authority.with_suffix(".key")), None)
     authority = KeyPair(folder.authority.read_bytes(), plain)
     names = folder.settings().names
     _write_pair(folder.certificate, make_server_certificate(authority, names, days=days))

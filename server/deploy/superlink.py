@@ -9,9 +9,10 @@ from pathlib import Path
 
 from server.deploy.folder import ServerFolder
 from shared.deploy.flower_quiet import QUIET
+from shared.deploy.key_files import open_key_file
 from shared.deploy.observing import check_free
 from shared.deploy.owner_files import make_folder, read_owner_file
-from shared.privacy.key_lock import LOCK, open_key
+from shared.privacy.key_lock import LOCK
 
 
 def superlink_command(
@@ -77,7 +78,7 @@ def become_superlink(folder: ServerFolder, *, metrics_port: int | None = None) -
 def _hand_over_passphrase(folder: ServerFolder) -> int | None:
     """Opens the TLS key to see that it opens; returns a pipe that the next program inherits."""
     path = folder.certificate.with_suffix(".key")
-    open_key(read_owner_file(path, remedy="restore it from its backup"), path)
+    open_key_file(path)
     if LOCK.passphrase is None:
         return None
     reading, writing = os.pipe()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
+from shared.deploy.key_files import open_key_file_with
 from shared.deploy.owner_files import read_owner_file, write_owner_file
 from shared.errors import ConfigError
-from shared.privacy.key_lock import LOCK, LONGEST, key_pem, open_any
+from shared.privacy.key_lock import LOCK, LONGEST, key_pem
 
 
 def read_passphrase(path: Path) -> bytes:
@@ -49,9 +50,26 @@ NEW_PASSPHRASE_FILE = click.option(
     "--new-passphrase-file",
     "new",
     type=click.Path(path_type=Path),
-    help="File with the new passphrase; without it the keys are stored in plain.",
+    help="File with the new passphrase.",
 )
 """Option of the commands that change the passphrase."""
+PLAIN = click.option("--plain", is_flag=True, help="Store the keys without a passphrase.")
+"""The other option of these commands: one of the two must be given."""
+
+
+def new_passphrase(path: Path | None, *, plain: bool) -> bytes | None:
+    """Returns the passphrase that keys shall get, None for none.
+
+    Raises:
+        ConfigError: Neither or both were chosen, or the file cannot be used.
+    """
+    if plain is (path is not None):
+        given = "both" if plain else "none"
+        raise ConfigError(
+            f"passphrase: {given} of --new-passphrase-file FILE and --plain given, must be one; "
+            "give FILE to encrypt the keys, or --plain to store them without a passphrase"
+        )
+    return None if path is None else read_passphrase(path)
 
 
 def change_passphrase(paths: Iterable[Path], new: bytes | None) -> list[Path]:
@@ -68,13 +86,7 @@ def change_passphrase(paths: Iterable[Path], new: bytes | None) -> list[Path]:
         ConfigError: A key cannot be opened; nothing was changed.
         StorageError: The disk refused.
     """
-    keys = {}
-    for path in (path for path in paths if path.exists()):
-        pem = read_owner_file(path, remedy="restore it from its backup")
-        try:
-            keys[path] = open_any(pem, path, (LOCK.passphrase, new))
-        except ValueError as error:
-            raise ConfigError(f"key={path} is no private key; restore its backup") from error
+    keys = {path: open_key_file_with(path, new) for path in paths if path.exists()}
     for path, key in keys.items():
         write_owner_file(path, key_pem(key, new))
     return list(keys)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -80,10 +81,11 @@ class Tally:
     def _read(self) -> dict[str, dict[str, float]]:
         """Reads all counters; a damaged file counts from 0, as after a restart."""
         try:
-            values: dict[str, dict[str, float]] = json.loads(self.path.read_bytes())
+            values = json.loads(self.path.read_bytes())
         except (OSError, ValueError):
             return {}
-        return values
+        whole = isinstance(values, dict) and all(map(_is_counts, values.values()))
+        return values if whole else {}
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -93,6 +95,10 @@ class Tally:
             yield
         finally:
             os.close(lock)
+
+
+def _is_counts(found: Any) -> bool:
+    return isinstance(found, dict) and all(isinstance(v, (int, float)) for v in found.values())
 
 
 def _place(labels: list[str]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -73,22 +74,26 @@ def open_key(pem: bytes, path: Path, *, lock: KeyLock = LOCK) -> Any:
 
     Raises:
         ConfigError: The passphrase is missing or wrong, or one was given for a key that has none.
-        ValueError: It is no private key.
+        ValueError: It is no private key, or encrypted in another form than PKCS 8.
     """
     if _ENCRYPTED in pem:
         passphrase = lock.needed(path)
         try:
             return load_pem_private_key(pem, passphrase)
+        except UnsupportedAlgorithm as error:
+            raise ValueError("encrypted in another form") from error
         except ValueError as error:
             raise ConfigError(
                 f"passphrase: does not open key={path}; give the right one, nothing was changed"
             ) from error
+    key = _open_plain(pem)
     if lock.passphrase is not None:
         raise ConfigError(
             f"key={path} is not encrypted, but a passphrase was given; encrypt it with `fedprofile "
-            "node passphrase` or `fedprofile server passphrase`"
+            "node passphrase --new-passphrase-file FILE`, or `fedprofile server passphrase` with "
+            "the same option"
         )
-    return _open_plain(pem)
+    return key
 
 
 def key_pem(key: Any, passphrase: bytes | None) -> bytes:
@@ -105,6 +110,7 @@ def open_any(pem: bytes, path: Path, passphrases: tuple[bytes | None, ...]) -> A
 
     Raises:
         ConfigError: None of them opens it.
+        ValueError: As `open_key`.
     """
     if _ENCRYPTED not in pem:
         return _open_plain(pem)
@@ -119,6 +125,8 @@ def open_any(pem: bytes, path: Path, passphrases: tuple[bytes | None, ...]) -> A
 
 
 def _open_plain(pem: bytes) -> Any:
-    if _OPENSSH in pem:
-        return load_ssh_private_key(pem, None)
-    return load_pem_private_key(pem, None)
+    load = load_ssh_private_key if _OPENSSH in pem else load_pem_private_key
+    try:
+        return load(pem, None)
+    except (TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError("encrypted in another form") from error

@@ -16,8 +16,6 @@ from shared.interactions.events import Events
 Values = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
 
-MAX_HEAD = 5000
-"""Items of a head at most: 12.5 million pairs, 50 MB."""
 MAX_NORM = 1.0
 """L2 norm of a user with at least two head items in `pair_sums`; of all others 0."""
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from client.fusion import Weights, fuse, standardise
 from client.recommenders.history import History
 from client.recommenders.interface import Recommender, Scores
+from client.recommenders.tuning import score_surface
 from client.surfaces import SHARED_CONTEXT, Queries
 from simulation.evaluation.measures import ItemFacts, Ranking, measure
 
@@ -45,7 +44,7 @@ def measure_surfaces(
         if surface not in SHARED_CONTEXT:
             shared.clear()
         signals = {
-            name: standardise(_scores(fitted[id(r)], queries, surface, shared), asked.allowed)
+            name: standardise(score_surface(fitted[id(r)], queries, surface, shared), asked.allowed)
             for name, r in chosen[surface].items()
         }
         rankings[surface] = {
@@ -53,20 +52,3 @@ def measure_surfaces(
             for method, mix in weights[surface].items()
         }
     return rankings
-
-
-def _scores(
-    recommender: Recommender,
-    queries: Mapping[str, Queries],
-    surface: str,
-    shared: dict[int, Scores],
-) -> Scores:
-    """Scores one surface; surfaces asked about the same histories share the work in `shared`."""
-    asked = queries[surface]
-    if surface not in SHARED_CONTEXT or "for-you" not in queries:
-        return recommender.score(asked)
-    base = queries["for-you"]
-    if id(recommender) not in shared:
-        shared[id(recommender)] = recommender.score(base)
-    scores = shared[id(recommender)]
-    return scores if asked is base else scores[np.searchsorted(base.users, asked.users)]

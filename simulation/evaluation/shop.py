@@ -146,6 +146,8 @@ def evaluate_shop(
 
 
 def _gram(model: GlobalModel, pairs: PairRelease, shop_id: str, released: History) -> PairGram:
+    # The shop's own part of the release, and so its users' sizes, are those of the test stage while
+    # weights are chosen too: decision 005 says what that may flatter.
     took_part = model.contributors is None or shop_id in model.contributors
     return PairGram.of_others(pairs, released.events if took_part else None)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_shops import N_ITEMS, history_before, item_vectors, shop_events
@@ -161,6 +164,25 @@ def test_profile_score_by_hand() -> None:
     model = ProfileRecommender(vectors, lambda h: 3 * h, prior, prior_weight=0.5)
     queries = Queries("for-you", np.array([0]), history, history, None, np.ones((1, 2), bool))
     assert model.fit(history).score(queries) == pytest.approx(np.array([[3.25, 2.8]]))
+
+
+def test_models_that_ask_the_same_history_get_their_own_profiles() -> None:
+    known, queries = setting()
+    for vectors in (item_vectors(), item_vectors()[::-1].copy()):
+        for half_life in (5.0, 120.0):
+            fresh = replace(queries, history=replace(queries.history))
+            model = ProfileRecommender(vectors, half_life=half_life).fit(known)
+            assert np.array_equal(model.score(queries), model.score(fresh))
+
+
+def test_vectors_live_as_long_as_what_is_remembered_of_them() -> None:
+    """Else a later array could get their id, and so their profiles."""
+    known, queries = setting()
+    vectors = item_vectors().copy()
+    alive = weakref.ref(vectors)
+    ProfileRecommender(vectors).fit(known).score(queries)
+    del vectors
+    assert alive() is not None
 
 
 def test_of_equal_neighbours_the_first_are_kept() -> None:

@@ -60,11 +60,23 @@ def test_default_may_stand_anywhere_in_the_grid() -> None:
 
 
 def test_surfaces_that_share_histories_share_scores() -> None:
-    known, queries = questions(1)
+    known, queries = questions(3)
+    assert queries["tail"].users.tolist() == [1, 25, 28, 31]  # of the forty that all are asked of
     ease = EASE(l2=20.0).fit(known)
-    shared = score_surfaces(ease, queries)
+    asked_of = []
+
+    class Counted:
+        def fit(self, history: History) -> Self:
+            raise AssertionError(f"{history.shape} is fitted again")
+
+        def score(self, queries: Queries) -> Scores:
+            asked_of.append(queries.surface)
+            return ease.score(queries)
+
+    shared = score_surfaces(Counted(), queries)
     for surface, asked in queries.items():
         assert shared[surface] == pytest.approx(ease.score(asked), abs=1e-5)
+    assert asked_of == ["for-you", "new-user", "basket"]
 
 
 def test_validation_scores_are_those_of_the_choice() -> None:

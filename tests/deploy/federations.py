@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from server.deploy.shops import invite
 from server.deploy.status import server_status
 from shared.deploy.invitation import read_invitation
 from shared.privacy.ledger.entries import Limits
+from simulation.bench.deployment.processes import free_port, wait_until
 
 COMMAND = [sys.executable, "-m", "shared"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,19 +44,6 @@ SETS = {
     "wait": 60,
 }
 EPSILON, DELTA = 8.0, 1e-3
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def wait_for(what: Callable[[], bool], *, seconds: float, name: str) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, f"{name} did not happen within {seconds} s"
-        time.sleep(0.2)
 
 
 @dataclass
@@ -166,7 +152,7 @@ class Federation:
 
     def start_server(self) -> None:
         self.start("server", "server", "start", "--dir", self.server)
-        wait_for(self.answers, seconds=60, name="server")
+        wait_until(self.answers, seconds=60, name="server")
 
     def answers(self) -> bool:
         with socket.socket() as link:
@@ -228,7 +214,7 @@ class Federation:
             if start:
                 self.start_node(shop)
         if start:
-            wait_for(lambda: self.online() == set(self.shops), seconds=90, name="nodes")
+            wait_until(lambda: self.online() == set(self.shops), seconds=90, name="nodes")
         return self
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 from cryptography import x509
-from federations import COMMAND, Federation, wait_for
+from federations import COMMAND, Federation
 
 from client.deploy.clock_check import SignatureRefusals
 from server.deploy.folder import ServerFolder
 from server.deploy.run_folder import Run
 from shared.deploy.certificates import make_authority, make_server_certificate
+from simulation.bench.deployment.processes import wait_until
 
 ROUNDS = 3
 
@@ -117,13 +118,13 @@ def test_a_run_goes_on_without_a_shop_whose_clock_jumps_and_after_a_full_disk(
     federation.start_node("shop1", **clock(0))
     federation.start_node("shop0")
     federation.start_hostile("shop2", plan={"2": "hold-training"})
-    wait_for(lambda: len(federation.online()) == 3, seconds=90, name="nodes")
+    wait_until(lambda: len(federation.online()) == 3, seconds=90, name="nodes")
 
     run = Run(ServerFolder(federation.server), 1)
     run_process = piped(federation, "run", "server", "run", "--dir", federation.server)
     held = federation.node("shop2") / "waiting"
-    wait_for(held.exists, seconds=150, name="training of round 2")
-    wait_for(lambda: federation.budget("shop1")["releases"] == 3, seconds=60, name="its update")
+    wait_until(held.exists, seconds=150, name="training of round 2")
+    wait_until(lambda: federation.budget("shop1")["releases"] == 3, seconds=60, name="its update")
     fill_disk(federation, "run", "server")  # within round 2
     (federation.node("shop2") / "go").touch()
     time.sleep(10)
@@ -148,4 +149,4 @@ def test_a_run_goes_on_without_a_shop_whose_clock_jumps_and_after_a_full_disk(
     assert federation.processes["shop1"].wait(timeout=120) == 1, federation.log("shop1")
     assert "fedprofile: clock is 36" in federation.log("shop1").splitlines()[-1]
     federation.start_node("shop1", **clock(0))
-    wait_for(lambda: "shop1" in federation.online(), seconds=90, name="shop1")
+    wait_until(lambda: "shop1" in federation.online(), seconds=90, name="shop1")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from federations import Federation, wait_for
+from federations import Federation
 
 from server.deploy import control
 from server.deploy.folder import ServerFolder
@@ -22,6 +22,7 @@ from server.deploy.supervise import attempt
 from shared.deploy.certificates import KeyPair, make_authority, make_server_certificate
 from shared.deploy.owner_files import write_owner_file
 from shared.errors import ConfigError
+from simulation.bench.deployment.processes import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -103,16 +104,16 @@ def test_a_second_node_with_one_key_changes_no_name_and_spends_no_budget_twice(
     federation: Federation,
 ) -> None:
     federation.start_node("shop0")
-    wait_for(lambda: "shop0" in federation.online(), seconds=90, name="shop0")
+    wait_until(lambda: "shop0" in federation.online(), seconds=90, name="shop0")
     copy = federation.root / "copy" / "node"
     copy.parent.mkdir()
     subprocess.run(["cp", "-a", federation.node("shop0"), copy], check=True)
     (copy / "node.lock").unlink()
     federation.start_node("copy")
     federation.start_node("shop1")
-    wait_for(lambda: "shop1" in federation.online(), seconds=90, name="shop1")
+    wait_until(lambda: "shop1" in federation.online(), seconds=90, name="shop1")
     busy = "holds this node for connected"
-    wait_for(lambda: busy in federation.log("copy"), seconds=60, name="the twin's attempt")
+    wait_until(lambda: busy in federation.log("copy"), seconds=60, name="the twin's attempt")
     federation.kill("copy")
     federation.run_rounds()
     run = Run(ServerFolder(federation.server), 1)
@@ -167,7 +168,7 @@ def test_a_wrong_and_an_expired_certificate_are_not_trusted(federation: Federati
     renew_certificate(folder, days=30)
     federation.start_server()
     federation.start_node("shop0")
-    wait_for(lambda: "shop0" in federation.online(), seconds=90, name="shop0")
+    wait_until(lambda: "shop0" in federation.online(), seconds=90, name="shop0")
 
 
 def _put(folder: ServerFolder, pair: KeyPair) -> None:

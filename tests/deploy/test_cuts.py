@@ -9,12 +9,13 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from federations import Federation, refusals_of, wait_for
+from federations import Federation, refusals_of
 from relay import Relay
 
 from server.deploy.folder import ServerFolder
 from server.deploy.registry import Registry
 from server.deploy.run_folder import Run
+from simulation.bench.deployment.processes import wait_until
 
 pytestmark = pytest.mark.slow
 ROUNDS, TIMEOUT = 5, 240
@@ -77,18 +78,18 @@ def test_a_run_goes_on_over_a_gigabyte_a_kill_while_sending_a_late_shop_and_a_cu
     federation, cable = relay
     run = Run(ServerFolder(federation.server), 1)
     process = federation.start("run", "server", "run", "--dir", federation.server)
-    wait_for(lambda: run.path.exists() and run.state().round >= 1, seconds=150, name="round 1")
+    wait_until(lambda: run.path.exists() and run.state().round >= 1, seconds=150, name="round 1")
     assert peak(federation.processes["server"].pid) < MOST_MEMORY
     assert peak(process.pid) < MOST_MEMORY
     federation.start_hostile(CABLE, plan={"4": "hold-training"})  # late, within the run
     sending = federation.node(LIMB) / "sending"
-    wait_for(sending.exists, seconds=120, name="half a reply")
-    wait_for(lambda: CABLE in federation.online(), seconds=90, name="the late shop")
+    wait_until(sending.exists, seconds=120, name="half a reply")
+    wait_until(lambda: CABLE in federation.online(), seconds=90, name="the late shop")
     federation.kill(LIMB)
     killed = time.monotonic()
-    wait_for(lambda: run.state().round >= 3, seconds=90, name="end of round 3")
+    wait_until(lambda: run.state().round >= 3, seconds=90, name="end of round 3")
     assert time.monotonic() - killed < 60 < TIMEOUT  # not kept until the round's time is over
-    wait_for((federation.node(CABLE) / "waiting").exists, seconds=90, name="training of round 4")
+    wait_until((federation.node(CABLE) / "waiting").exists, seconds=90, name="training of round 4")
     cable.cut()
     time.sleep(CUT)
     cable.mend()

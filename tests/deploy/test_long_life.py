@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from federations import Federation, refusals_of, wait_for
+from federations import Federation, refusals_of
 
 from client.deploy.folder import NodeFolder
 from server.deploy.folder import ServerFolder
 from server.deploy.registry import Registry
 from server.deploy.run_folder import Run
 from shared.deploy.settings_file import write_settings
+from simulation.bench.deployment.processes import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ def test_late_join_spent_budget_and_broken_data(make_federation: Callable[..., F
         federation.init_node(shop, epsilon=epsilon)
     for shop in ("shop0", "shop1"):
         federation.start_node(shop)
-    wait_for(lambda: len(federation.online()) == 2, seconds=90, name="two nodes")
+    wait_until(lambda: len(federation.online()) == 2, seconds=90, name="two nodes")
     federation.run_rounds()
     folder = ServerFolder(federation.server)
     assert Registry(folder).newest()[-1].manifest.participants == ("shop0", "shop1")
@@ -39,7 +40,7 @@ def test_late_join_spent_budget_and_broken_data(make_federation: Callable[..., F
     data = federation.root / "shop0" / "data" / "interactions.csv"
     data.write_text(data.read_text().replace("item_id", "sku", 1))  # columns changed
     federation.start_node("shop2")  # joins late
-    wait_for(lambda: len(federation.online()) == 3, seconds=90, name="shop2")
+    wait_until(lambda: len(federation.online()) == 3, seconds=90, name="shop2")
     federation.run_rounds()
     refused = refusals_of(federation, 2)
     assert {(shop, code) for _, shop, code in refused} >= {("shop0", "data"), ("shop1", "privacy")}
@@ -54,7 +55,7 @@ def test_late_join_spent_budget_and_broken_data(make_federation: Callable[..., F
     shutil.rmtree(federation.node("shop0") / "adapters")
     shutil.copytree(old, federation.node("shop0") / "adapters")
     federation.start_node("shop0")
-    wait_for(lambda: len(federation.online()) == 3, seconds=90, name="shop0")
+    wait_until(lambda: len(federation.online()) == 3, seconds=90, name="shop0")
     assert federation.current("shop0") == {"counts": 1, "adapter": 2}
     _send_releases(federation)
 

@@ -9,10 +9,11 @@ import urllib.request
 from collections.abc import Callable
 
 import pytest
-from federations import ROOT, Federation, free_port, wait_for
+from federations import ROOT, Federation
 
 from client.app import REFUSALS
 from server.deploy.metrics import SHOP_CODES, reason
+from simulation.bench.deployment.processes import free_port, wait_until
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -50,14 +51,14 @@ def test_a_run_is_counted_on_both_sides(make_federation: Callable[..., Federatio
     ports = {name: free_port() for name in ("server", *made.shops)}
     start = ("server", "start", "--dir", made.server, "--metrics-port", ports["server"])
     made.start("server", *start)
-    wait_for(lambda: get(ports["server"], "/health/ready")[0] == 200, seconds=90, name="server")
+    wait_until(lambda: get(ports["server"], "/health/ready")[0] == 200, seconds=90, name="server")
     for shop in made.shops:
         # The third shop can pay for nothing and refuses.
         made.init_node(shop, epsilon=0.1 if shop == "shop2" else 40.0)
         node = ("node", "start", "--dir", made.node(shop), "--metrics-port", ports[shop])
         made.start(shop, *node)
     for shop in made.shops:
-        wait_for(
+        wait_until(
             lambda shop=shop: get(ports[shop], "/health/ready")[0] == 200, seconds=90, name=shop
         )
     made.run_rounds()
@@ -107,7 +108,7 @@ def test_a_run_is_counted_on_both_sides(make_federation: Callable[..., Federatio
         assert all(isinstance(line["round"], int) for line in lines if "round" in line)
 
     made.kill("server")
-    wait_for(
+    wait_until(
         lambda: get(ports["shop0"], "/health/ready")[0] == 503, seconds=90, name="a node's alarm"
     )
     assert get(ports["shop0"], "/health/live")[0] == 200

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from federations import Federation, wait_for
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from federations import Federation
 from installing import Pair
 
 from client.cli import node as node_commands
@@ -17,9 +23,12 @@ from client.deploy.supernode import _open_keys
 from server.cli import server as server_commands
 from server.deploy.registry import Registry
 from server.deploy.setup import renew_certificate
+from server.deploy.superlink import _hand_over_passphrase
 from shared.deploy.owner_files import write_owner_file
+from shared.deploy.passphrases import change_passphrase
 from shared.errors import ConfigError
 from shared.privacy.key_lock import LOCK
+from simulation.bench.deployment.processes import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +48,7 @@ def encrypt(pair: Pair, folder: Path, *, new: str = "right", old: str | None = N
     output = ""
     for commands, root in ((node_commands, pair.node.root), (server_commands, pair.server.root)):
         words = ["passphrase", "--dir", str(root)]
-        words += ["--new-passphrase-file", str(written(folder, new))] if new else []
+        words += ["--new-passphrase-file", str(written(folder, new))] if new else ["--plain"]
         words += ["--passphrase-file", str(written(folder, old))] if old else []
         done = CliRunner().invoke(commands, words, catch_exceptions=False)
         assert done.exit_code == 0
@@ -112,6 +121,48 @@ def test_a_passphrase_can_be_changed_taken_away_and_a_crash_in_between_mended(
         _open_keys(pair.node)
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_encryption_is_taken_away_only_where_that_is_said(
+    pair: Pair, tmp_path: Path, both: bool
+) -> None:
+    encrypt(pair, tmp_path)
+    before = pems(pair)
+    right = str(written(tmp_path, "right"))
+    words = ["--passphrase-file", right]
+    words += ["--plain", "--new-passphrase-file", right] if both else []
+    for commands, root in ((node_commands, pair.node.root), (server_commands, pair.server.root)):
+        done = CliRunner().invoke(commands, ["passphrase", "--dir", str(root), *words])
+        assert isinstance(done.exception, ConfigError)
+        assert "of --new-passphrase-file FILE and --plain given, must be one" in str(done.exception)
+    assert pems(pair) == before
+
+
+@pytest.mark.parametrize("passphrase", [None, b"right"])
+def test_keys_encrypted_in_another_form_are_refused_in_one_line(
+    pair: Pair, passphrase: bytes | None
+) -> None:
+    server = pair.server
+    certified = [path.with_suffix(".key") for path in (server.authority, server.certificate)]
+    for path in (pair.node.key, *certified):
+        path.write_bytes(encrypted_as_openssl_did(path.read_bytes()))
+    LOCK.set(passphrase)
+    for act in (
+        lambda: _open_keys(pair.node),
+        lambda: renew_certificate(server, days=30),
+        lambda: _hand_over_passphrase(server),
+        lambda: change_passphrase(certified, b"right"),
+    ):
+        with pytest.raises(ConfigError, match="encrypted in another form than") as caught:
+            act()
+        assert "\n" not in str(caught.value)
+
+
+def encrypted_as_openssl_did(pem: bytes) -> bytes:
+    key = load_pem_private_key(pem, None)
+    form, encryption = PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"right")
+    return key.private_bytes(Encoding.PEM, form, encryption)
+
+
 def test_a_new_key_is_encrypted_at_once(tmp_path: Path) -> None:
     LOCK.set(b"right")
     make_node_key(tmp_path)
@@ -149,9 +200,9 @@ def test_a_federation_with_encrypted_keys_trains_and_a_wrong_passphrase_stops_it
         assert "passphrase: does not open" in done.stderr
     assert federation.budget("shop0")["epsilon"] == 0
     federation.start("server", "server", "start", "--dir", server, "--passphrase-file", right)
-    wait_for(federation.answers, seconds=60, name="server")
+    wait_until(federation.answers, seconds=60, name="server")
     federation.start("shop0", "node", "start", "--dir", node, "--passphrase-file", right)
-    wait_for(lambda: federation.online() == {"shop0"}, seconds=90, name="node")
+    wait_until(lambda: federation.online() == {"shop0"}, seconds=90, name="node")
     done = federation.run("server", "run", "--dir", server, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "is encrypted; give its passphrase" in done.stderr

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from test_training_trainer import SPEC, USERS, SoftmaxLoss, flat, train
 
+from client.shop_node import user_counts
 from server import norm_bound
 from server.checks import RefusalCode, UpdateRefusedError, check_norm
 from server.norm_bound import statistic_bound, update_bound
 from server.planning import make_plan, mechanisms_of
 from shared.config import ModelSettings, PrivacySettings, RunSettings, TrainingSettings
+from shared.interactions.events import Events
 from shared.plan import Plan
+from shared.releases.pairs import pair_sums
 
 
 def plan_of(privacy: PrivacySettings | None = None, **training: float) -> Plan:
@@ -74,17 +77,23 @@ def test_a_norm_of_a_million_is_refused_and_the_reason_holds_no_number_of_the_up
     check_norm({"B": huge}, bound=None)
 
 
-def test_statistics_are_bounded_by_users_and_noise() -> None:
+@pytest.mark.parametrize("kind", ["counts", "pairs"])
+def test_statistics_are_bounded_by_users_and_noise(kind: str) -> None:
+    """Users who all have the same one item, or two head items, make the longest honest sums."""
     plan = plan_of()
-    users, size = 300, 2000
-    rng = np.random.default_rng(2)
-    counts = np.zeros(size)
-    counts[7] = users  # every user has one item, the same
-    counts += rng.normal(0, plan.counts_noise_multiplier, size)
-    bound = statistic_bound(plan, "counts", size=size, max_users=users)
+    users, n_items, head = 300, 2000, np.arange(64)
+    if kind == "counts":
+        events = Events.build(user=np.arange(users), item=[7] * users, time=[0] * users)
+        sums, std = user_counts(events, n_items), plan.counts_noise_multiplier
+    else:
+        pair = {"user": np.repeat(np.arange(users), 2), "item": [7, 9] * users}
+        sums = pair_sums(Events.build(**pair, time=[0] * 2 * users), head)
+        std = plan.pairs_noise_multiplier
+    assert sums.max() == pytest.approx(np.linalg.norm(sums)) == pytest.approx(users)
+    bound = statistic_bound(plan, kind, size=len(sums), max_users=users)
     assert bound is not None
-    assert 0.5 * bound < np.linalg.norm(counts) <= bound
-    assert statistic_bound(plan, "pairs", size=size, max_users=users) is not None
+    noise = np.random.default_rng(2).normal(0, std, len(sums))
+    assert 0.5 * bound < np.linalg.norm(sums + noise) <= bound
 
 
 def test_single_updates_are_not_looked_at_where_noise_is_shared() -> None:

@@ -46,13 +46,25 @@ def test_no_count_is_lost_between_processes(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_damaged_file_and_a_full_disk_stop_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"half',
+        "[]",
+        "null",
+        '{"fedprofile_test_total": 1}',
+        '{"fedprofile_test_total": {"[\\"b\\"]": "1"}}',
+    ],
+)
+def test_a_damaged_file_counts_from_zero(tmp_path: Path, content: str) -> None:
     tally = Tally(tmp_path / "tally.json")
-    tally.path.write_text('{"half')
+    tally.path.write_text(content)
+    assert values(tally) == {}
     tally.add(DONE, 2.5, kind="b")
     assert values(tally) == {("b",): 2.5}
+
+
+def test_a_full_disk_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Tally(tmp_path / "missing" / "tally.json").add(DONE, kind="a")
     assert "fedprofile_test_total is not counted" in caplog.text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from tiny_shops import N_ITEMS, write_tiny_shops
 from client.shop_node import user_counts
 from server.planning import make_plan, mechanisms_of
 from shared.config import DataSettings, ModelSettings, PrivacySettings, RunSettings
+from shared.interactions.events import Events
 from shared.interactions.splits import split_shop
 from shared.releases.pairs import pair_sums
 from simulation.preparation import prepare
@@ -38,5 +40,12 @@ def test_pair_sums_hold_the_validation_window_and_nothing_holds_the_test(tmp_pat
         np.testing.assert_allclose(
             node.counts(plan=plan), user_counts(split.fit, N_ITEMS), atol=1e-6
         )
+        assert node.known is not None
+        for column in fields(Events):
+            stored = getattr(node.events, column.name), getattr(node.known, column.name)
+            expected = getattr(split.fit, column.name), getattr(split.known, column.name)
+            np.testing.assert_array_equal(stored[0], expected[0])
+            np.testing.assert_array_equal(stored[1], expected[1])
+            assert stored[0].dtype == expected[0].dtype
         assert len(split.known) == len(split.fit) + len(split.validation)
         assert len(split.known) + len(split.test) == len(shop.events)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -104,6 +105,29 @@ def test_equal_systems_differ_by_exactly_nothing(sweep: SweepReport) -> None:
     same = found(sweep, "discover", 1.0, "shared")
     assert same.gain.model_dump() == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert (same.p, same.p_adjusted, same.verdict) == (1.0, 1.0, "no-better")
+
+
+def p_of(differences: Sequence[float]) -> float:
+    """The p of one shop whose users differ so much from best local."""
+    local = np.full(len(differences), 0.25)
+    methods = {"best-local": local, "fused-one": local + np.array(differences)}
+    rankings = {"tail": {name: ranking(values) for name, values in methods.items()}}
+    result = EvaluationResult({}, {}, (ShopResult("a", rankings, {}, {}, {}),))
+    group = Group(8.0, "shop", ((3, "one"),))
+    compared = compare(result, "tail", [group], draws=400, rng=np.random.default_rng(0))
+    assert compared is not None
+    return compared.comparisons[0].p
+
+
+def test_p_is_never_below_what_so_few_users_can_show() -> None:
+    # Every draw of the two is above 0, so that the bootstrap alone would say 2 / 401.
+    assert p_of([0.5, 0.25]) == 0.5
+    assert p_of([0.25] * 6) == 2 / 64
+
+
+def test_users_without_a_difference_show_nothing() -> None:
+    # About a tenth of the draws holds neither of the two: the bootstrap alone would say 0.2.
+    assert p_of([0.5, 0.25] + [0.0] * 8) == 0.5
 
 
 def test_no_ratio_is_given_where_there_may_be_no_headroom() -> None:
