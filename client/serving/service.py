@@ -98,6 +98,7 @@ class Service(InStep):
             return {
                 "adapter": space.adapter or None,
                 "releases": dict(engine.sources.outside.releases),
+                "own_part_of_pairs": engine.sources.outside.own_part,
                 "next_adapter": asdict(self.swapper.progress),
                 "base_hash": space.base_hash,
                 "time_unit": engine.sources.unit,

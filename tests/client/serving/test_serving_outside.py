@@ -120,10 +120,13 @@ def test_the_prior_follows_the_items_and_grows_with_them(released, own) -> None:
     outside, _ = placed(released, own, n_items=N_ITEMS + 1)
     np.testing.assert_array_equal(outside.prior.values[ORDER], released.prior[:N_ITEMS])
     assert outside.prior.values[N_ITEMS] == 0  # not in the public catalogue
-    grown = outside.grown(N_ITEMS + 4)
+    grown = outside.grown({"elsewhere": N_ITEMS + 1, "i0": 0}, n_items=N_ITEMS + 4)
     assert len(grown.prior.values) == N_ITEMS + 4
+    assert grown.prior.values[N_ITEMS + 1] == released.prior[N_ITEMS] == 1
+    assert not grown.prior.values[[N_ITEMS, N_ITEMS + 2, N_ITEMS + 3]].any()
+    np.testing.assert_array_equal(grown.prior.values[:N_ITEMS], outside.prior.values[:N_ITEMS])
     assert grown.gram is outside.gram
-    assert NOTHING.grown(5) is NOTHING
+    assert NOTHING.grown({}, n_items=5) is NOTHING
 
 
 @pytest.mark.parametrize("name", ["global-prior", "global-half", "global"])
