@@ -144,7 +144,7 @@ def test_an_adapter_that_comes_while_another_is_put_in_place_has_its_turn(
         return learn_mixes(*args, **kwargs)
 
     monkeypatch.setattr("client.serving.swapping.learn_mixes", slowly)
-    swapping = threading.Thread(target=serving.follow_adapter)
+    swapping = threading.Thread(target=serving.swap_adapter, args=(folder,))
     swapping.start()
     try:
         assert begun.wait(timeout=30)
