@@ -145,6 +145,28 @@ def test_a_body_above_all_other_limits_goes_through_and_one_above_its_own_says_h
         assert problem(client.post("/api/bulk", content=text(rows))) == (413, "too_large")
 
 
+def test_a_line_that_only_the_store_refuses_keeps_no_other_out(
+    client, service, monkeypatch
+) -> None:
+    real = service.add_events
+
+    def late(rows):
+        if "i5" in service.engine.items.rows:
+            service.delete_item("i5").result()  # after its line was read
+        return real(rows)
+
+    monkeypatch.setattr(service, "add_events", late)
+    answer = client.post("/api/bulk", content=text(events(20)))
+    assert problem(answer) == (422, "lines_refused")
+    error = answer.json()["error"]
+    assert (error["lines"], error["stored"], error["refused"]) == (20, 19, 1)
+    (refused,) = error["details"]
+    assert refused["line"] == 6
+    assert "item_id='i5' is not in the catalogue" in refused["problem"]
+    mine = client.get("/api/recommend/bulk1?surface=buy-again&n=20").json()["items"]
+    assert {entry["item_id"] for entry in mine} == {"i1", "i8", "i15"}
+
+
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(node) -> None:
     client = node
     content = text(events(BATCH)) + b"x" * (3 * MAX_LINE)
