@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from client.own_pairs import OwnPairs
 from client.training.examples import Examples, draw_examples
 from client.training.losses import EncoderLoss, FrozenTextLoss
 from client.training.trainer import StepSpec, UserLoss, train_privately
@@ -20,10 +21,12 @@ from shared.model.adapter import array_name, attach, load_adapter_arrays, set_tr
 from shared.model.profile_model import ProfileModel
 from shared.plan import Plan
 from shared.privacy.noise import RandomSource
-from shared.releases.pairs import MAX_NORM, check_head, n_pairs, pair_sums
+from shared.releases.pairs import MAX_NORM, check_head, n_pairs, pair_sums, user_sizes
 
 RandomFactory = Callable[..., RandomSource]
 """Makes the randomness of one release from its context (what it is for, which round)."""
+KeepOwn = Callable[[str, CodesArray, OwnPairs], None]
+"""Keeps, in the shop, its clean part of a release of pairs: digest of the plan, head and part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,7 @@ class ShopNode:
             of its validation window is in the signal that it weighs there. In a split by time the
             sum still holds the other shops' events of the same weeks, which it has not of the test
             window: the weight of the pairs may be chosen too high.
+        keep_own: Keeps the clean pair sums in the shop; None forgets them.
     """
 
     shop_id: str
@@ -57,6 +61,7 @@ class ShopNode:
     device: torch.device
     texts: Sequence[str] = ()
     known: Events | None = None
+    keep_own: KeepOwn | None = None
 
     @property
     def n_items(self) -> int:
@@ -125,7 +130,10 @@ class ShopNode:
         std = plan.own_noise(plan.pairs_noise_multiplier) * MAX_NORM
         noise = self._random(plan, "pairs", 0).gaussian((n_pairs(len(head)),), std)
         events = self.events if self.known is None else self.known
-        return (pair_sums(events, head) + noise).astype(np.float32)
+        sums = pair_sums(events, head)
+        if self.keep_own is not None:
+            self.keep_own(plan.digest(), head, OwnPairs(sums, user_sizes(events, head)))
+        return (sums + noise).astype(np.float32)
 
     def _random(self, plan: Plan, purpose: str, server_round: int) -> RandomSource:
         return self.randomness(plan.seed, self.shop_id, purpose, server_round)

@@ -144,6 +144,11 @@ class NodeFolder:
         return self.root / "store"
 
     @property
+    def own_pairs(self) -> Path:
+        """What the shop put into releases of pairs, clean."""
+        return self.root / "own_pairs"
+
+    @property
     def adapters(self) -> Path:
         """Installed releases."""
         return self.root / "adapters"

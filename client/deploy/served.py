@@ -12,6 +12,8 @@ import numpy as np
 
 from client.deploy.adapters import Adapters
 from client.deploy.folder import NodeFolder
+from client.deploy.kept_pairs import KeptPairs
+from client.own_pairs import OwnPairs
 from shared.deploy.invitation import PublicBase
 from shared.errors import ConfigError
 from shared.messages import COUNTS, HEAD, PAIRS, Arrays, FloatArray
@@ -35,6 +37,7 @@ class Served:
         reliability: Share of signal in the counts, in [0, 1]; None where none are installed.
         pairs: Co-purchase over the head, None where none is installed.
         own_pairs: Whether this shop's users are in `pairs`.
+        own: Their part, as it was when the shop gave it; None where it was not kept.
     """
 
     releases: Mapping[str, int]
@@ -46,6 +49,7 @@ class Served:
     reliability: float | None = None
     pairs: PairRelease | None = None
     own_pairs: bool = False
+    own: OwnPairs | None = None
 
     def project(self, history: FloatArray) -> FloatArray:
         """Turns histories `(n, dim)` into scaled profiles `(n, dim)`."""
@@ -75,11 +79,12 @@ def load_served(folder: NodeFolder) -> Served:
         scale=manifest.statistics["scale"],
         item_vectors=items,
     )
-    return _with_statistics(served, adapters, shop=folder.settings().shop)
+    return _with_statistics(served, adapters)
 
 
-def _with_statistics(served: Served, adapters: Adapters, *, shop: str) -> Served:
+def _with_statistics(served: Served, adapters: Adapters) -> Served:
     """Adds what the noisy counts and pair sums say."""
+    folder = adapters.folder
     items, releases = served.item_vectors, served.releases
     popularity: FloatArray = np.ones(len(items), np.float32)
     found: dict[str, object] = {}
@@ -90,12 +95,14 @@ def _with_statistics(served: Served, adapters: Adapters, *, shop: str) -> Served
         found = {"prior": log_prior(popularity), "reliability": signal_share(counts, std=std)}
     if "pairs" in releases:
         said, arrays = adapters.read(releases["pairs"])
+        head = arrays[HEAD].astype(np.int64)
         found["pairs"] = release_pairs(
             arrays[PAIRS],
-            head=arrays[HEAD].astype(np.int64),
+            head=head,
             std=said.statistics["noise_std"],
             item_vectors=items,
             popularity=popularity,
         )
-        found["own_pairs"] = shop in said.participants
+        found["own_pairs"] = folder.settings().shop in said.participants
+        found["own"] = KeptPairs(folder).find(said.plan, head) if found["own_pairs"] else None
     return Served(**{**vars(served), **found})

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from client.accounted_node import AccountedNode
 from client.deploy.folder import NodeFolder
+from client.deploy.kept_pairs import KeptPairs
 from client.deploy.shop_data import load_shop
 from client.node import NodeConfig
 from client.shop_node import ShopNode
@@ -61,6 +62,7 @@ class DeployedShop:
             randomness=fresh,
             device=device,
             texts=public.texts if first.text_encoder is not None else (),
+            keep_own=KeptPairs(self.folder).keep,
         )
         return AccountedNode(
             node,

@@ -8,12 +8,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from client.own_pairs import OwnPairs
 from client.recommenders.history import Floats, Form, History
 from client.recommenders.interface import Scores
 from client.surfaces import Bools, Queries
 from shared.interactions.events import Events
 from shared.releases.pair_release import PairRelease
-from shared.releases.pairs import pair_sums, square, user_sizes
+from shared.releases.pairs import square
 
 DIAGONAL = 0.6
 """Share of the diagonal that is kept: spread over many pairs that are none, what is left of the
@@ -61,18 +62,31 @@ class PairGram:
         return PairGram(head, matrix)
 
     @staticmethod
-    def of_others(release: PairRelease, own: Events | None = None) -> PairGram:
+    def of_others(
+        release: PairRelease,
+        own: OwnPairs | Events | None = None,
+        *,
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> PairGram:
         """Makes the Gram matrix of the shops' users without those of one shop.
 
         Args:
             release: Of all shops.
-            own: The events that the shop made its own part of the release of: that part is taken
-                out, as it has these users anyway. None for a shop that took no part.
+            own: The shop's own part of the release, or the events that it made it of: that part is
+                taken out, as it has these users anyway. None for a shop that took no part.
+            rows: Row of each item of the catalogue in the shop's table, -1 for those that it does
+                not have and that are left out, `(n_items,)`; None leaves the codes as they are.
         """
-        if own is None:
-            return PairGram.of(release.head, release.estimate())
-        others = release.estimate(pair_sums(own, release.head))
-        return PairGram.of(release.head, others, user_sizes(own, release.head))
+        if isinstance(own, Events):
+            own = OwnPairs.of(own, release.head)
+        others = release.estimate(None if own is None else own.sums)
+        sizes = None if own is None else own.sizes
+        if rows is None:
+            return PairGram.of(release.head, others, sizes)
+        row = rows[release.head]
+        places = np.argsort(row)[(row < 0).sum() :]
+        block = square(others, len(row))[np.ix_(places, places)]
+        return PairGram.of(row[places], block[np.triu_indices(len(places), 1)], sizes)
 
 
 def _shape_of_users(sizes: npt.NDArray[np.int64]) -> tuple[float, float]:

@@ -37,7 +37,7 @@ def account_of(path: Path, *, now: datetime) -> dict[str, Any]:
     try:
         chain, torn = read_ledger(path)
     except PrivacyError as error:
-        raise PrivacyError(str(error).replace(str(path), path.name)) from error
+        raise PrivacyError(_without_folders(str(error), path)) from error
     account = status(chain, now=now, torn=torn)
     return {
         "ledger": path.name,
@@ -61,10 +61,19 @@ def verdict_of(path: Path) -> dict[str, Any]:
     try:
         (verdict,) = verify_all(path, Sources())
     except PrivacyError as error:
-        raise PrivacyError(str(error).replace(str(path.parent), "…")) from error
+        raise PrivacyError(_without_folders(str(error), path)) from error
     found = verdict.to_json()
-    found["fault"] = verdict.fault.replace(str(path.resolve().parent.parent), "…")
+    found["fault"] = _without_folders(verdict.fault, path)
     return {**found, "ledger": path.name}
+
+
+def _without_folders(text: str, path: Path) -> str:
+    """Names files as seen from the ledger's folder or the one above: a page tells no more."""
+    ledgers = path.parent
+    for folder in (ledgers, ledgers.parent, ledgers.resolve(), ledgers.resolve().parent):
+        if folder != folder.parent:  # neither the root nor "."
+            text = text.replace(f"{folder}/", "")
+    return text
 
 
 def _runs(chain: Chain) -> list[dict[str, Any]]:

@@ -120,7 +120,10 @@ def _check_length(number: int, line: bytes) -> None:
 
 
 async def _store(kind: Kind[R], batch: list[tuple[int, R]], tally: Tally) -> None:
-    """Stores one batch; what the data does not allow is refused, other faults end the import."""
+    """Stores one batch; what the data does not allow is refused, other faults end the import.
+
+    A refused batch goes line by line, so that those that are right are stored.
+    """
     if not batch:
         return
     # Preparing items encodes their texts, which must not hold up other requests.
@@ -128,8 +131,11 @@ async def _store(kind: Kind[R], batch: list[tuple[int, R]], tally: Tally) -> Non
     try:
         stored = await asyncio.wrap_future(job)
     except DataError as error:
-        for number, _ in batch:
-            tally.refuse(number, str(error))
+        if len(batch) == 1:
+            tally.refuse(batch[0][0], str(error))
+            return
+        for line in batch:
+            await _store(kind, [line], tally)
         return
     fresh = len(stored) if kind.passes_over else len(batch)
     tally.stored += fresh

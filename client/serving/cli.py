@@ -136,7 +136,7 @@ def _data(given: dict[str, Any]) -> DataSettings | None:
 
 
 def _ledger(place: Path | None) -> Path | None:
-    """Finds the one ledger of a file or folder."""
+    """Finds the one ledger of a file or folder, wherever this process goes afterwards."""
     if place is None:
         return None
     from shared.privacy.ledger.shop_files import find_ledgers
@@ -147,7 +147,7 @@ def _ledger(place: Path | None) -> Path | None:
         raise ConfigError(
             f"--ledger {place} holds {len(found)} ledgers, must be one shop's; name one: {names}"
         )
-    return found[0]
+    return found[0].resolve()
 
 
 def _settings(given: dict[str, Any]) -> ServingSettings:

@@ -181,7 +181,8 @@ class Engine:
             n = len(self.items)
             self.sources.counts.grow(n)
             space = self.sources.space.put(rows, vectors, n_items=n)
-            outside = self.sources.outside.grown(n)
+            row_of = {item.item_id: self.items.rows[item.item_id] for item in items}
+            outside = self.sources.outside.grown(row_of, n_items=n)
             self.sources = replace(self.sources, space=space, outside=outside)
 
     def delete_item(self, item_id: str) -> None:
@@ -196,7 +197,7 @@ class Engine:
     def swap(self, space: Space, outside: Outside, pairs: Pairs, mixes: dict[str, Mix]) -> None:
         """Puts another adapter and all that goes with it in place between two answers."""
         with self.lock:
-            outside = outside.grown(len(self.items))
+            outside = outside.grown(self.items.rows, n_items=len(self.items))
             self.sources = replace(self.sources, space=space, outside=outside, pairs=pairs)
             self.set_mixes(mixes)
 

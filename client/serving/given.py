@@ -78,6 +78,7 @@ def _of_node(root: Path) -> Given:
         prior=served.prior,
         pairs=served.pairs,
         own_pairs=served.own_pairs,
+        own=served.own,
     )
     arrays = SavedAdapter(dict(served.arrays), public.model, whitening, space, public.base_hash)
     return Given(f"release {served.releases['adapter']}", base, arrays, released)

@@ -75,7 +75,14 @@ class InStep:
         )
 
     def add_items(self, items: Sequence[Item], *, replace: bool) -> Future[Any]:
-        """Stores items and shows them from the next answer on."""
+        """Stores items and shows them from the next answer on.
+
+        Args:
+            items: Of those with the same id the last counts where they replace.
+            replace: Whether items of the same ids are replaced; else they are refused.
+        """
+        if replace:
+            items = list({item.item_id: item for item in items}.values())
         vectors = np.stack([self.texts.of_query(item.text) for item in items])
         change = writing.put_items if replace else writing.add_items
         return self.store.write(

@@ -34,7 +34,8 @@ class Mix:
 
     Attributes:
         local: Weights of the shop's own signals, sum 1.
-        fused: The same with the federation's.
+        fused: Weights with the federation's signals among them; their sum may be above 1, see
+            `apart`.
         queries: Validation queries that they were learned on; 0 for the public mix.
         ndcg: NDCG@10 on them, by signal, and of `local` and `fused`.
     """
@@ -139,7 +140,8 @@ def apart(weights: Mapping[str, float], sources: Sources) -> Weights:
     deviation of the variant, as it is for histories of one item.
 
     Returns:
-        A weight for every signal, with the sum of `weights`; only the order of scores matters.
+        A weight for every signal. The sum is that of `weights` or more: the deviations of two
+        signals add up to no less than that of their sum. Only the order of scores matters.
     """
     found = dict.fromkeys(NAMES, 0.0) | {n: w for n, w in weights.items() if n in NAMES}
     for name, strength in STRENGTHS.items():

@@ -57,9 +57,12 @@ class Online:
                 self._counts["impressions"][cell] += 1
                 shown.pop(item_id, None)  # so that the latest come last
                 shown[item_id] = cell
-            self._clicked.get(user_id, set()).difference_update(item_ids)
+            clicked = self._clicked.get(user_id, set())
+            clicked.difference_update(item_ids)
             while len(shown) > MAX_OF_USER:
-                del shown[next(iter(shown))]
+                oldest = next(iter(shown))
+                del shown[oldest]
+                clicked.discard(oldest)
             self._n_shown += len(shown) - before
             while self._n_shown > MAX_SHOWN:
                 self._drop(next(iter(self._shown)))
@@ -75,16 +78,24 @@ class Online:
                     self._learn(event, counted, cell)
 
     def _learn(self, event: Event, counted: str, cell: Cell) -> None:
-        clicked = self._clicked.setdefault(event.user_id, set())
-        if counted == "clicks" and event.item_id in clicked:
-            return
-        self._counts[counted][cell] += 1
-        self.changed = True
         if counted == "clicks":
+            clicked = self._clicked.setdefault(event.user_id, set())
+            if event.item_id in clicked:
+                return
             clicked.add(event.item_id)
         else:
-            del self._shown[event.user_id][event.item_id]
-            self._n_shown -= 1
+            self._take_out(event.user_id, event.item_id)
+        self._counts[counted][cell] += 1
+        self.changed = True
+
+    def _take_out(self, user_id: str, item_id: str) -> None:
+        """Forgets an item that was bought, and the user with the last one: nothing bounds those."""
+        shown = self._shown[user_id]
+        del shown[item_id]
+        self._n_shown -= 1
+        self._clicked.get(user_id, set()).discard(item_id)
+        if not shown:
+            self._drop(user_id)
 
     def forget(self, user_id: str) -> None:
         """Drops what a user was shown; the counters name nobody."""

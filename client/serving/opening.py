@@ -13,6 +13,7 @@ from client.serving.service import Service
 from client.serving.settings import ServingSettings
 from client.serving.snapshot import Snapshot
 from client.serving.space import Space
+from client.serving.swapping import Watch
 from client.serving.texts import (
     TextVectors,
     catalogue_base,
@@ -86,6 +87,7 @@ def _build(store: Store, opening: Opening) -> Service:
             f"store={hide_password(opening.store)} holds {len(loaded.items.rows)} items, needs at "
             "least 2; import some with --data PATH"
         )
+    watch = Watch(opening.adapter)
     texts, space, released = _space(loaded.items, opening, unit)
     engine = loaded.engine(space, unit=unit, released=released)
     service = Service(
@@ -94,7 +96,7 @@ def _build(store: Store, opening: Opening) -> Service:
         texts=texts,
         settings=opening.settings,
         snapshot=snapshot,
-        adapter=opening.adapter,
+        watch=watch,
     )
     service.take_kept_mixes()
     return service

@@ -5,22 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from client.own_pairs import OwnPairs
 from client.recommenders.pairs_ease import PairGram
 from client.serving.histories import Histories
 from client.serving.neighbours import Neighbours, gram_of, popular_items, solved
 from client.serving.signal_kinds import Fixed, Sparse
 from shared.interactions.events import Events
 from shared.releases.pair_release import PairRelease
-from shared.releases.pairs import pair_sums, square, user_sizes
 
 WEIGHT = {"days": 0.2, "order": 1.0}
 """How much a user of another shop counts against one of this shop in EASE, by unit of time; the
 defaults of `client.recommenders.tuning.pairs_grid`."""
+
+AS_GIVEN, OF_TODAY = "as given", "of today"
+"""What the shop takes out of the pairs: what it put in, or, where that was not kept, what its users
+have done up to now, with events that were never in it."""
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -38,6 +43,7 @@ class Released:
         prior: Log popularity, mean 0, `(n_items,)`; None where no counts were released.
         pairs: Noisy pair sums of all shops together; None where none were released.
         own_pairs: Whether this shop's users are among them.
+        own: Their part, as it was when the shop gave it; None where it was not kept.
     """
 
     item_ids: Sequence[str]
@@ -47,12 +53,19 @@ class Released:
     prior: Floats | None
     pairs: PairRelease | None
     own_pairs: bool
+    own: OwnPairs | None = None
+
+    @cached_property
+    def code_of(self) -> Mapping[str, int]:
+        """Code of each item of the public catalogue by id."""
+        return {item_id: code for code, item_id in enumerate(self.item_ids)}
 
     def digest(self) -> str:
         """SHA-256 of all that fusion weights depend on."""
         state = hashlib.sha256(f"{self.scale}\x1f{self.reliability}\x1f{self.own_pairs}".encode())
         pairs = () if self.pairs is None else (self.pairs.head, self.pairs.noisy)
-        for array in (self.prior, *pairs):
+        own = () if self.own is None else (self.own.sums, self.own.sizes)
+        for array in (self.prior, *pairs, *own):
             if array is not None:
                 state.update(np.ascontiguousarray(array).tobytes())
         return state.hexdigest()
@@ -70,6 +83,7 @@ class Outside:
         reliability: As in `Released`; a half where nothing tells.
         releases: As in `Released`.
         digest: As in `Released`, "" for nothing.
+        released: What all this was made of; None for nothing.
     """
 
     prior: Fixed | None = None
@@ -78,6 +92,7 @@ class Outside:
     reliability: float = 0.5
     releases: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
+    released: Released | None = None
 
     @staticmethod
     def of(
@@ -94,28 +109,62 @@ class Outside:
         """
         if released is None:
             return NOTHING
-        rows = np.array([row_of.get(item, -1) for item in released.item_ids], dtype=np.int64)
-        prior = None
-        if released.prior is not None:
-            values = np.zeros(n_items, dtype=np.float32)
-            values[rows[rows >= 0]] = released.prior[rows >= 0]
-            prior = Fixed.of(values)
-        return Outside(
-            prior=prior,
-            gram=_gram(released, rows, histories),
+        nothing = Outside(
+            prior=None if released.prior is None else Fixed.of(np.zeros(0, np.float32)),
             scale=released.scale,
             reliability=released.reliability,
             releases=released.releases,
             digest=released.digest(),
+            released=released,
         )
+        return nothing.grown(row_of, n_items=n_items).with_pairs(row_of, histories)
 
-    def grown(self, n_items: int) -> Outside:
-        """Makes room for new items, of which nothing is known."""
-        if self.prior is None or len(self.prior.values) >= n_items:
+    def grown(self, row_of: Mapping[str, int], *, n_items: int) -> Outside:
+        """Gives new items the popularity that they have in all shops, at once.
+
+        Their pairs come with the next refresh, as `with_pairs` takes long.
+
+        Args:
+            row_of: Row of each new item by id; others may be among them.
+            n_items: Rows of the item table.
+        """
+        prior = None if self.released is None else self.released.prior
+        if self.released is None or prior is None or self.prior is None:
+            return self
+        known = len(self.prior.values)
+        if known >= n_items:
             return self
         values = np.zeros(n_items, dtype=np.float32)
-        values[: len(self.prior.values)] = self.prior.values
+        values[:known] = self.prior.values
+        for item_id, row in row_of.items():
+            code = self.released.code_of.get(item_id)
+            if row >= known and code is not None:
+                values[row] = prior[code]
         return replace(self, prior=Fixed.of(values))
+
+    def lacks_pairs(self, row_of: Mapping[str, int]) -> bool:
+        """Says whether the shop has items of the head whose pairs are not placed yet."""
+        if self.released is None or self.released.pairs is None:
+            return False
+        ids = self.released.item_ids
+        rows = {row_of.get(ids[code], -1) for code in self.released.pairs.head.tolist()} - {-1}
+        placed = () if self.gram is None else self.gram.head.tolist()
+        return len(rows) > 1 and not rows <= set(placed)
+
+    def with_pairs(self, row_of: Mapping[str, int], histories: Histories) -> Outside:
+        """Places the pairs of all items that the shop has now; arguments as for `of`."""
+        if self.released is None:
+            return self
+        ids = self.released.item_ids
+        rows = np.array([row_of.get(item_id, -1) for item_id in ids], dtype=np.int64)
+        return replace(self, gram=_gram(self.released, rows, histories))
+
+    @property
+    def own_part(self) -> str | None:
+        """Which part of its own the shop takes out of the pairs: that which it gave, or another."""
+        if self.gram is None or self.released is None or not self.released.own_pairs:
+            return None
+        return OF_TODAY if self.released.own is None else AS_GIVEN
 
 
 NOTHING = Outside()
@@ -172,20 +221,12 @@ def pairs_ease(rows: sp.csr_array, outside: Outside, *, l2: float, unit: str) ->
 def _gram(released: Released, rows: Rows, histories: Histories) -> PairGram | None:
     """Takes the shop's own users out of the pairs, and keeps those of items that it has."""
     release = released.pairs
-    if release is None:
+    if release is None or (rows[release.head] >= 0).sum() < 2:
         return None
-    places = np.flatnonzero(rows[release.head] >= 0)
-    if len(places) < 2:
-        return None
-    own = _on_the_catalogue(histories, rows) if released.own_pairs else None
-    others = release.estimate(None if own is None else pair_sums(own, release.head))
-    places = places[np.argsort(rows[release.head[places]])]
-    block = square(others, len(release.head))[np.ix_(places, places)]
-    return PairGram.of(
-        rows[release.head[places]],
-        block[np.triu_indices(len(places), 1)],
-        None if own is None else user_sizes(own, release.head),
-    )
+    own: OwnPairs | Events | None = None
+    if released.own_pairs:
+        own = _on_the_catalogue(histories, rows) if released.own is None else released.own
+    return PairGram.of_others(release, own, rows=rows)
 
 
 def _on_the_catalogue(histories: Histories, rows: Rows) -> Events:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ class _Begun:
     now: float
     unit: str
     outside: Outside
+    new_pairs: Mapping[str, int] | None
+    """Row of each item by id where there are items whose pairs are not placed yet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,7 @@ class _Counted:
     histories: Histories
     near: Neighbours
     ease: Neighbours
+    outside: Outside
     pairs: Pairs
     counts: Counts | None
 
@@ -57,7 +61,9 @@ def refresh(engine: Engine) -> bool:
 
 def _begin(engine: Engine) -> _Begun | None:
     with engine.lock:
-        if not engine.events_since:
+        rows, outside = engine.items.rows, engine.sources.outside
+        new_pairs = dict(rows) if outside.lacks_pairs(rows) else None
+        if not engine.events_since and new_pairs is None:
             return None
         recount, engine.events_since, engine.recount = engine.recount, 0, False
         return _Begun(
@@ -70,7 +76,8 @@ def _begin(engine: Engine) -> _Begun | None:
             recount=recount,
             now=engine.sources.counts.now,
             unit=engine.sources.unit,
-            outside=engine.sources.outside,
+            outside=outside,
+            new_pairs=new_pairs,
         )
 
 
@@ -80,11 +87,14 @@ def _count(begun: _Begun) -> _Counted:
     if begun.recount and dated:  # the latest event may be one that was deleted
         now = float(histories.columns.time.max(initial=0.0))
     near, solved = co_purchase(histories, n_items=n_items, now=now, unit=begun.unit)
-    pairs = co_purchase_of_all(histories, begun.outside, n_items=n_items, now=now, unit=begun.unit)
+    outside = begun.outside
+    if begun.new_pairs is not None:
+        outside = outside.with_pairs(begun.new_pairs, histories)
+    pairs = co_purchase_of_all(histories, outside, n_items=n_items, now=now, unit=begun.unit)
     counts = None
     if begun.recount:
         counts = Counts.of(histories, n_items=n_items, now=now, dated=dated)
-    return _Counted(histories, near, solved, pairs, counts)
+    return _Counted(histories, near, solved, outside, pairs, counts)
 
 
 def _take(engine: Engine, begun: _Begun, found: _Counted) -> None:
@@ -93,8 +103,10 @@ def _take(engine: Engine, begun: _Begun, found: _Counted) -> None:
         engine.histories = found.histories
         engine.sorted_key, engine.sorted_generation = begun.key, begun.generation
         engine.sources = replace(engine.sources, near=found.near, ease=found.ease)
-        if engine.sources.outside.gram is begun.outside.gram:  # else a new release came meanwhile
-            engine.sources = replace(engine.sources, pairs=found.pairs)
+        outside = engine.sources.outside
+        if outside.released is begun.outside.released:  # else a new release came meanwhile
+            outside = replace(outside, gram=found.outside.gram)
+            engine.sources = replace(engine.sources, outside=outside, pairs=found.pairs)
         if found.counts is not None and engine.events_since:
             engine.recount = True  # these counts miss what came meanwhile
         elif found.counts is not None:

@@ -19,7 +19,7 @@ from client.serving.in_step import InStep
 from client.serving.mixes import Mix
 from client.serving.settings import ServingSettings
 from client.serving.snapshot import Snapshot
-from client.serving.swapping import Swapper, Watch
+from client.serving.swapping import BusyError, Swapper, Watch
 from client.serving.texts import TextVectors
 from client.serving.variants import variant_of
 from client.serving.weights import learn_mixes
@@ -40,7 +40,7 @@ class Service(InStep):
         texts: Encodes new items and searches.
         settings: Of the service.
         snapshot: Where the state is kept for a quick start.
-        adapter: Folder to watch for the next adapter.
+        watch: Of the folder of the next adapter, begun before that was read; None for none.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Service(InStep):
         texts: TextVectors,
         settings: ServingSettings,
         snapshot: Snapshot,
-        adapter: Path | None = None,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__(store, engine, texts=texts, snapshot=snapshot)
         self.swapper = Swapper(engine, texts, self._take_adapter)
-        self.watch = Watch(adapter)
+        self.watch = watch or Watch(None)
         self.settings = settings
         self.online.load(store.fact("online") or {})
         self.started = time.time()
@@ -98,6 +98,7 @@ class Service(InStep):
             return {
                 "adapter": space.adapter or None,
                 "releases": dict(engine.sources.outside.releases),
+                "own_part_of_pairs": engine.sources.outside.own_part,
                 "next_adapter": asdict(self.swapper.progress),
                 "base_hash": space.base_hash,
                 "time_unit": engine.sources.unit,
@@ -117,14 +118,20 @@ class Service(InStep):
         self.swapper.swap(folder)
 
     def follow_adapter(self) -> None:
-        """Puts the adapter in place that lies in the watched folder, where it is a new one."""
-        folder = self.watch.folder
-        if folder is None or not self.watch.changed():
+        """Puts the adapter in place that lies in the watched folder, where it is a new one.
+
+        One that is refused is not tried again until there is another.
+        """
+        folder, mark = self.watch.folder, self.watch.changed()
+        if folder is None or mark is None:
             return
         try:
             self.swapper.swap(folder)
+        except BusyError:
+            return  # this one's turn comes with the next look
         except FedprofileError as error:
             _log.warning("adapter: %s", error)
+        self.watch.note(mark)
 
     def _take_adapter(self, texts: TextVectors, mixes: dict[str, Mix]) -> None:
         self.texts = texts

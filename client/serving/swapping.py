@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,12 @@ from client.serving.weights import co_purchase_of_all, learn_mixes
 from shared.errors import FedprofileError, ModelError
 
 Ready = Callable[[TextVectors, dict[str, Mix]], None]
+Mark = tuple[int, int, int]
+"""What tells one adapter's file from the next: inode, time and size."""
+
+
+class BusyError(ModelError):
+    """Another adapter is being put in place; this one was not looked at."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,12 @@ class Swapper:
         """Reads an adapter, encodes all items where its base is new, learns weights and swaps.
 
         Raises:
-            ModelError: Another one is being put in place, the folder is damaged, or the adapter
-                belongs to another base; what is served stays as it is.
+            BusyError: Another one is being put in place.
+            ModelError: The folder is damaged, or the adapter belongs to another base; what is
+                served stays as it is.
         """
         if not self._one.acquire(blocking=False):
-            raise ModelError(f"adapter={self.progress.adapter} is being put in place; wait for it")
+            raise BusyError(f"adapter={self.progress.adapter} is being put in place; wait for it")
         try:
             self.progress = Progress("encoding", folder.name)
             self._swap(folder)
@@ -137,22 +143,27 @@ def _with_news(space: Space, known: list[str], engine: Engine, texts: TextVector
 class Watch:
     """Notices when an adapter folder was replaced.
 
+    A mark is taken before the folder is read and noted once it was: what comes meanwhile is then
+    another one at the next look.
+
     Args:
-        folder: From `save_adapter`, or a node's; None for nothing to watch.
+        folder: From `save_adapter`, or a node's; None for nothing to watch. To be read after this.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self._seen = self._signature()
+        self._seen = self._mark()
 
-    def changed(self) -> bool:
-        """Says whether the adapter is another one than at the last call."""
-        found = self._signature()
-        changed = found is not None and found != self._seen
-        self._seen = found or self._seen
-        return changed
+    def changed(self) -> Mark | None:
+        """Returns the mark of an adapter that was not read yet; None where there is none."""
+        found = self._mark()
+        return found if found != self._seen else None
 
-    def _signature(self) -> Any:
+    def note(self, mark: Mark) -> None:
+        """Takes an adapter for read."""
+        self._seen = mark
+
+    def _mark(self) -> Mark | None:
         if self.folder is None:
             return None
         try:

@@ -75,7 +75,15 @@ class ItemVectors:
         return float(self.total @ wide), float(wide @ self.gram @ wide)
 
     def put(self, rows: npt.NDArray[np.int64], vectors: Floats, *, n_items: int) -> Self:
-        """Returns vectors of `n_items` items with others in the place of some rows."""
+        """Returns vectors of `n_items` items with others in the place of some rows.
+
+        Args:
+            rows: Rows to replace, `(n,)`; of one that is there twice the last counts.
+            vectors: In their place, `(n, d)`.
+            n_items: Rows afterwards.
+        """
+        rows, places = _last_of_each(rows)
+        vectors = vectors[places]
         known = rows[rows < len(self)]
         before, outer_before = _sums(self[known])
         codes = self.codes.put(rows, vectors, n_items=n_items)
@@ -87,6 +95,14 @@ class ItemVectors:
         after, outer = _sums(codes[rows] if values is None else values[rows])
         total = self.total - before + after
         return type(self)(values, codes, total, self.gram - outer_before + outer)
+
+
+def _last_of_each(
+    rows: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
+    """Returns distinct rows and the last place of each: a row counted twice spoils the sums."""
+    distinct, backwards = np.unique(rows[::-1], return_index=True)
+    return distinct, len(rows) - 1 - backwards
 
 
 def _sums(values: Floats) -> tuple[Doubles, Doubles]:

@@ -93,6 +93,7 @@ def test_a_shop_serves_what_the_others_buy_together(federation: Federation) -> N
         status = _learned(client)
         assert status["adapter"] == "release 3"
         assert status["releases"] == {"counts": 1, "pairs": 2, "adapter": 3}
+        assert status["own_part_of_pairs"] == "as given"
         mix = status["weights"]["discover"]
         assert mix["fused"]["pairs"] > 0.05
         assert mix["fused"]["global"] > 0.05

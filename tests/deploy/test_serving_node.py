@@ -46,13 +46,11 @@ def test_a_node_serves_local_signals_until_its_first_run_and_then_the_release(
     assert (service.status()["adapter"], served(service)) == (None, {})
     assert not service.engine.sources.space.has_adapter
     pair.install(pair.counts())  # the pointer moves before there is an adapter
-    assert service.watch.changed()
-    service.swap_adapter(pair.node.root)
+    service.follow_adapter()
     assert (service.status()["adapter"], served(service)) == (None, {})
     vectors = service.engine.sources.space.vectors
     install_run(pair, 2)
-    assert service.watch.changed()
-    service.swap_adapter(pair.node.root)
+    service.follow_adapter()
     assert service.status()["adapter"] == "release 4"
     assert served(service) == {"counts": 2, "pairs": 3, "adapter": 4}
     assert service.engine.sources.space.vectors is vectors  # the base was the invitation's already
@@ -74,8 +72,7 @@ def test_a_service_follows_the_node_back_and_keeps_its_weights(
     service = open_service(opening)
     assert service.engine.mixes == learned
     Adapters(pair.node).rollback()
-    assert service.watch.changed()
-    service.swap_adapter(pair.node.root)
+    service.follow_adapter()
     assert served(service) == {"counts": 1, "pairs": 2, "adapter": 3}
     service.close()
 

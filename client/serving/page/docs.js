@@ -54,11 +54,11 @@ function bodyOf(operation, all) {
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-function command(method, path, body, key) {
+function command(method, path, body) {
   const parts = ["curl", "-s"];
   if (method !== "get") parts.push("-X", method.toUpperCase());
   parts.push(quoted(location.origin + path.replace("{user_id}", "u1").replace("{item_id}", "i1").replace("{event_id}", "order-1001-1")));
-  if (key) parts.push("-H", "'X-API-Key: …'");
+  parts.push("-H", "'X-API-Key: …'");
   if (body.type) parts.push("-H", quoted(`content-type: ${body.type}`), "--data-binary", quoted((body.example || "").trim()));
   return parts.join(" ");
 }
@@ -69,7 +69,7 @@ function operationCard(path, method, operation, all) {
   return el("details", { class: "route", id: operation.operationId },
     el("summary", {}, el("code", { class: `method ${method}` }, method.toUpperCase()), " ", el("code", {}, path), el("span", { class: "soft" }, ` ${operation.summary}`)),
     el("p", {}, (operation.description || "").replace(/\s+/g, " ")), rows.length ? fields(rows, all) : null,
-    el("pre", { tabindex: "0", "aria-label": "Example" }, command(method, path, body, true)));
+    el("pre", { tabindex: "0", "aria-label": "Example" }, command(method, path, body)));
 }
 
 async function show() {

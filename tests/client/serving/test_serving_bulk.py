@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import httpx
+import numpy as np
 import pytest
 from small_service import opened
 from test_serving_api import problem
@@ -13,6 +14,7 @@ from test_serving_page import served
 
 from client.serving.bulk import BATCH, MAX_LINE, SHOWN
 from client.serving.settings import ServingSettings
+from client.serving.vectors import ItemVectors
 from client.store.faults import StoreFullError
 
 
@@ -104,6 +106,28 @@ def test_items_and_users_come_before_their_events_and_are_replaced(client) -> No
     assert problem(client.post("/api/bulk?kind=nonsense", content=b"")) == (422, "invalid")
 
 
+@pytest.mark.parametrize("way", ["put", "bulk"])
+def test_an_item_twice_in_a_batch_is_encoded_once_and_counts_once(
+    client, service, monkeypatch, way: str
+) -> None:
+    words = ["soap", "private soap", "private tea"]
+    items = [{"item_id": "i3", "text": text} for text in words] + [{"item_id": "x", "text": "tea"}]
+    encoded, real = [], service.texts.of_query
+    monkeypatch.setattr(service.texts, "of_query", lambda t: encoded.append(t) or real(t))
+    if way == "put":
+        assert client.put("/api/items", json=items).status_code == 200
+    else:
+        assert client.post("/api/bulk?kind=items", content=text(items)).json()["stored"] == 4
+    assert encoded == ["private tea", "tea"]
+    assert client.get("/api/items/i3").json()["text"] == "private tea"
+    found = service.engine.sources.space.vectors
+    expected = ItemVectors.of(found[:])
+    np.testing.assert_allclose(found.total, expected.total, atol=1e-6)
+    np.testing.assert_allclose(found.gram, expected.gram, atol=1e-6)
+    again = client.post("/api/items", json=[{"item_id": "n", "text": "tea"}] * 2)
+    assert again.status_code == 409
+
+
 def test_a_body_above_all_other_limits_goes_through_and_one_above_its_own_says_how_far(
     tmp_path,
 ) -> None:
@@ -119,6 +143,28 @@ def test_a_body_above_all_other_limits_goes_through_and_one_above_its_own_says_h
         assert BATCH <= done["stored"] < 7 * BATCH
         assert stored(client) == before + BATCH + done["stored"]
         assert problem(client.post("/api/bulk", content=text(rows))) == (413, "too_large")
+
+
+def test_a_line_that_only_the_store_refuses_keeps_no_other_out(
+    client, service, monkeypatch
+) -> None:
+    real = service.add_events
+
+    def late(rows):
+        if "i5" in service.engine.items.rows:
+            service.delete_item("i5").result()  # after its line was read
+        return real(rows)
+
+    monkeypatch.setattr(service, "add_events", late)
+    answer = client.post("/api/bulk", content=text(events(20)))
+    assert problem(answer) == (422, "lines_refused")
+    error = answer.json()["error"]
+    assert (error["lines"], error["stored"], error["refused"]) == (20, 19, 1)
+    (refused,) = error["details"]
+    assert refused["line"] == 6
+    assert "item_id='i5' is not in the catalogue" in refused["problem"]
+    mine = client.get("/api/recommend/bulk1?surface=buy-again&n=20").json()["items"]
+    assert {entry["item_id"] for entry in mine} == {"i1", "i8", "i15"}
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(node) -> None:

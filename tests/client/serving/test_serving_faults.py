@@ -113,11 +113,14 @@ def test_the_command_on_a_disk_without_room(tmp_path) -> None:
 
 @contextmanager
 def sending(client: httpx.Client, turn: int) -> Iterator[list[str]]:
-    """Four senders note what was acknowledged until the node is gone."""
+    """Four senders note what was acknowledged until the node is gone or the block ends."""
     acknowledged: list[str] = []
+    done = threading.Event()
 
     def send(sender: int) -> None:
         for number in range(10_000):
+            if done.is_set():
+                return
             name = f"t{turn}s{sender}n{number}"
             try:
                 answer = client.post("/api/feedback", json=[event(name)])
@@ -129,9 +132,13 @@ def sending(client: httpx.Client, turn: int) -> Iterator[list[str]]:
     senders = [threading.Thread(target=send, args=(n,)) for n in range(4)]
     for one in senders:
         one.start()
-    yield acknowledged
-    for one in senders:
-        one.join()
+    try:
+        yield acknowledged
+    finally:
+        done.set()
+        for one in senders:
+            one.join(timeout=60)
+    assert not any(one.is_alive() for one in senders)
 
 
 def test_every_acknowledged_event_is_there_after_kills_at_random_moments(tmp_path) -> None:

@@ -68,13 +68,17 @@ def test_new_customers_and_carts_with_a_name_count_and_previews_do_not(client) -
 def test_signals_split_what_their_surface_has(client) -> None:
     for number in range(20):
         item = shown(client, f"u{number}", "for-you")[0]
+        if number % 2:
+            did(client, f"u{number}", item, "click")
         did(client, f"u{number}", item, "purchase")
     (entry,) = client.get("/api/online").json()["surfaces"]
+    assert (entry["impressions"], entry["clicks"], entry["purchases"]) == (100, 10, 20)
     signals = entry["signals"].values()
     for name in ("impressions", "clicks", "purchases"):
         assert sum(one[name] for one in signals) == entry[name]
     for one in signals:
         assert one["purchase_rate"] == interval(one["purchases"], one["impressions"])
+        assert one["click_rate"] == interval(one["clicks"], one["impressions"])
 
 
 def test_what_is_remembered_of_shown_items_is_bounded(client, service, monkeypatch) -> None:
@@ -87,6 +91,20 @@ def test_what_is_remembered_of_shown_items_is_bounded(client, service, monkeypat
     assert sum(len(found) for found in service.online._shown.values()) == 10
 
 
+def test_who_bought_all_that_was_shown_is_not_remembered(client, service) -> None:
+    items = shown(client, "u1", "for-you", n=3)
+    for number, item in enumerate(items):
+        assert set(service.online._shown["u1"]) == set(items[number:])
+        did(client, "u1", item, "click")
+        did(client, "u1", item, "purchase")
+        assert not service.online._clicked.get("u1")
+    assert service.online._shown == service.online._clicked == {}
+    assert service.online._n_shown == 0
+    assert counts(client) == {"for-you": (3, 3, 3)}
+    assert shown(client, "u1", "for-you", n=3)
+    assert service.online._n_shown == 3
+
+
 def test_one_user_is_remembered_up_to_a_bound() -> None:
     class Found:
         parts = np.zeros((MAX_OF_USER + 50, 6))
@@ -96,8 +114,13 @@ def test_one_user_is_remembered_up_to_a_bound() -> None:
 
     online = Online()
     names = [f"i{n}" for n in range(MAX_OF_USER + 50)]
+    online._clicked["u"] = {"of long ago", *names}
+    online._shown["u"] = {"of long ago": ("for-you", "fused", "ease")}
+    online._n_shown = 1
     online.show("u", Given(), names, ("for-you", "fused"))  # type: ignore[arg-type]
     assert list(online._shown["u"]) == names[50:]
+    assert online._n_shown == MAX_OF_USER
+    assert online._clicked["u"] == set()
     assert online.report()[0]["impressions"] == MAX_OF_USER + 50
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from small_service import N_ITEMS as SERVICE_ITEMS
 from small_shops import N_ITEMS, item_vectors, shop_events
+from test_serving_api import buy
 from test_serving_signals import N_USERS, NOW, columns_of
 
 from client import fusion
@@ -120,10 +121,13 @@ def test_the_prior_follows_the_items_and_grows_with_them(released, own) -> None:
     outside, _ = placed(released, own, n_items=N_ITEMS + 1)
     np.testing.assert_array_equal(outside.prior.values[ORDER], released.prior[:N_ITEMS])
     assert outside.prior.values[N_ITEMS] == 0  # not in the public catalogue
-    grown = outside.grown(N_ITEMS + 4)
+    grown = outside.grown({"elsewhere": N_ITEMS + 1, "i0": 0}, n_items=N_ITEMS + 4)
     assert len(grown.prior.values) == N_ITEMS + 4
+    assert grown.prior.values[N_ITEMS + 1] == released.prior[N_ITEMS] == 1
+    assert not grown.prior.values[[N_ITEMS, N_ITEMS + 2, N_ITEMS + 3]].any()
+    np.testing.assert_array_equal(grown.prior.values[:N_ITEMS], outside.prior.values[:N_ITEMS])
     assert grown.gram is outside.gram
-    assert NOTHING.grown(5) is NOTHING
+    assert NOTHING.grown({}, n_items=5) is NOTHING
 
 
 @pytest.mark.parametrize("name", ["global-prior", "global-half", "global"])
@@ -178,8 +182,9 @@ def random_release(seed: int) -> Released:
 
 
 @pytest.fixture
-def federated(service):
-    """A service whose federation released nothing but chance."""
+def federated(service, monkeypatch):
+    """A service whose federation released nothing but chance, with the weights that a test sets."""
+    monkeypatch.setattr(service, "learn", lambda: None)  # else the background sets others
     engine = service.engine
     histories, n_items = engine.histories, len(engine.items)
     outside = Outside.of(random_release(0), engine.items.rows, histories, n_items=n_items)
@@ -256,11 +261,23 @@ def test_a_new_item_is_shown_beside_what_the_federation_knows(federated, client)
     assert items[0]["score"] > 0.5
 
 
-def test_a_refresh_counts_pairs_with_the_new_events(federated) -> None:
+def test_a_refresh_counts_pairs_with_the_new_events(federated, client) -> None:
     engine = federated.engine
     before = engine.sources.pairs
-    with engine.lock:
-        engine.events_since += 1
+    for user in range(30):
+        buy(client, f"new{user}", "i0", "i1", "i2")  # of three tastes: nobody bought them together
     assert engine.refresh()
-    assert engine.sources.pairs is not before
-    np.testing.assert_array_equal(engine.sources.pairs.known, before.known)
+    found, now = engine.sources.pairs, engine.sources.counts.now
+    expected = co_purchase_of_all(
+        engine.histories, engine.sources.outside, n_items=len(engine.items), now=now, unit="days"
+    )
+    np.testing.assert_array_equal(found.known, expected.known)
+    one, rows = np.ones(1, np.float32), engine.items.rows
+    for item in ("i0", "i1", "i2", "i9"):
+        context = np.array([rows[item]], np.int32)
+        np.testing.assert_array_equal(
+            found.add_up(context, one).values, expected.add_up(context, one).values
+        )
+    context, place = np.array([rows["i0"]], np.int32), np.searchsorted(found.known, rows["i1"])
+    np.testing.assert_array_equal(before.known, found.known)
+    assert found.add_up(context, one).values[place] > before.add_up(context, one).values[place]

@@ -29,13 +29,19 @@ slow = pytest.mark.slow
 @contextmanager
 def served(service: Service) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(guarded(service), port=0, log_level="error", ws="none"))
-    running = threading.Thread(target=server.run)
+    running = threading.Thread(target=server.run, daemon=True)
     running.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    server.should_exit = True
-    running.join()
+    try:
+        deadline = time.monotonic() + 60
+        while not server.started:
+            assert running.is_alive(), "the server ended before it answered"
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        running.join(timeout=60)
+    assert not running.is_alive(), "the server did not end"
 
 
 def ledger_of(folder: Path) -> Path:

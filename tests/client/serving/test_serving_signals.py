@@ -195,6 +195,18 @@ def test_sums_over_all_vectors_follow_items_that_come_and_change(int8: bool) -> 
     np.testing.assert_allclose(found.scores(direction), expected.scores(direction), atol=1e-6)
 
 
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_row_that_is_put_twice_counts_once_with_its_last_vector(int8: bool) -> None:
+    rng = np.random.default_rng(8)
+    first, news = (rng.normal(size=(n, 6)).astype(np.float32) for n in (5, 4))
+    found = ItemVectors.of(first, int8=int8).put(np.array([3, 5, 3, 5]), news, n_items=6)
+    whole = np.concatenate([first[:3], news[2:3], first[4:], news[3:]])
+    expected = ItemVectors.of(whole, int8=int8)
+    np.testing.assert_array_equal(found[:], expected[:])
+    np.testing.assert_allclose(found.total, expected.total, atol=1e-9)
+    np.testing.assert_allclose(found.gram, expected.gram, atol=1e-9)
+
+
 def test_rounded_products_are_never_further_off_than_they_say() -> None:
     rng = np.random.default_rng(5)
     values = rng.normal(size=(3000, 32)).astype(np.float32) * rng.lognormal(size=(3000, 1))

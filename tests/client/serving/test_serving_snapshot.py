@@ -129,14 +129,17 @@ def test_many_events_do_not_wait_for_their_time(tmp_path, monkeypatch) -> None:
 
 def test_a_deletion_while_the_copy_is_written_keeps_it_off_the_disk(tmp_path, monkeypatch) -> None:
     service = opened(tmp_path)
-    real = np.savez
+    real, written = np.savez, []
 
     def savez(file, **arrays) -> None:
         monkeypatch.undo()
         service.delete_user("u1").result()
         real(file, **arrays)
+        written.extend(path.stat().st_size for path in tmp_path.glob(".*.npz*"))
 
     monkeypatch.setattr("client.serving.snapshot.np.savez", savez)
     service.snapshot.save(service.engine)
+    assert len(written) == 1
+    assert written[0] > 1000
     assert list(tmp_path.glob("*.npz*")) == list(tmp_path.glob(".*.npz*")) == []
     service.close()

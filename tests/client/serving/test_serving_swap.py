@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from small_service import client_of, opened, write_adapter
 
+from client.serving.given import read_given
 from client.serving.texts import TextVectors
+from client.serving.weights import learn_mixes
 from shared.errors import ModelError
 
 
@@ -100,6 +102,86 @@ def test_an_adapter_of_another_encoder_is_refused_at_the_start(tmp_path, service
     config.write_text(config.read_text().replace("{", '{"changed": true,', 1))
     with pytest.raises(ModelError, match="text space"):
         opened(tmp_path, adapter=folder)
+
+
+def projection_of(service):
+    return service.engine.sources.space.projection
+
+
+def test_an_adapter_that_comes_while_the_first_is_read_is_not_missed(
+    tmp_path, service, monkeypatch
+) -> None:
+    folder = write_adapter(tmp_path / "adapter", service, seed=1)
+
+    def read_and_replace(place):
+        given = read_given(place)
+        write_adapter(folder, service, seed=2, replace=True)
+        return given
+
+    monkeypatch.setattr("client.serving.opening.read_given", read_and_replace)
+    serving = opened(tmp_path, adapter=folder)
+    first = projection_of(serving)
+    serving.follow_adapter()
+    second = projection_of(serving)
+    assert not np.array_equal(first, second)
+    serving.follow_adapter()
+    assert projection_of(serving) is second  # nothing new
+    serving.close()
+    service.close()
+
+
+def test_an_adapter_that_comes_while_another_is_put_in_place_has_its_turn(
+    tmp_path, service, monkeypatch
+) -> None:
+    folder = write_adapter(tmp_path / "adapter", service, seed=1)
+    serving = opened(tmp_path, adapter=folder)
+    write_adapter(folder, service, seed=2, replace=True)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(*args, **kwargs):
+        begun.set()
+        assert go_on.wait(timeout=30)
+        return learn_mixes(*args, **kwargs)
+
+    monkeypatch.setattr("client.serving.swapping.learn_mixes", slowly)
+    swapping = threading.Thread(target=serving.swap_adapter, args=(folder,))
+    swapping.start()
+    try:
+        assert begun.wait(timeout=30)
+        write_adapter(folder, service, seed=3, replace=True)
+        first = projection_of(serving)
+        serving.follow_adapter()  # busy
+        assert projection_of(serving) is first
+    finally:
+        go_on.set()
+        swapping.join()
+    second = projection_of(serving)
+    serving.follow_adapter()
+    third = projection_of(serving)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(second, third)
+    assert serving.swapper.progress.state == "in place"
+    serving.close()
+    service.close()
+
+
+def test_a_refused_adapter_is_not_tried_again_until_there_is_another(
+    tmp_path, service, monkeypatch
+) -> None:
+    folder = write_adapter(tmp_path / "adapter", service, seed=1)
+    serving = opened(tmp_path, adapter=folder)
+    (folder / "adapter_model.safetensors").write_bytes(b"damaged")
+    tried, swap = [], serving.swapper.swap
+    monkeypatch.setattr(serving.swapper, "swap", lambda place: tried.append(place) or swap(place))
+    for _ in range(2):
+        serving.follow_adapter()
+    assert tried == [folder]
+    assert serving.swapper.progress.state == "refused"
+    write_adapter(folder, service, seed=2, replace=True)
+    serving.follow_adapter()
+    assert serving.swapper.progress.state == "in place"
+    serving.close()
+    service.close()
 
 
 def test_reload_without_an_adapter_folder_is_refused(client) -> None:
