@@ -1,7 +1,8 @@
 """Comes back after a crash: the server holds a dead node for connected until it misses heartbeats.
 
 flwr 1.41 gives up at once then; here the node asks again for a while, and beats faster, so that the
-server notices sooner. Two processes with one key never are connected together.
+server notices sooner. A key that the server does not know gets the same answer, so such a node ends
+only after `PATIENCE`. Two processes with one key never are connected together.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ class PatientClient(FleetHttpClient):
                 busy = said is not None and said.code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED
                 if not busy or time.monotonic() >= end:
                     raise
-                LOG.warning("the server holds this node for connected; asking again")
+                LOG.warning(
+                    "the server holds this node for connected or knows no such key; asking again"
+                )
                 time.sleep(PAUSE)
 
     def PullObject(self, request: PullObjectRequest) -> PullObjectResponse:  # noqa: N802

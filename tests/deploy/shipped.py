@@ -18,6 +18,8 @@ from shared.cli import root
 
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+BESIDE_NODE = DEPLOY / "systemd" / "fedprofile-serve.service.d" / "node.conf"
+PAGES = [ROOT / "docs" / "deploy.md", ROOT / "docs" / "serve.md", ROOT / "README.md"]
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 IMAGE = "fedprofile"
 VALUES = {"$EPSILON": "8", "$DELTA": "1e-3", "$TIME_UNIT": "days", "$UNIT": "user"}
@@ -45,7 +47,8 @@ def in_text(text: str) -> Iterator[list[str]]:
     """Commands in scripts, comments and pages."""
     for line in text.replace("\\\n", " ").splitlines():
         for found in OURS.finditer(line):
-            yield [VALUES.get(word, word) for word in shlex.split(found[1].split("`")[0])]
+            words = shlex.split(found[1].split("`")[0], comments=True)
+            yield [VALUES.get(word, word) for word in words]
 
 
 def manifests() -> Iterator[dict[str, Any]]:
@@ -67,8 +70,8 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def unit(path: Path) -> configparser.ConfigParser:
-    """Reads a unit; none of ours names a key twice."""
-    parser = configparser.ConfigParser(interpolation=None)
+    """Reads a unit or what is added to one; of a key that is named twice the last counts."""
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(path.read_text())
     return parser
@@ -82,8 +85,8 @@ def dockerfile() -> dict[str, list[str]]:
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """File and words of every command of ours in deploy/ and on the page."""
-    for path in UNITS:
+    """File and words of every command of ours in deploy/ and on the pages."""
+    for path in (*UNITS, BESIDE_NODE):
         words = shlex.split(unit(path)["Service"]["ExecStart"])
         assert words[0].endswith("/fedprofile")
         yield path.name, words[1:]
@@ -93,7 +96,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for container in containers():
         if container["image"] == IMAGE and "command" not in container:
             yield f"kubernetes {container['name']}", container["args"]
-    files = [DEPLOY / "compose.yml", *UNITS, *MANIFESTS, ROOT / "docs" / "deploy.md"]
+    files = [DEPLOY / "compose.yml", *UNITS, *MANIFESTS, *PAGES]
     for path in files:
         text = "".join(
             line.removeprefix("#") if line.startswith("#") else line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import ssl
@@ -13,6 +14,8 @@ import httpx
 import pytest
 from federations import Federation
 
+from client.deploy.activation import PATIENCE
+from client.deploy.setup import make_node_key
 from server.deploy import control
 from server.deploy.folder import ServerFolder
 from server.deploy.run_folder import Run, open_run
@@ -34,8 +37,14 @@ def federation(make_federation: Callable[..., Federation]) -> Federation:
 
 def refused(federation: Federation, shop: str) -> str:
     """Starts a node, waits for it to give up, and returns its last lines."""
-    process = federation.start_node(shop)
-    assert process.wait(timeout=90) == 1, federation.log(shop)
+    federation.start_node(shop)
+    return given_up(federation, shop)
+
+
+def given_up(federation: Federation, shop: str) -> str:
+    """Waits for a node that was started to give up, and returns its log."""
+    process = federation.processes[shop]
+    assert process.wait(timeout=PATIENCE + 90) == 1, federation.log(shop)
     del federation.processes[shop]
     return federation.log(shop)
 
@@ -79,12 +88,23 @@ def test_tasks_are_only_for_who_knows_the_executor_s_secret(federation: Federati
 
 
 def test_an_unregistered_and_a_revoked_key_are_refused(federation: Federation) -> None:
+    stranger = federation.node("stranger")
+    shutil.copytree(federation.node("shop2"), stranger)
+    for path in (stranger / "node.key", stranger / "node.pub"):
+        path.unlink()
+    make_node_key(stranger)
+    federation.start_node("stranger")
+
     folder = ServerFolder(federation.server)
     revoke(folder, "shop2")
     assert set(read_shops(folder)) == {"shop0", "shop1"}
-    log = refused(federation, "shop2")
-    assert "refused the connection or cannot be trusted" in log
-    assert "Traceback" not in log.splitlines()[-1]
+    for log in (refused(federation, "shop2"), given_up(federation, "stranger")):
+        said = log.splitlines()[-1]
+        assert said.startswith("fedprofile: server=")
+        assert "refused the connection or cannot be trusted" in said
+        assert "is the shop invited" in said
+    assert "holds this node for connected or knows no such key" in log
+    assert federation.online() == set()
     with pytest.raises(ConfigError, match="shop=shop2 is not invited"):
         revoke(folder, "shop2")
 

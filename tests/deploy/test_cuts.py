@@ -12,6 +12,7 @@ import pytest
 from federations import Federation, refusals_of
 from relay import Relay
 
+from server.deploy.bounded_grid import STALLED
 from server.deploy.folder import ServerFolder
 from server.deploy.registry import Registry
 from server.deploy.run_folder import Run
@@ -23,6 +24,8 @@ CUT = 12.0
 """Seconds without a network: a minute would be the same to Flower, whose calls end after 5 s."""
 MOST_MEMORY = 900_000_000
 """Bytes; a gigabyte that is built takes twice its size on top."""
+CLOSED = (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError)
+"""What a client sees whose connection is closed while it still writes."""
 LIMB = "shop1"  # is killed while it sends
 CABLE = "shop2"  # joins late, through the relay
 
@@ -43,18 +46,23 @@ def relay(make_federation: Callable[..., Federation]) -> Iterator[tuple[Federati
     cable.close()
 
 
-def peak(pid: int) -> int:
-    """Peak resident memory of a process and its children, bytes."""
+def peaks(pid: int) -> dict[int, int]:
+    """Peak resident memory of a process and of each of its children by process id, bytes."""
     processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    texts = [Path(f"/proc/{process.pid}/status").read_text() for process in processes]
-    return max(int(t.split("VmHWM:")[1].split()[0]) * 1024 for t in texts if "VmHWM" in t)
+    texts = {found.pid: Path(f"/proc/{found.pid}/status").read_text() for found in processes}
+    return {
+        found: int(text.split("VmHWM:")[1].split()[0]) * 1024
+        for found, text in texts.items()
+        if "VmHWM" in text
+    }
 
 
 def test_a_request_of_a_gigabyte_is_refused_before_it_is_in_memory(
     relay: tuple[Federation, Relay],
 ) -> None:
     federation, _ = relay
-    before = peak(federation.processes["server"].pid)
+    server = federation.processes["server"].pid
+    before = peaks(server)
     url = f"https://127.0.0.1:{federation.port}/v1/fleet/push-object"
     authority = str(ServerFolder(federation.server).authority)
     kind = {"Content-Type": "application/protobuf"}
@@ -67,9 +75,13 @@ def test_a_request_of_a_gigabyte_is_refused_before_it_is_in_memory(
         try:
             done = httpx.post(url, content=body, headers=kind, verify=authority, timeout=60)
             assert done.status_code == 413
-        except httpx.TransportError:
-            pass  # closed while the client still wrote
-    assert peak(federation.processes["server"].pid) < before + 100_000_000
+        except CLOSED:
+            pass
+    small = httpx.post(url, content=b"", headers=kind, verify=authority, timeout=60)
+    assert small.status_code == 401  # it answers, and not because of the size
+    after = peaks(server)
+    assert set(after) == set(before)
+    assert max(size - before[found] for found, size in after.items()) < 100_000_000
 
 
 def test_a_run_goes_on_over_a_gigabyte_a_kill_while_sending_a_late_shop_and_a_cut_network(
@@ -79,8 +91,8 @@ def test_a_run_goes_on_over_a_gigabyte_a_kill_while_sending_a_late_shop_and_a_cu
     run = Run(ServerFolder(federation.server), 1)
     process = federation.start("run", "server", "run", "--dir", federation.server)
     wait_until(lambda: run.path.exists() and run.state().round >= 1, seconds=150, name="round 1")
-    assert peak(federation.processes["server"].pid) < MOST_MEMORY
-    assert peak(process.pid) < MOST_MEMORY
+    assert max(peaks(federation.processes["server"].pid).values()) < MOST_MEMORY
+    assert max(peaks(process.pid).values()) < MOST_MEMORY
     federation.start_hostile(CABLE, plan={"4": "hold-training"})  # late, within the run
     sending = federation.node(LIMB) / "sending"
     wait_until(sending.exists, seconds=120, name="half a reply")
@@ -88,7 +100,7 @@ def test_a_run_goes_on_over_a_gigabyte_a_kill_while_sending_a_late_shop_and_a_cu
     federation.kill(LIMB)
     killed = time.monotonic()
     wait_until(lambda: run.state().round >= 3, seconds=90, name="end of round 3")
-    assert time.monotonic() - killed < 60 < TIMEOUT  # not kept until the round's time is over
+    assert time.monotonic() - killed < 45 < STALLED  # its heartbeats were missed, no more
     wait_until((federation.node(CABLE) / "waiting").exists, seconds=90, name="training of round 4")
     cable.cut()
     time.sleep(CUT)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import (
@@ -30,6 +32,9 @@ from shared.errors import ConfigError
 from shared.privacy.key_lock import LOCK
 from simulation.bench.deployment.processes import wait_until
 
+UNMISTAKABLE = "heron-kettle-71-fjord"
+TASK = b"client.deploy.task_process"
+
 
 @pytest.fixture(autouse=True)
 def no_passphrase() -> Iterator[None]:
@@ -38,10 +43,24 @@ def no_passphrase() -> Iterator[None]:
     LOCK.set(None)
 
 
-def written(folder: Path, text: str) -> Path:
-    path = folder / f"{text}.passphrase"
+def written(folder: Path, text: str, *, name: str | None = None) -> Path:
+    path = folder / f"{name or text}.passphrase"
     write_owner_file(path, text.encode() + b"\n")
     return path
+
+
+def shown_by(federation: Federation) -> set[bytes]:
+    """What the system shows of all processes that run now: command lines and environments."""
+    found = set()
+    for started in federation.processes.values():
+        with suppress(psutil.Error, OSError):
+            top = psutil.Process(started.pid)
+            for process in (top, *top.children(recursive=True)):
+                with suppress(psutil.Error, OSError):  # it has ended since
+                    folder = Path(f"/proc/{process.pid}")
+                    found.add((folder / "cmdline").read_bytes().replace(b"\0", b" "))
+                    found.add((folder / "environ").read_bytes())
+    return found
 
 
 def encrypt(pair: Pair, folder: Path, *, new: str = "right", old: str | None = None) -> str:
@@ -190,7 +209,8 @@ def test_a_federation_with_encrypted_keys_trains_and_a_wrong_passphrase_stops_it
     federation = make_federation(shops=("shop0",))
     federation.build(start=False, **{"training.rounds": 1, "federation.min_replies": 1})
     federation.kill("server")
-    right, wrong = written(federation.root, "right"), written(federation.root, "wrong")
+    right = written(federation.root, UNMISTAKABLE, name="right")
+    wrong = written(federation.root, "wrong")
     node, server = federation.node("shop0"), federation.server
     for command, folder in (("node", node), ("server", server)):
         federation.run(command, "passphrase", "--dir", folder, "--new-passphrase-file", right)
@@ -206,12 +226,15 @@ def test_a_federation_with_encrypted_keys_trains_and_a_wrong_passphrase_stops_it
     done = federation.run("server", "run", "--dir", server, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "is encrypted; give its passphrase" in done.stderr
-    for process in federation.processes.values():
-        words = Path(f"/proc/{process.pid}/cmdline").read_bytes()
-        held = Path(f"/proc/{process.pid}/environ").read_bytes()
-        assert b"right\0" not in words + held
-    done = federation.run("server", "run", "--dir", server, "--passphrase-file", right)
-    assert "finished after 1 rounds" in done.stdout
+    run = federation.start("run", "server", "run", "--dir", server, "--passphrase-file", right)
+    seen = set()
+    while run.poll() is None:
+        seen |= shown_by(federation)
+    assert run.returncode == 0, federation.log("run")
+    assert "finished after 1 rounds" in federation.log("run")
+    for part in (b"superlink_process", b"node start", b"server.deploy.attempt", TASK):
+        assert any(part in words for words in seen), part
+    assert not any(UNMISTAKABLE.encode() in words for words in seen)
     assert federation.current("shop0")["adapter"] == 2
     assert federation.budget("shop0")["releases"] == 2
     plain = [p for p in federation.root.rglob("*.key") if b"BEGIN PRIVATE" in p.read_bytes()]
