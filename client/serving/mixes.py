@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from client import fusion
+from client import fusion, fusion_weights
 from client.serving.signals import LOCAL, NAMES, Sources
 
 SURFACES = {"for-you": "for-you", "discover": "discover", "session": "basket"}
@@ -77,8 +77,8 @@ def public_mixes(sources: Sources) -> dict[str, Mix]:
     names += variants(sources)[:1]
     mixes, trust = {}, sources.outside.reliability
     for surface, public in SURFACES.items():
-        local = fusion.default_weights(public, LOCAL)
-        whole = fusion.outside_weights(local, names, surface=public)
+        local = fusion_weights.default_weights(public, LOCAL)
+        whole = fusion_weights.outside_weights(local, names, surface=public)
         found = {name: trust * weight + (1 - trust) * local.get(name, 0.0)
                  for name, weight in whole.items()}  # fmt: skip
         mixes[surface] = Mix(local, apart(found, sources))
@@ -101,7 +101,7 @@ def fit(pool: fusion.Pool, public: str, sources: Sources) -> Mix | None:
     singles = (*LOCAL, *of_federation(sources))
     ndcg = {name: float(pool.ndcg({name: 1.0}).mean()) for name in singles}
     best = max(LOCAL, key=lambda name: ndcg[name])
-    local = _no_worse(pool, fusion.local_weights(pool, public, LOCAL), best)
+    local = _no_worse(pool, fusion_weights.local_weights(pool, public, LOCAL), best)
     fused = _with_federation(pool, local, public, sources)
     ndcg |= {"local": float(pool.ndcg(local).mean()), "fused": float(pool.ndcg(fused).mean())}
     return Mix(_plain(local), _plain(fused), len(pool.targets), ndcg)
@@ -116,7 +116,7 @@ def _with_federation(pool: fusion.Pool, local: Weights, public: str, sources: So
         return without
     # With public weights first; where these cost something here, by what the queries clearly show.
     for trust in (sources.outside.reliability, 0.0):
-        joined = fusion.join(pool, local, names, surface=public, reliability=trust)
+        joined = fusion_weights.join(pool, local, names, surface=public, reliability=trust)
         found = apart(joined, sources)
         if pool.ndcg(found).mean() > pool.ndcg(without).mean():
             return found

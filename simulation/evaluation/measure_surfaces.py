@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from client.fusion import Weights, fuse, standardise
+from client.fusion import fuse, standardise
+from client.fusion_weights import Weights
 from client.recommenders.history import History
 from client.recommenders.interface import Recommender, Scores
 from client.recommenders.tuning import score_surface

@@ -6,16 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from client.fusion import (
-    Pool,
-    Weights,
-    best_of,
-    better,
-    default_weights,
-    join,
-    local_weights,
-    outside_weights,
-)
+from client.fusion import Pool, best_of, better
+from client.fusion_weights import Weights, default_weights, join, local_weights, outside_weights
 from client.recommenders.history import Floats, History
 from client.recommenders.interface import Recommender
 from client.recommenders.pairs_ease import PairGram

@@ -7,20 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.fusion import (
+from client.fusion import Pool, best_of, better, fuse, masked, ndcg_of, standardise
+from client.fusion_weights import (
     KEEP,
-    Pool,
-    best_of,
-    better,
     default_weights,
     fit_weights,
-    fuse,
     join,
     local_weights,
-    masked,
-    ndcg_of,
     outside_weights,
-    standardise,
 )
 from client.recommenders.history import History
 from client.surfaces import SURFACES, Queries

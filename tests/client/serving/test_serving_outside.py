@@ -11,7 +11,7 @@ from small_shops import N_ITEMS, item_vectors, shop_events
 from test_serving_api import buy
 from test_serving_signals import N_USERS, NOW, columns_of
 
-from client import fusion
+from client import fusion, fusion_weights
 from client.recommenders.history import History
 from client.recommenders.pairs_ease import PairGram, PairsEASE
 from client.serving.histories import Histories
@@ -226,7 +226,7 @@ def test_a_public_mix_that_costs_something_here_is_not_taken(released, own) -> N
         mix = fit(pool, "discover", sources)
         assert mix is not None
         assert mix.ndcg["fused"] >= mix.ndcg["local"] - 1e-9
-        joined = fusion.join(pool, mix.local, ("pairs", "global"), surface="discover")
+        joined = fusion_weights.join(pool, mix.local, ("pairs", "global"), surface="discover")
         stopped += bool(pool.ndcg(joined).mean() < mix.ndcg["local"] - 1e-6)
     assert stopped  # leaning on public weights alone would have cost something
 
