@@ -63,6 +63,8 @@ Weights = dict[str, float]
 _CYCLES = 2
 _PRIOR_QUERIES = 200.0
 """Validation queries that count as much as the public mix."""
+LEAST_QUERIES = 30
+"""Queries below which a signal that nothing advises stays out, however lucky it looks."""
 _LENIENCE = 1.5
 """Standard errors by which caution falls for a shop without any validation query."""
 
@@ -148,11 +150,13 @@ def join(
     *,
     surface: str,
     reliability: float = 1.0,
+    least: int = LEAST_QUERIES,
 ) -> Weights:
     """Lets signals from outside into local weights, unless validation speaks against it.
 
     A shop with few validation users leans on the public mix `OUTSIDE` and lets signals in unless
-    its users speak against them; a shop with many goes by what they clearly show.
+    its users speak against them; a shop with many goes by what they clearly show. Where there is no
+    public weight, a handful of queries lets nothing in.
 
     Args:
         pool: The validation queries of the surface.
@@ -162,6 +166,7 @@ def join(
             validation queries alone decide.
         reliability: How far the public mix may be relied on, in [0, 1]: what drowns in noise has
             to show its worth on the shop's own queries.
+        least: Queries below which signals without a public weight stay out.
 
     Returns:
         Weights with sum 1. The local signals that those from outside replace may fall. Where the
@@ -169,8 +174,10 @@ def join(
     """
     without = {**weights, **dict.fromkeys(names, 0.0)}
     public = outside_weights(weights, names, surface=surface)
-    found = _search(pool, weights, names)
     advised = any(public[name] > 0 for name in names)
+    if not advised and len(pool.n_targets) < least:
+        return without
+    found = _search(pool, weights, names)
     trust = reliability * public_trust(pool) if advised else 0.0
     mixed = {name: (1 - trust) * found[name] + trust * public[name] for name in without}
     caution = CAUTION[surface] - _LENIENCE * trust

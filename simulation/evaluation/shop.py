@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from client.fusion import Pool, best_of, better
-from client.fusion_weights import Weights, default_weights, join, local_weights, outside_weights
+from client.fusion_weights import (
+    LEAST_QUERIES,
+    Weights,
+    default_weights,
+    join,
+    local_weights,
+    outside_weights,
+)
 from client.recommenders.history import Floats, History
 from client.recommenders.interface import Recommender
 from client.recommenders.pairs_ease import PairGram
@@ -213,6 +220,7 @@ def _weights(
             names,
             surface=surface,
             reliability=reliability.get(method, 1.0),
+            least=0 if method == "pooled" else LEAST_QUERIES,  # the bound may not be held back
         )
     return weights
 

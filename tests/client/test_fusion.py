@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from client.fusion import Pool, best_of, better, fuse, masked, ndcg_of, standardise
 from client.fusion_weights import (
     KEEP,
+    LEAST_QUERIES,
     default_weights,
     fit_weights,
     join,
@@ -156,6 +157,25 @@ def test_what_drowns_in_noise_is_not_advised() -> None:
     pool = pool_of(noisy_signals(queries, rng, {"text": 2.0, "global": 0.0}), queries)
     drowned = join(pool, {"text": 1.0}, ("global",), surface="for-you", reliability=0.0)
     assert drowned == {"text": 1.0, "global": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("surface", "queries", "least", "enters"),
+    [
+        ("cold", 29, LEAST_QUERIES, False),
+        ("cold", 30, LEAST_QUERIES, True),
+        ("cold", 29, 0, True),
+        ("discover", 29, LEAST_QUERIES, True),
+    ],
+)
+def test_a_handful_of_queries_lets_nothing_in_that_nothing_advises(
+    surface: str, queries: int, least: int, enters: bool
+) -> None:
+    rng = np.random.default_rng(3)
+    asked = questions(rng, q=queries)
+    pool = pool_of(noisy_signals(asked, rng, {"text": 0.1, "global": 5.0}), asked)
+    weights = join(pool, {"text": 1.0}, ("global",), surface=surface, least=least)
+    assert (weights["global"] > 0) is enters
 
 
 def test_sparse_histories_lean_on_text() -> None:
