@@ -64,7 +64,7 @@ _CYCLES = 2
 _PRIOR_QUERIES = 200.0
 """Validation queries that count as much as the public mix."""
 LEAST_QUERIES = 30
-"""Queries below which a signal that nothing advises stays out, however lucky it looks."""
+"""Queries below which no weights of signals from outside are fitted: luck would choose them."""
 _LENIENCE = 1.5
 """Standard errors by which caution falls for a shop without any validation query."""
 
@@ -155,8 +155,9 @@ def join(
     """Lets signals from outside into local weights, unless validation speaks against it.
 
     A shop with few validation users leans on the public mix `OUTSIDE` and lets signals in unless
-    its users speak against them; a shop with many goes by what they clearly show. Where there is no
-    public weight, a handful of queries lets nothing in.
+    its users speak against them; a shop with many goes by what they clearly show. A handful of
+    queries gives no weights of its own: then what comes in is the public mix, as far as it may be
+    relied on.
 
     Args:
         pool: The validation queries of the surface.
@@ -166,7 +167,7 @@ def join(
             validation queries alone decide.
         reliability: How far the public mix may be relied on, in [0, 1]: what drowns in noise has
             to show its worth on the shop's own queries.
-        least: Queries below which signals without a public weight stay out.
+        least: Queries below which no weights are fitted to them.
 
     Returns:
         Weights with sum 1. The local signals that those from outside replace may fall. Where the
@@ -175,9 +176,8 @@ def join(
     without = {**weights, **dict.fromkeys(names, 0.0)}
     public = outside_weights(weights, names, surface=surface)
     advised = any(public[name] > 0 for name in names)
-    if not advised and len(pool.n_targets) < least:
-        return without
-    found = _search(pool, weights, names)
+    few = len(pool.n_targets) < least
+    found = without if few else _search(pool, weights, names)
     trust = reliability * public_trust(pool) if advised else 0.0
     mixed = {name: (1 - trust) * found[name] + trust * public[name] for name in without}
     caution = CAUTION[surface] - _LENIENCE * trust

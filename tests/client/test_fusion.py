@@ -16,6 +16,7 @@ from client.fusion_weights import (
     join,
     local_weights,
     outside_weights,
+    public_trust,
 )
 from client.recommenders.history import History
 from client.surfaces import SURFACES, Queries
@@ -171,11 +172,28 @@ def test_what_drowns_in_noise_is_not_advised() -> None:
 def test_a_handful_of_queries_lets_nothing_in_that_nothing_advises(
     surface: str, queries: int, least: int, enters: bool
 ) -> None:
-    rng = np.random.default_rng(3)
-    asked = questions(rng, q=queries)
-    pool = pool_of(noisy_signals(asked, rng, {"text": 0.1, "global": 5.0}), asked)
+    pool = helped_by_global(queries)
     weights = join(pool, {"text": 1.0}, ("global",), surface=surface, least=least)
     assert (weights["global"] > 0) is enters
+
+
+def test_a_handful_of_queries_follows_advice_as_far_as_it_is_reliable() -> None:
+    pool = helped_by_global(29)
+    public = outside_weights({"text": 1.0}, ("global",), surface="discover")["global"]
+    found = [
+        join(pool, {"text": 1.0}, ("global",), surface="discover", reliability=share)["global"]
+        for share in (0.0, 0.5, 1.0)
+    ]
+    assert found == pytest.approx([share * public_trust(pool) * public for share in (0, 0.5, 1)])
+    many = helped_by_global(30)
+    drowned = join(many, {"text": 1.0}, ("global",), surface="discover", reliability=0.0)
+    assert drowned["global"] > 0.2  # they say so clearly themselves
+
+
+def helped_by_global(queries: int) -> Pool:
+    rng = np.random.default_rng(3)
+    asked = questions(rng, q=queries)
+    return pool_of(noisy_signals(asked, rng, {"text": 0.1, "global": 5.0}), asked)
 
 
 def test_sparse_histories_lean_on_text() -> None:
