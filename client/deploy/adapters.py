@@ -148,13 +148,16 @@ class Adapters:
         raise ConfigError(f"release={current} has no adapter before it; nothing was changed")
 
     def _beside(self, adapter: Manifest) -> dict[str, int]:
-        """Returns the installed statistics that an adapter names, by kind."""
+        """Returns the installed statistics that an adapter names, or the same sent again, by kind."""
         found: dict[str, int] = {}
-        for number in sorted(set(adapter.parents) & set(self.numbers())):
+        for number in self.numbers():
             try:
-                found[self.read(number)[0].kind] = number
+                said = self.read(number)[0]
             except FedprofileError as error:
                 LOG.warning("release %d is not served: %s", number, error)
+                continue
+            if not {number, said.again_of}.isdisjoint(adapter.parents):
+                found[said.kind] = number
         return found
 
     def path(self, number: int) -> Path:

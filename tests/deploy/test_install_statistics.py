@@ -14,7 +14,7 @@ from tiny_shops import N_ITEMS
 from client.deploy.adapters import Adapters
 from client.deploy.install import install
 from client.deploy.served import load_served
-from server.deploy.registry import Release
+from server.deploy.registry import Registry, Release
 from shared.deploy.manifest import sign_manifest
 from shared.errors import ModelError
 from shared.privacy.ledger.keys import SigningKey
@@ -160,6 +160,13 @@ def test_statistics_that_come_after_their_adapter_are_served_at_once(pair: Pair)
     for release in (adapter, counts, pairs):
         pair.install(release)
     assert current(pair) == {"counts": 1, "pairs": 2, "adapter": 3}
+
+
+def test_a_run_that_is_sent_again_to_a_new_shop_is_served_whole(pair: Pair) -> None:
+    pair.allow_older()
+    for release in a_run(pair, 1):
+        pair.install(Registry(pair.server).send_again(release.manifest.number))
+    assert current(pair) == {"counts": 4, "pairs": 5, "adapter": 6}
 
 
 def test_what_is_served_is_kept_although_newer_statistics_wait(pair: Pair) -> None:
