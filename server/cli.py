@@ -148,6 +148,7 @@ def passphrase(root: Path, new: Path | None) -> None:
     """Encrypt the server's private keys, change their passphrase, or take it away."""
     from server.deploy.folder import ServerFolder
 
+    ServerFolder(root).keep_server_key()
     chosen = None if new is None else read_passphrase(new)
     for path in change_passphrase(ServerFolder(root).private_keys(), chosen):
         click.echo(f"{'plain' if chosen is None else 'encrypted'}: {path}")
