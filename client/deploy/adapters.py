@@ -148,7 +148,7 @@ class Adapters:
         raise ConfigError(f"release={current} has no adapter before it; nothing was changed")
 
     def _beside(self, adapter: Manifest) -> dict[str, int]:
-        """Returns the installed statistics that an adapter names, or the same sent again, by kind."""
+        """Returns the installed statistics that an adapter names, sent again or not, by kind."""
         found: dict[str, int] = {}
         for number in self.numbers():
             try:

@@ -10,9 +10,16 @@ from collections.abc import Callable
 
 import pytest
 from federations import ROOT, Federation, free_port, wait_for
+from flwr.app import Context, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+from installing import Pair
 
 from client.app import REFUSALS
+from client.deploy.metrics import NodeCollector, Pulse
+from client.deploy.task_process import answering
 from server.deploy.metrics import SHOP_CODES, reason
+from shared.deploy.json_log import JsonFormatter
+from shared.messages import COUNTS_QUERY, STATUS
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -40,6 +47,49 @@ def test_a_reason_that_a_shop_makes_up_is_no_label() -> None:
         "replayed",
         "other",
     ]
+
+
+def sampled(pair: Pair) -> dict[str, float]:
+    """What the node's endpoint would say, by sample with its labels."""
+    found = NodeCollector(pair.node, Pulse()).collect()
+    samples = [sample for family in found for sample in family.samples]
+    return {" ".join([s.name, *s.labels.values()]): s.value for s in samples}
+
+
+def test_requests_that_the_app_does_not_know_or_fails_at_are_counted(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
+    context = Context(1, 7, {"shop": "north"}, RecordDict(), {})
+    answer = answering(pair.node, log=JsonFormatter())
+    counts, unknown = f"query.{COUNTS_QUERY}", "query.everything"
+    codes = []
+    for kind in (counts, unknown, "evaluate"):
+        reply = answer(Message(RecordDict({}), 7, kind), context)
+        codes.append(str(reply.content.config_records[STATUS]["code"]))
+    assert codes == ["internal"] * 3
+
+    def fails(*_: object) -> None:
+        raise OSError("alice")
+
+    monkeypatch.setattr("client.deploy.deployed_app._said", fails)  # around the app, not in it
+    assert "alice" not in str(answer(Message(RecordDict({}), 7, counts), context))
+    found = sampled(pair)
+    assert found["fedprofile_node_requests_total counts"] == 2
+    assert found["fedprofile_node_requests_total other"] == 2
+    assert found["fedprofile_node_refusals_total internal"] == 4
+
+
+def test_a_damaged_pointer_hides_the_adapter_and_not_the_account(pair: Pair) -> None:
+    pair.install(pair.release())
+    whole = sampled(pair)
+    assert whole["fedprofile_node_adapter"] == whole["fedprofile_node_ledger_verifies"] == 1
+    (pair.node.adapters / "current.json").write_text("{")
+    damaged = sampled(pair)
+    assert set(whole) - set(damaged) == {"fedprofile_node_adapter"}
+    assert damaged["fedprofile_node_ledger_verifies"] == 1
+    next(pair.node.ledgers.glob("*.jsonl")).write_text("{")
+    assert sampled(pair)["fedprofile_node_ledger_verifies"] == 0
 
 
 @pytest.mark.slow
