@@ -12,6 +12,7 @@ import pytest
 from federations import Federation, refusals_of, wait_for
 from relay import Relay
 
+from server.deploy.body_limit import MAX_RUNTIME_BODY
 from server.deploy.folder import ServerFolder
 from server.deploy.registry import Registry
 from server.deploy.run_folder import Run
@@ -53,8 +54,9 @@ def test_a_request_of_a_gigabyte_is_refused_before_it_is_in_memory(
     relay: tuple[Federation, Relay],
 ) -> None:
     federation, _ = relay
-    before = peak(federation.processes["server"].pid)
-    url = f"https://127.0.0.1:{federation.port}/v1/fleet/push-object"
+    server = federation.processes["server"].pid
+    before = peak(server)
+    url = f"https://127.0.0.1:{federation.port}/v1"
     authority = str(ServerFolder(federation.server).authority)
     kind = {"Content-Type": "application/protobuf"}
 
@@ -62,13 +64,19 @@ def test_a_request_of_a_gigabyte_is_refused_before_it_is_in_memory(
         for _ in range(1000):
             yield bytes(1_000_000)
 
-    for body in (zeros(), bytes(20_000_000)):
+    def post(path: str, body: Iterator[bytes] | bytes) -> None:
         try:
-            done = httpx.post(url, content=body, headers=kind, verify=authority, timeout=60)
-            assert done.status_code == 413
+            options = {"headers": kind, "verify": authority, "timeout": 60}
+            assert httpx.post(f"{url}/{path}", content=body, **options).status_code == 413
         except httpx.TransportError:
             pass  # closed while the client still wrote
-    assert peak(federation.processes["server"].pid) < before + 100_000_000
+
+    for path in ("fleet/push-object", "control/start-run"):
+        post(path, zeros())
+        post(path, bytes(20_000_000))
+    assert peak(server) < before + 100_000_000
+    post("runtime/push-object", zeros())
+    assert peak(server) < before + 100_000_000 + MAX_RUNTIME_BODY
 
 
 def test_a_run_goes_on_over_a_gigabyte_a_kill_while_sending_a_late_shop_and_a_cut_network(
