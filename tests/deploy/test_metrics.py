@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from federations import ROOT, Federation, free_port, wait_for
@@ -17,8 +18,11 @@ from installing import Pair
 from client.app import REFUSALS
 from client.deploy.metrics import NodeCollector, Pulse
 from client.deploy.task_process import answering
-from server.deploy.metrics import SHOP_CODES, reason
+from server.deploy.metrics import COUNTED, SHOP_CODES, Recorder, reason
+from server.federation import Refusal
 from shared.deploy.json_log import JsonFormatter
+from shared.deploy.owner_files import write_owner_file
+from shared.deploy.tally import Tally
 from shared.messages import COUNTS_QUERY, STATUS
 
 
@@ -47,6 +51,38 @@ def test_a_reason_that_a_shop_makes_up_is_no_label() -> None:
         "replayed",
         "other",
     ]
+
+
+def test_refusals_and_installs_are_counted_with_one_write_for_each_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tally = Tally(tmp_path / "tally.json")
+    writes: list[Path] = []
+
+    def write(path: Path, content: bytes) -> None:
+        writes.append(path)
+        write_owner_file(path, content)
+
+    monkeypatch.setattr("shared.deploy.tally.write_owner_file", write)
+    codes = ["privacy", "norm", "insulin", "privacy", "alice", "privacy"]
+    Recorder(tally).refused(Refusal(1, f"shop{n}", code, "") for n, code in enumerate(codes))
+    Recorder(tally).sent(["installed", "no answer", "installed", "model", "insulin"])
+    assert len(writes) == 3 + 4
+    found = {
+        (counted.name.split("_")[-2], *sample.labels.values()): sample.value
+        for counted, family in zip(COUNTED, tally.metrics(COUNTED), strict=True)
+        for sample in family.samples
+        if sample.labels
+    }
+    assert found == {
+        ("refused", "train", "privacy"): 3,
+        ("refused", "train", "norm"): 1,
+        ("refused", "train", "other"): 2,
+        ("installs", "installed"): 2,
+        ("installs", "no-answer"): 1,
+        ("installs", "model"): 1,
+        ("installs", "other"): 1,
+    }
 
 
 def sampled(pair: Pair) -> dict[str, float]:
