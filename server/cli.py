@@ -156,6 +156,20 @@ def passphrase(root: Path, new: Path | None) -> None:
 
 @server.command()
 @DIR
+@click.option("--days", type=int, required=True, help="Days for which the new one is valid.")
+@PASSPHRASE_FILE
+def renew(root: Path, days: int) -> None:
+    """Make a new TLS certificate under the same authority; nodes need nothing new."""
+    from server.deploy.folder import ServerFolder
+    from server.deploy.renewal import renew as renew_for
+
+    renew_for(ServerFolder(root), days=days)
+    click.echo(f"certificate valid for {days} days")
+    click.echo("next: end `fedprofile server start`, start it again, and reload nginx")
+
+
+@server.command()
+@DIR
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(root: Path, as_json: bool) -> None:
     """Show shops, runs and the newest releases."""
@@ -167,6 +181,8 @@ def status(root: Path, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     click.echo(f"{found['name']} at {found['address']}: {found['server']}")
+    days = found["certificate_days"]
+    click.echo(f"  certificate: {f'{days} days left' if days >= 0 else 'expired'}")
     for shop in found["shops"]:
         click.echo(f"  shop {shop['shop']}: {shop['node']}, ledger line {shop['signed']} signed")
     for entry in found["runs"]:
