@@ -150,9 +150,24 @@ def passphrase(root: Path, new: Path | None, plain: bool) -> None:
     """Encrypt the server's private keys, change their passphrase, or take it away."""
     from server.deploy.folder import ServerFolder
 
+    ServerFolder(root).keep_server_key()
     chosen = new_passphrase(new, plain=plain)
     for path in change_passphrase(ServerFolder(root).private_keys(), chosen):
         click.echo(f"{'plain' if chosen is None else 'encrypted'}: {path}")
+
+
+@server.command()
+@DIR
+@click.option("--days", type=int, required=True, help="Days for which the new one is valid.")
+@PASSPHRASE_FILE
+def renew(root: Path, days: int) -> None:
+    """Make a new TLS certificate under the same authority; nodes need nothing new."""
+    from server.deploy.folder import ServerFolder
+    from server.deploy.renewal import renew as renew_for
+
+    renew_for(ServerFolder(root), days=days)
+    click.echo(f"certificate valid for {days} days")
+    click.echo("next: end `fedprofile server start`, start it again, and reload nginx")
 
 
 @server.command()
@@ -168,6 +183,8 @@ def status(root: Path, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     click.echo(f"{found['name']} at {found['address']}: {found['server']}")
+    days = found["certificate_days"]
+    click.echo(f"  certificate: {f'{days} days left' if days >= 0 else 'expired'}")
     for shop in found["shops"]:
         click.echo(f"  shop {shop['shop']}: {shop['node']}, ledger line {shop['signed']} signed")
     for entry in found["runs"]:

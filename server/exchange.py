@@ -64,7 +64,7 @@ def exchange(
     traffic: Traffic,
     on_reply: Callable[[int, int], None] | None = None,
 ) -> Iterator[Message]:
-    """Sends messages, at most one a node, and yields one reply for each.
+    """Sends messages, at most one a node, and yields one reply for each; others are left out.
 
     Args:
         grid: Flower's connection to the nodes.
@@ -87,6 +87,8 @@ def exchange(
     while waiting and time.monotonic() < end:
         replies = list(grid.pull_messages(sorted(waiting)))
         for reply in replies:
+            if reply.metadata.reply_to_message_id not in waiting:
+                continue  # of an earlier exchange, or a second one
             waiting.discard(reply.metadata.reply_to_message_id)
             requests.pop(reply.metadata.src_node_id, None)
             traffic.up += _array_bytes(reply)

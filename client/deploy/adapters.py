@@ -88,7 +88,10 @@ class Adapters:
         return check_manifest(content, signature, server_key=key, file=file), decode(file)
 
     def keep(self, manifest: Manifest, *, content: bytes, signature: str, file: bytes) -> None:
-        """Puts a verified release beside the others and points to it.
+        """Puts a verified release beside the others and serves what goes together.
+
+        Statistics come before the adapter that was trained beside them. Until it is here they wait,
+        and what is served stays whole: the adapter before, with its own statistics.
 
         Raises:
             StorageError: The disk refused; what was served still is.
@@ -101,9 +104,18 @@ class Adapters:
         before = self.pointer()
         number, kind = manifest.number, manifest.kind
         highest = {**before.highest, kind: max(number, before.highest.get(kind, 0))}
-        current = {**before.current, kind: number}
+        current = self._with(manifest, before.current)
         self._point(Pointer(current=current, highest=highest, run=max(before.run, manifest.run)))
-        self._forget_old()
+        self._forget_old(set(current.values()))
+
+    def _with(self, manifest: Manifest, current: dict[str, int]) -> dict[str, int]:
+        """Returns what is served once a release was added."""
+        if manifest.kind == "adapter":
+            return {**self._beside(manifest), "adapter": manifest.number}
+        adapter = current.get("adapter")
+        if adapter is None or self.read(adapter)[0].run == manifest.run:
+            return {**current, manifest.kind: manifest.number}
+        return current
 
     def use(self, number: int) -> Manifest:
         """Serves an installed release, newer or older.
@@ -119,7 +131,7 @@ class Adapters:
         pointer = self.pointer()
         current = {**pointer.current, manifest.kind: number}
         if manifest.kind == "adapter":
-            current = {**self._beside(manifest), "adapter": number}
+            current = self._with(manifest, current)
         self._point(pointer.model_copy(update={"current": current}))
         return manifest
 
@@ -136,13 +148,16 @@ class Adapters:
         raise ConfigError(f"release={current} has no adapter before it; nothing was changed")
 
     def _beside(self, adapter: Manifest) -> dict[str, int]:
-        """Returns the installed statistics that an adapter names, by kind."""
+        """Returns the installed statistics that an adapter names, sent again or not, by kind."""
         found: dict[str, int] = {}
-        for number in sorted(set(adapter.parents) & set(self.numbers())):
+        for number in self.numbers():
             try:
-                found[self.read(number)[0].kind] = number
+                said = self.read(number)[0]
             except FedprofileError as error:
                 LOG.warning("release %d is not served: %s", number, error)
+                continue
+            if not {number, said.again_of}.isdisjoint(adapter.parents):
+                found[said.kind] = number
         return found
 
     def path(self, number: int) -> Path:
@@ -170,13 +185,13 @@ class Adapters:
         path = self.folder.adapters / "current.json"
         write_owner_file(path, canonical(pointer.model_dump(mode="json")))
 
-    def _forget_old(self) -> None:
-        """Removes drafts of crashes and the oldest releases; what is served is the newest here."""
+    def _forget_old(self, served: set[int]) -> None:
+        """Removes drafts of crashes and the oldest releases, but none that is served."""
         for draft in self.folder.adapters.glob(".draft-*"):
             shutil.rmtree(draft, ignore_errors=True)
         kinds: dict[str, list[int]] = {}
         for number in self.numbers():
             kinds.setdefault(self.read(number)[0].kind, []).append(number)
         for numbers in kinds.values():
-            for number in numbers[: -self.folder.settings().keep]:
+            for number in set(numbers[: -self.folder.settings().keep]) - served:
                 shutil.rmtree(self.path(number), ignore_errors=True)

@@ -12,7 +12,6 @@ from flwr.clientapp.typing import ClientAppCallable, Mod
 from client.app import make_client_app, refusal
 from client.deploy.folder import NodeFolder
 from client.deploy.install import install
-from client.deploy.metrics import measured
 from client.deploy.source import DeployedShop, open_ledger
 from shared import messages
 from shared.deploy import records
@@ -30,7 +29,7 @@ def make_deployed_app(folder: NodeFolder, *, log: JsonFormatter | None = None) -
         folder: The node's folder.
         log: Learns run and round of each request.
     """
-    app = make_client_app(DeployedShop(folder), mods=[measured(folder), _with_ledger(folder, log)])
+    app = make_client_app(DeployedShop(folder), mods=[_with_ledger(folder, log)])
 
     @app.query(records.INSTALL_QUERY)
     def install_release(message: Message, context: Context) -> Message:  # noqa: ARG001

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
 
 from flwr.app import Context, Message
-from flwr.clientapp.typing import ClientAppCallable, Mod
+from flwr.clientapp.typing import ClientAppCallable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -60,15 +60,20 @@ PULSE = Pulse()
 """Of this process's SuperNode."""
 
 
-def measured(folder: NodeFolder) -> Mod:
-    """Returns a wrapper that counts and times every request."""
+def measured(app: ClientAppCallable, folder: NodeFolder) -> ClientAppCallable:
+    """Returns an app that counts and times every request.
+
+    Args:
+        app: Answers; it never raises, or its refusal would not be counted.
+        folder: Keeps the counters.
+    """
     tally = Tally(folder.tally)
 
-    def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    def run(message: Message, context: Context) -> Message:
         phase = PHASES.get(message.metadata.message_type, "other")
         started = time.perf_counter()
         with tally.timed(SECONDS, phase=phase):
-            reply = call_next(message, context)
+            reply = app(message, context)
         LOG.info("%s answered after %.2f s", phase, time.perf_counter() - started)
         tally.add(REQUESTS, phase=phase)
         found = reply.content.config_records.get(messages.STATUS) if reply.has_content() else None
@@ -76,7 +81,7 @@ def measured(folder: NodeFolder) -> Mod:
             tally.add(REFUSALS, code=str(found["code"]))
         return reply
 
-    return mod
+    return run
 
 
 class NodeCollector(Collector):
@@ -92,11 +97,22 @@ class NodeCollector(Collector):
         self._known: tuple[tuple[int, int], Status] | None = None
 
     def collect(self) -> Iterator[Metric]:
-        """Yields all metrics; those of a ledger that does not verify are missing."""
+        """Yields all metrics; those of a ledger or a pointer that cannot be read are missing."""
         yield from Tally(self._folder.tally).metrics(COUNTED)
         yield _gauge("connected", "Whether the server answers heartbeats.", self._pulse.alive())
+        yield from self._served()
+        yield from self._account()
+
+    def _served(self) -> Iterator[Metric]:
         try:
-            budget, served = self._budget(), Adapters(self._folder).pointer().current
+            number = Adapters(self._folder).pointer().current.get("adapter", 0)
+        except (OSError, FedprofileError):
+            return
+        yield _gauge("adapter", "Number of the adapter in use; 0 for none.", number)
+
+    def _account(self) -> Iterator[Metric]:
+        try:
+            budget = self._budget()
         except (OSError, FedprofileError):
             yield _gauge("ledger_verifies", "Whether the ledger can be read and verifies.", 0)
             return
@@ -109,7 +125,6 @@ class NodeCollector(Collector):
             ("epsilon_limit", "Lifetime epsilon.", budget.limit),
             ("delta", "Lifetime delta.", budget.delta),
             ("uncommitted", "Rounds that were spent and not released.", budget.uncommitted),
-            ("adapter", "Number of the adapter in use; 0 for none.", served.get("adapter", 0)),
         ):
             yield _gauge(name, text, value)
 

@@ -20,9 +20,10 @@ from flwr.supernode.runtime import run_clientapp as flower
 from client.app import refusal
 from client.deploy.deployed_app import make_deployed_app
 from client.deploy.folder import NodeFolder
+from client.deploy.metrics import measured
 from client.node import shop_name
 from shared.deploy.flower_parts import put
-from shared.deploy.json_log import log_to
+from shared.deploy.json_log import JsonFormatter, log_to
 from shared.privacy.key_lock import LOCK
 
 LOG = logging.getLogger("fedprofile.client")
@@ -41,6 +42,16 @@ def guarded(app: ClientAppCallable) -> ClientAppCallable:
     return run
 
 
+def answering(folder: NodeFolder, *, log: JsonFormatter | None = None) -> ClientAppCallable:
+    """Returns the app of a node as requests reach it: it never raises, and counts each of them.
+
+    Args:
+        folder: The node's folder.
+        log: Learns run and round of each request.
+    """
+    return measured(guarded(make_deployed_app(folder, log=log)), folder)
+
+
 def answer(
     address: str, token: str, folder: Path, parent: int, passphrase: bytes | None = None
 ) -> None:
@@ -56,8 +67,7 @@ def answer(
     os.umask(0o077)
     LOCK.set(passphrase)
     node = NodeFolder(folder)
-    log = log_to(node.log)
-    app = guarded(make_deployed_app(node, log=log))
+    app = answering(node, log=log_to(node.log))
     put(flower, install_from_fab=lambda *_, **__: None)
     put(flower, get_load_client_app_fn=lambda *_, **__: lambda *_, **__: app)
     flower.run_clientapp(

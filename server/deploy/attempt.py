@@ -35,6 +35,7 @@ from server.deploy.folder import ServerFolder
 from server.deploy.invited_grid import HeadBook, InvitedGrid
 from server.deploy.metrics import Recorder
 from server.deploy.registry import Registry
+from server.deploy.release_size import check_release_sizes
 from server.deploy.run_folder import Run
 from server.deploy.shops import read_shops
 from server.exchange import connected_nodes
@@ -139,11 +140,13 @@ def do_rounds(run: Run, grid: BoundedGrid) -> None:
 
     Raises:
         RunError: Too few nodes, or too few good replies.
+        ConfigError: The releases would be too large.
     """
     folder, settings = run.server, run.server.settings()
     recorder = Recorder(Tally(folder.tally))
     with recorder.phase("open"):
         federation, public = run.federation()
+        check_release_sizes(federation.adapter, n_items=federation.n_items)
         grid.max_bytes = largest_reply(federation)
     invited = invited_grid(folder, grid, seen=run.path / "seen.json")
 

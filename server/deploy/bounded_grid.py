@@ -93,8 +93,14 @@ class BoundedGrid(HttpGrid):
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Returns the replies that are whole, and a refusal for each that will never be."""
-        wanted = [number for number in message_ids if number not in self._arriving]
+        """Returns the replies that are whole, and a refusal for each that will never be.
+
+        What is still on its way to a request that nobody waits for any more is given up: it may not
+        come out among the replies to a later one.
+        """
+        asked = set(message_ids)
+        self._arriving = {k: reply for k, reply in self._arriving.items() if k in asked}
+        wanted = sorted(asked - self._arriving.keys())
         if wanted:
             request = PullAppMessagesRequest(message_ids=wanted)
             found = self._runtime_client.PullMessages(request)

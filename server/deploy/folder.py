@@ -16,6 +16,7 @@ from shared.config import (
     Settings,
     TrainingSettings,
 )
+from shared.deploy.owner_files import write_owner_file
 from shared.deploy.settings_file import read_settings
 from shared.model.time_defaults import HEADS
 from shared.privacy.ledger.keys import SigningKey
@@ -133,6 +134,17 @@ class ServerFolder:
         if self.signing_public.exists():
             return self.signing_public.read_text().strip()
         return SigningKey.load(self.signing_key).public
+
+    def keep_server_key(self) -> None:
+        """Writes the public key where an earlier version did not.
+
+        Who lists or invites later may not have the passphrase.
+
+        Raises:
+            FedprofileError: The private key cannot be opened, or the disk refused.
+        """
+        if self.signing_key.exists() and not self.signing_public.exists():
+            write_owner_file(self.signing_public, self.server_key().encode() + b"\n")
 
     @property
     def executor_secret(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from server.checks import RefusalCode
+from server.deploy.control import loopback
 from server.deploy.folder import ServerFolder
 from server.federation import Refusal, RoundInfo
 from shared.deploy.observing import observe
@@ -70,8 +72,9 @@ class Recorder:
 
     def refused(self, refusals: Iterable[Refusal]) -> None:
         """Counts replies that did not count, also those of a round that failed."""
-        for refusal in refusals:
-            self.tally.add(REFUSED, kind=refusal.kind, reason=reason(refusal.code))
+        found = Counter((refusal.kind, reason(refusal.code)) for refusal in refusals)
+        for (kind, why), number in found.items():
+            self.tally.add(REFUSED, number, kind=kind, reason=why)
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Times a block."""
@@ -79,9 +82,10 @@ class Recorder:
 
     def sent(self, outcomes: Iterable[str]) -> None:
         """Counts releases that were sent."""
-        for outcome in outcomes:
-            known = {"installed": "installed", "no answer": "no-answer"}
-            self.tally.add(INSTALLS, outcome=known.get(outcome, reason(outcome)))
+        known = {"installed": "installed", "no answer": "no-answer"}
+        found = Counter(known.get(outcome, reason(outcome)) for outcome in outcomes)
+        for outcome, number in found.items():
+            self.tally.add(INSTALLS, number, outcome=outcome)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def problem(folder: ServerFolder) -> str | None:
     """Says why the coordinator is not ready: no TLS with its own certificate, or None."""
     try:
         settings = folder.settings()
-        host = "127.0.0.1" if settings.host in ("0.0.0.0", "") else settings.host  # noqa: S104
+        host = loopback(settings.host)
         trusted = ssl.create_default_context(cafile=str(folder.authority))
         with (
             socket.create_connection((host, settings.port), timeout=PATIENCE) as link,

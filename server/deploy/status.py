@@ -9,6 +9,7 @@ from server.deploy.folder import ServerFolder
 from server.deploy.invited_grid import last_receipt
 from server.deploy.run_folder import runs
 from server.deploy.shops import read_shops
+from shared.deploy.certificates import days_left
 from shared.errors import RunError
 
 
@@ -16,7 +17,7 @@ def server_status(folder: ServerFolder) -> dict[str, Any]:
     """Returns plain values.
 
     Raises:
-        ConfigError: The folder is not a coordinator's.
+        ConfigError: The folder is not a coordinator's, or not whole.
     """
     settings, invited = folder.settings(), read_shops(folder)
     try:
@@ -38,6 +39,7 @@ def server_status(folder: ServerFolder) -> dict[str, Any]:
         "name": settings.name,
         "address": settings.address,
         "server": up,
+        "certificate_days": days_left(folder.certificate),
         "shops": shops,
         "runs": [run.state().model_dump(mode="json") for run in runs(folder)],
     }

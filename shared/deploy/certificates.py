@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -90,6 +91,22 @@ def make_server_certificate(
 def fingerprint(certificate: bytes) -> str:
     """SHA-256 of a certificate, to be compared by telephone."""
     return x509.load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256()).hex()
+
+
+def days_left(path: Path) -> int:
+    """Returns the whole days for which a certificate is still valid, below 0 once it has expired.
+
+    Raises:
+        ConfigError: The file is missing or is no certificate.
+    """
+    try:
+        end = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no certificate"
+        raise ConfigError(
+            f"certificate={path} cannot be read ({why}); restore it from its backup"
+        ) from error
+    return (end - datetime.now(UTC)).days
 
 
 def _builder(

@@ -41,6 +41,10 @@ class PairRelease:
         Args:
             own: Clean pair sums of a shop that took part, which takes them out to learn what the
                 others add to what it has; then the estimate is of the others and stays in the shop.
+
+        Guarantee:
+            Without `own`, post-processing of what was paid for, at no further cost. With `own`, a
+            function of the shop's clean pairs: private to the shop, not differentially private.
         """
         return self._of_all if own is None else self._estimate(self.noisy - own)
 

@@ -12,6 +12,7 @@ import pytest
 from federations import Federation, refusals_of
 from relay import Relay
 
+from server.deploy.body_limit import MAX_RUNTIME_BODY
 from server.deploy.bounded_grid import STALLED
 from server.deploy.folder import ServerFolder
 from server.deploy.registry import Registry
@@ -63,7 +64,7 @@ def test_a_request_of_a_gigabyte_is_refused_before_it_is_in_memory(
     federation, _ = relay
     server = federation.processes["server"].pid
     before = peaks(server)
-    url = f"https://127.0.0.1:{federation.port}/v1/fleet/push-object"
+    url = f"https://127.0.0.1:{federation.port}/v1"
     authority = str(ServerFolder(federation.server).authority)
     kind = {"Content-Type": "application/protobuf"}
 
@@ -71,17 +72,28 @@ def test_a_request_of_a_gigabyte_is_refused_before_it_is_in_memory(
         for _ in range(1000):
             yield bytes(1_000_000)
 
-    for body in (zeros(), bytes(20_000_000)):
+    def post(path: str, body: Iterator[bytes] | bytes) -> None:
         try:
-            done = httpx.post(url, content=body, headers=kind, verify=authority, timeout=60)
-            assert done.status_code == 413
+            options = {"headers": kind, "verify": authority, "timeout": 60}
+            assert httpx.post(f"{url}/{path}", content=body, **options).status_code == 413
         except CLOSED:
             pass
-    small = httpx.post(url, content=b"", headers=kind, verify=authority, timeout=60)
+
+    def grown() -> int:
+        after = peaks(server)
+        assert set(after) == set(before)
+        return max(size - before[found] for found, size in after.items())
+
+    for path in ("fleet/push-object", "control/start-run"):
+        post(path, zeros())
+        post(path, bytes(20_000_000))
+    small = httpx.post(
+        f"{url}/fleet/push-object", content=b"", headers=kind, verify=authority, timeout=60
+    )
     assert small.status_code == 401  # it answers, and not because of the size
-    after = peaks(server)
-    assert set(after) == set(before)
-    assert max(size - before[found] for found, size in after.items()) < 100_000_000
+    assert grown() < 100_000_000
+    post("runtime/push-object", zeros())
+    assert grown() < 100_000_000 + MAX_RUNTIME_BODY
 
 
 def test_a_run_goes_on_over_a_gigabyte_a_kill_while_sending_a_late_shop_and_a_cut_network(

@@ -14,7 +14,7 @@ from tiny_shops import N_ITEMS
 from client.deploy.adapters import Adapters
 from client.deploy.install import install
 from client.deploy.served import load_served
-from server.deploy.registry import Release
+from server.deploy.registry import Registry, Release
 from shared.deploy.manifest import sign_manifest
 from shared.errors import ModelError
 from shared.privacy.ledger.keys import SigningKey
@@ -50,7 +50,7 @@ def test_counts_and_pairs_are_served_beside_the_adapter(pair: Pair) -> None:
 
 def test_a_shop_that_did_not_take_part_is_not_taken_out_of_the_pairs(pair: Pair) -> None:
     pair.install(pair.pairs(participants=("south",)))
-    pair.install(pair.release())
+    pair.install(pair.release(parents=(1,)))
     served = load_served(pair.node)
     assert served.pairs is not None
     assert not served.own_pairs
@@ -120,15 +120,62 @@ def test_sums_whose_noise_is_not_known_are_refused(pair: Pair, std: float | None
     assert current(pair) == {}
 
 
-def test_refused_pairs_leave_the_last_good_ones_beside_the_new_adapter(pair: Pair) -> None:
+def test_refused_pairs_are_not_replaced_by_those_of_another_run(pair: Pair) -> None:
     for release in a_run(pair, 1):
         pair.install(release)
     counts, _, adapter = a_run(pair, 2)
     pair.install(counts)
     with pytest.raises(ModelError):
         pair.install(pair.pairs(head=(4, 1), run=2))
+    assert current(pair) == {"counts": 1, "pairs": 2, "adapter": 3}
     pair.install(adapter)
-    assert current(pair) == {"counts": 4, "pairs": 2, "adapter": 6}
+    assert current(pair) == {"counts": 4, "adapter": 6}
+
+
+def test_a_run_without_pairs_is_not_served_beside_those_of_the_run_before(pair: Pair) -> None:
+    for release in a_run(pair, 1):
+        pair.install(release)
+    pair.install(pair.counts(run=2, scale=2.0))
+    pair.install(pair.release(2.0, run=2, parents=(4,)))
+    served = load_served(pair.node)
+    assert served.releases == {"counts": 4, "adapter": 5}
+    assert served.pairs is None
+
+
+def test_statistics_wait_for_the_adapter_that_was_trained_beside_them(pair: Pair) -> None:
+    for release in a_run(pair, 1):
+        pair.install(release)
+    before = current(pair)
+    counts, pairs, adapter = a_run(pair, 2)
+    for release in (counts, pairs):
+        pair.install(release)
+        assert current(pair) == before
+    assert load_served(pair.node).releases == before
+    pair.install(adapter)
+    assert current(pair) == {"counts": 4, "pairs": 5, "adapter": 6}
+
+
+def test_statistics_that_come_after_their_adapter_are_served_at_once(pair: Pair) -> None:
+    counts, pairs, adapter = a_run(pair, 1)
+    for release in (adapter, counts, pairs):
+        pair.install(release)
+    assert current(pair) == {"counts": 1, "pairs": 2, "adapter": 3}
+
+
+def test_a_run_that_is_sent_again_to_a_new_shop_is_served_whole(pair: Pair) -> None:
+    pair.allow_older()
+    for release in a_run(pair, 1):
+        pair.install(Registry(pair.server).send_again(release.manifest.number))
+    assert current(pair) == {"counts": 4, "pairs": 5, "adapter": 6}
+
+
+def test_what_is_served_is_kept_although_newer_statistics_wait(pair: Pair) -> None:
+    for release in a_run(pair, 1):
+        pair.install(release)
+    for run in range(2, 9):  # runs whose adapters never came
+        pair.install(pair.counts(run=run, scale=float(run)))
+    assert Adapters(pair.node).numbers() == [1, 2, 3, 6, 7, 8, 9, 10]
+    assert load_served(pair.node).releases == {"counts": 1, "pairs": 2, "adapter": 3}
 
 
 def test_the_owner_goes_back_to_a_whole_run(pair: Pair) -> None:
@@ -137,7 +184,7 @@ def test_the_owner_goes_back_to_a_whole_run(pair: Pair) -> None:
             pair.install(release)
     pair.install(pair.release(3.0, run=3))  # a run without statistics
     adapters = Adapters(pair.node)
-    assert current(pair) == {"counts": 4, "pairs": 5, "adapter": 7}
+    assert current(pair) == {"adapter": 7}
     assert adapters.rollback().number == 6
     assert current(pair) == {"counts": 4, "pairs": 5, "adapter": 6}
     adapters.rollback()

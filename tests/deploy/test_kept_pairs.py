@@ -32,7 +32,8 @@ def answered(pair: Pair, plan: Plan) -> OwnPairs:
 
 
 def installed(pair: Pair, plan: Plan, run: int = 1) -> Served:
-    for release in (pair.pairs(plan=plan.digest(), run=run), pair.release(run=run)):
+    pairs = pair.pairs(plan=plan.digest(), run=run)
+    for release in (pairs, pair.release(run=run, parents=(pairs.manifest.number,))):
         pair.install(release)
     return load_served(pair.node)
 
@@ -74,8 +75,11 @@ def test_a_release_of_another_plan_or_head_does_without(pair: Pair, plan: Plan) 
     assert kept.find(plan.digest(), CODES) is not None
     assert kept.find(plan.digest(), CODES[:-1]) is None
     apart = pair.pairs(plan=plan.digest(), run=2, participants=("south",))
-    pair.install(apart)
-    assert load_served(pair.node).own is None
+    for release in (apart, pair.release(run=2, parents=(apart.manifest.number,))):
+        pair.install(release)
+    found = load_served(pair.node)
+    assert found.releases["pairs"] == apart.manifest.number
+    assert found.own is None
 
 
 def test_a_damaged_file_is_not_used(pair: Pair, plan: Plan) -> None:

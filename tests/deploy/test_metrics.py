@@ -7,12 +7,23 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from federations import ROOT, Federation
+from flwr.app import Context, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+from installing import Pair
 
 from client.app import REFUSALS
-from server.deploy.metrics import SHOP_CODES, reason
+from client.deploy.metrics import NodeCollector, Pulse
+from client.deploy.task_process import answering
+from server.deploy.metrics import COUNTED, SHOP_CODES, Recorder, reason
+from server.federation import Refusal
+from shared.deploy.json_log import JsonFormatter
+from shared.deploy.owner_files import write_owner_file
+from shared.deploy.tally import Tally
+from shared.messages import COUNTS_QUERY, STATUS
 from simulation.bench.deployment.processes import free_port, wait_until
 
 
@@ -41,6 +52,81 @@ def test_a_reason_that_a_shop_makes_up_is_no_label() -> None:
         "replayed",
         "other",
     ]
+
+
+def test_refusals_and_installs_are_counted_with_one_write_for_each_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tally = Tally(tmp_path / "tally.json")
+    writes: list[Path] = []
+
+    def write(path: Path, content: bytes) -> None:
+        writes.append(path)
+        write_owner_file(path, content)
+
+    monkeypatch.setattr("shared.deploy.tally.write_owner_file", write)
+    codes = ["privacy", "norm", "insulin", "privacy", "alice", "privacy"]
+    Recorder(tally).refused(Refusal(1, f"shop{n}", code, "") for n, code in enumerate(codes))
+    Recorder(tally).sent(["installed", "no answer", "installed", "model", "insulin"])
+    assert len(writes) == 3 + 4
+    found = {
+        (counted.name.split("_")[-2], *sample.labels.values()): sample.value
+        for counted, family in zip(COUNTED, tally.metrics(COUNTED), strict=True)
+        for sample in family.samples
+        if sample.labels
+    }
+    assert found == {
+        ("refused", "train", "privacy"): 3,
+        ("refused", "train", "norm"): 1,
+        ("refused", "train", "other"): 2,
+        ("installs", "installed"): 2,
+        ("installs", "no-answer"): 1,
+        ("installs", "model"): 1,
+        ("installs", "other"): 1,
+    }
+
+
+def sampled(pair: Pair) -> dict[str, float]:
+    """What the node's endpoint would say, by sample with its labels."""
+    found = NodeCollector(pair.node, Pulse()).collect()
+    samples = [sample for family in found for sample in family.samples]
+    return {" ".join([s.name, *s.labels.values()]): s.value for s in samples}
+
+
+def test_requests_that_the_app_does_not_know_or_fails_at_are_counted(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
+    context = Context(1, 7, {"shop": "north"}, RecordDict(), {})
+    answer = answering(pair.node, log=JsonFormatter())
+    counts, unknown = f"query.{COUNTS_QUERY}", "query.everything"
+    codes = []
+    for kind in (counts, unknown, "evaluate"):
+        reply = answer(Message(RecordDict({}), 7, kind), context)
+        codes.append(str(reply.content.config_records[STATUS]["code"]))
+    assert codes == ["internal"] * 3
+
+    def fails(*_: object) -> None:
+        raise OSError("alice")
+
+    monkeypatch.setattr("client.deploy.deployed_app._said", fails)  # around the app, not in it
+    assert "alice" not in str(answer(Message(RecordDict({}), 7, counts), context))
+    found = sampled(pair)
+    assert found["fedprofile_node_requests_total counts"] == 2
+    assert found["fedprofile_node_requests_total other"] == 2
+    assert found["fedprofile_node_refusals_total internal"] == 4
+
+
+def test_a_damaged_pointer_hides_the_adapter_and_not_the_account(pair: Pair) -> None:
+    pair.install(pair.release())
+    whole = sampled(pair)
+    assert whole["fedprofile_node_adapter"] == whole["fedprofile_node_ledger_verifies"] == 1
+    (pair.node.adapters / "current.json").write_text("{")
+    damaged = sampled(pair)
+    assert set(whole) - set(damaged) == {"fedprofile_node_adapter"}
+    assert damaged["fedprofile_node_ledger_verifies"] == 1
+    next(pair.node.ledgers.glob("*.jsonl")).write_text("{")
+    assert sampled(pair)["fedprofile_node_ledger_verifies"] == 0
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from client.deploy.supernode import _open_keys
 from server.cli import server as server_commands
 from server.deploy.registry import Registry
 from server.deploy.setup import renew_certificate
+from server.deploy.shops import make_invitation
 from server.deploy.superlink import _hand_over_passphrase
 from shared.deploy.owner_files import write_owner_file
 from shared.deploy.passphrases import change_passphrase
@@ -95,6 +96,21 @@ def test_all_five_keys_are_encrypted_and_open_with_the_passphrase(
     assert all(b"BEGIN ENCRYPTED PRIVATE KEY" in pem for pem in pems(pair))
     LOCK.set(None)
     assert [r.manifest.number for r in Registry(pair.server).newest()] == [1]  # reading needs none
+
+
+def test_a_folder_without_the_public_key_gets_it_before_the_keys_are_encrypted(
+    pair: Pair, tmp_path: Path
+) -> None:
+    pair.release()
+    key, public = pair.server.server_key(), pair.server.signing_public
+    public.unlink()  # as in folders of earlier versions
+    encrypt(pair, tmp_path)
+    assert public.read_text() == f"{key}\n"
+    assert public.stat().st_mode & 0o077 == 0
+    LOCK.set(None)
+    done = CliRunner().invoke(server_commands, ["releases", "--dir", str(pair.server.root)])
+    assert (done.exit_code, done.output[:10]) == (0, "1 adapter ")
+    assert make_invitation(pair.server, "south").signing_key == key
 
 
 @pytest.mark.parametrize(

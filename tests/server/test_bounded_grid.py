@@ -1,21 +1,37 @@
-"""How large a reply would become, and whether it still comes, is known before it is built."""
+"""What comes of replies: how large one would become, whether it still comes, and for whom."""
 
 from __future__ import annotations
 
 import time
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Message, RecordDict
+from flwr.app.message import make_message, remove_content_from_message
 from flwr.app.message.arraychunk import ArrayChunk
+from flwr.common.serde import message_to_proto, metadata_from_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.message_pb2 import Metadata, PullObjectRequest, PullObjectResponse
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+from flwr.proto.runtime_pb2 import (
+    GetNodesResponse,
+    PullAppMessagesResponse,
+    PushAppMessagesResponse,
+)
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
 
 from server.checks import RefusalCode
 from server.deploy.bounded_grid import STALLED, Arriving, BoundedGrid, built_bytes
+from server.exchange import Traffic, exchange
 from shared.messages import STATUS
+
+SHOP = 7
+"""Node of the only shop."""
 
 
 def contents(record: ArrayRecord) -> dict[str, bytes]:
@@ -62,3 +78,73 @@ def test_a_reply_is_given_up_once_no_part_came_for_a_minute_or_its_node_is_gone(
     found = [message.content[STATUS] for message in grid._whole()]
     assert [status["code"] for status in found] == [RefusalCode.NODE_ERROR] * given_up
     assert len(grid._arriving) == (not given_up)
+
+
+class SuperLink:
+    """The runtime interface before one shop; of the replies to rounds in `held` no part comes."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+        self.replies: dict[str, Message] = {}
+
+    def PushMessages(self, request: Any) -> Any:  # noqa: N802
+        for proto in request.messages_list:
+            said = metadata_from_proto(proto.metadata)
+            said.__dict__["_reply_to_message_id"] = said.message_id
+            said.__dict__.update(_src_node_id=SHOP, _dst_node_id=1)
+            value = np.full(3, float(said.group_id), np.float32)
+            content = RecordDict({"update": ArrayRecord({"a": Array(value)})})
+            reply = make_message(metadata=said, content=content)
+            said.__dict__["_message_id"] = reply.object_id
+            self.replies[said.reply_to_message_id] = reply
+        return PushAppMessagesResponse(message_ids=list(self.replies)[-1:])
+
+    def PullMessages(self, request: Any) -> Any:  # noqa: N802
+        found = [self.replies[number] for number in request.message_ids]
+        return PullAppMessagesResponse(
+            messages_list=[message_to_proto(remove_content_from_message(m)) for m in found],
+            message_object_trees=[get_object_tree(m) for m in found],
+        )
+
+    def PullObject(self, request: Any) -> Any:  # noqa: N802
+        for reply in self.replies.values():
+            parts = get_all_nested_objects(reply)
+            if request.object_id in parts:
+                there = reply.metadata.group_id not in self.held
+                content = parts[request.object_id].deflate() if there else b""
+                return PullObjectResponse(
+                    object_found=True, object_available=there, object_content=content
+                )
+        raise AssertionError(request.object_id)
+
+    def PushObject(self, request: Any) -> Any:  # noqa: N802
+        raise AssertionError(request.object_id)  # none was asked for
+
+    def ConfirmMessageReceived(self, request: Any) -> None:  # noqa: N802
+        """Keeps nothing."""
+
+    def GetNodes(self, request: Any) -> Any:  # noqa: ARG002, N802
+        return GetNodesResponse(nodes=[NodeInfo(node_id=SHOP)])
+
+
+def test_a_half_reply_of_one_exchange_does_not_come_out_of_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_task_id", "_run_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
+    link, grid = SuperLink(), BoundedGrid("127.0.0.1:1", insecure=True, token="t")
+    grid._client = link  # type: ignore[assignment]
+    grid.set_run(Run.create_empty(1))
+
+    def request(number: int) -> Message:
+        return Message(RecordDict({}), SHOP, "train", group_id=str(number))
+
+    link.held = {"1"}
+    late = exchange(grid, [request(1)], timeout=0.2, stop=Event(), traffic=Traffic())
+    assert [reply.has_content() for reply in late] == [False]
+    link.held = set()  # the rest of the first reply arrives
+    (number,) = grid.push_messages([request(2)])
+    (reply,) = grid.pull_messages([number])
+    assert reply.metadata.reply_to_message_id == number
+    assert reply.content.array_records["update"]["a"].numpy().tolist() == [2.0, 2.0, 2.0]
+    assert list(grid.pull_messages([])) == []
