@@ -26,7 +26,6 @@ from least_squares_shops import (
     make_adapter,
     make_federation,
     make_plan,
-    write_shops,
 )
 
 from server.exchange import connected_nodes
@@ -34,12 +33,6 @@ from shared.errors import DataError, RunError
 from shared.messages import Arrays
 from shared.plan import Plan
 from simulation.engines.in_process import InProcessGrid
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> LeastSquaresSource:
-    return write_shops(tmp_path_factory.mktemp("shops"), num_shops=SHOPS)
-
 
 BAD: dict[str, tuple[Behaviour, str]] = {
     "nan": (give(lambda u: {B: u[B] * np.float32(np.nan)}), "non-finite"),

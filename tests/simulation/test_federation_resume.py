@@ -17,18 +17,12 @@ from least_squares_shops import (
     make_adapter,
     make_federation,
     make_plan,
-    write_shops,
 )
 
 from server.federation import FederationResult
 from shared.errors import RunError, RunExistsError
 from shared.messages import Arrays
 from shared.plan import Plan
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> LeastSquaresSource:
-    return write_shops(tmp_path_factory.mktemp("shops"), num_shops=SHOPS)
 
 
 @dataclass

@@ -18,18 +18,12 @@ from least_squares_shops import (
     make_adapter,
     make_federation,
     make_plan,
-    write_shops,
 )
 
 from server.federation import FederationResult
 from shared.errors import ConfigError, ModelError, RunError
 from shared.messages import Arrays
 from simulation.engines import run_federation
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> LeastSquaresSource:
-    return write_shops(tmp_path_factory.mktemp("shops"), num_shops=SHOPS)
 
 
 def test_a_run_equals_a_plain_loop(source: LeastSquaresSource) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_shops import options, write_tiny_shops
+from tiny_shops import options
 
 from shared.settings_sources import assignments, load_settings
 from simulation.evaluation.evaluate import evaluate, ranking_table
@@ -19,6 +19,8 @@ from simulation.report.progress import Progress
 from simulation.sweep.compare import Group
 from simulation.sweep.training_place import TrainingPlace
 from simulation.training import Trained, train_global
+
+pytestmark = pytest.mark.usefixtures("cache")
 
 QUIET = Progress(quiet=True)
 GROUPS = (Group(2.0, "shared", ((1, "a"), (2, "b"))), Group(None, None, ((1, "control"),)))
@@ -32,16 +34,6 @@ def prepared_from(data: Path, folder: Path, **changes: object) -> Prepared:
     given |= {"evaluation.new_shops": (0, 5)}
     settings = load_settings(file=None, environment={}, options={**given, **sets, **changes})
     return prepare(settings, folder=folder, progress=QUIET)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_shops(tmp_path_factory.mktemp("world") / "data")
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, world: Path) -> None:
-    monkeypatch.setenv("FEDPROFILE_CACHE", str(world.parent / "cache"))
 
 
 @pytest.fixture

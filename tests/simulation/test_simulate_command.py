@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from peft import PeftModel
-from tiny_shops import options, write_tiny_shops
+from simulating import run
+from tiny_shops import options
 
 from shared.cli import root
 from shared.model.adapter_folder import load_base
@@ -20,21 +21,9 @@ from shared.privacy.guarantee import Mechanism
 from shared.privacy.ledger.status import read_ledger
 from simulation.report.schema import METHODS, Report
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 Finished = tuple[Path, dict[str, object]]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_shops(tmp_path_factory.mktemp("world") / "data")
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, world: Path) -> None:
-    monkeypatch.setenv("FEDPROFILE_CACHE", str(world.parent / "cache"))
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(root, ["simulate", *arguments], catch_exceptions=True)
 
 
 @pytest.fixture(scope="module")

@@ -6,24 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from tiny_shops import options, write_tiny_shops
+from click.testing import CliRunner
+from simulating import run
+from tiny_shops import options
 
 from shared.cli import root
 
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_shops(tmp_path_factory.mktemp("world") / "data")
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, world: Path) -> None:
-    monkeypatch.setenv("FEDPROFILE_CACHE", str(world.parent / "cache"))
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(root, ["simulate", *arguments], catch_exceptions=True)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.mark.slow

@@ -15,11 +15,10 @@ from typing import Any
 
 import psutil
 import pytest
-from click.testing import CliRunner, Result
 from safetensors import safe_open
-from tiny_shops import options, write_tiny_shops
+from simulating import run
+from tiny_shops import options
 
-from shared.cli import root
 from shared.errors import ConfigError
 from simulation.sweep.schema import SweepReport
 
@@ -30,20 +29,11 @@ NAMES = {
 }
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_shops(tmp_path_factory.mktemp("world") / "data")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def cache(world: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDPROFILE_CACHE", str(world.parent / "cache"))
         yield
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(root, ["simulate", *arguments], catch_exceptions=True)
 
 
 @pytest.fixture(scope="module")
