@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from simulation.bench.deployment.processes import wait_until
 from simulation.bench.figures import Figure
 from simulation.bench.http_load import Load, ask, get, post
 from simulation.bench.large_shop import ShopSize, write_large_shop
 from simulation.bench.random_adapter import write_random_adapter
 from simulation.bench.recommend_call import call_figures
 from simulation.bench.serving_node import Node, import_seconds, running
+from simulation.peak_memory import PeakMemory
 
 SECONDS = 8.0
 """For how long each load lasts."""
@@ -43,10 +45,11 @@ def serving_figures(size: ShopSize | None = None, seconds: float = SECONDS) -> l
         with running(folder, "--adapter", str(adapter)) as node:
             _settle(node)
         with running(folder, "--adapter", str(adapter)) as node:
-            figures = _loads(node, size, rng, seconds)
-            figures += _writes(node, seconds)
-            figures += _swap(node, folder, size, rng)
-            figures += _process(node, first)
+            with PeakMemory(pid=node.process.pid) as memory:
+                figures = _loads(node, size, rng, seconds)
+                figures += _writes(node, seconds)
+                figures += _swap(node, folder, size, rng)
+            figures += _process(node, first, memory.peak_mb / 1000)
         figures += call_figures(folder, rng)
     note = f"{size.n_events:,} events from Parquet, by `fedprofile node import`"
     return [Figure("Import", imported, 300, "s", note), *figures]
@@ -54,11 +57,11 @@ def serving_figures(size: ShopSize | None = None, seconds: float = SECONDS) -> l
 
 def _settle(node: Node) -> None:
     """Waits until the fusion weights of a first start are learned."""
-    until = time.monotonic() + 300
-    while time.monotonic() < until:
-        if node.get("/api/status")["weights"]["for-you"]["queries"]:
-            return
-        time.sleep(0.5)
+
+    def learned() -> bool:
+        return bool(node.get("/api/status")["weights"]["for-you"]["queries"])
+
+    wait_until(learned, seconds=300, name="learning of the fusion weights")
 
 
 def _loads(node: Node, size: ShopSize, rng: np.random.Generator, seconds: float) -> list[Figure]:
@@ -149,9 +152,9 @@ def _swap(node: Node, folder: Path, size: ShopSize, rng: np.random.Generator) ->
     return [Figure("Adapter swap, failed requests", wrong, 0, "of 4 clients", note)]
 
 
-def _process(node: Node, first: float) -> list[Figure]:
+def _process(node: Node, first: float, memory_gb: float) -> list[Figure]:
     note = f"warm cache; the very first, which encodes all items, {first:.0f} s"
     return [
-        Figure("Memory of the node", node.memory_gb, 2, "GB", "resident, after all of the above"),
+        Figure("Memory of the node", memory_gb, 2, "GB", "largest, all of the above included"),
         Figure("Cold start of the process", node.start_seconds, 10, "s", note),
     ]

@@ -37,11 +37,6 @@ class Node:
     process: psutil.Process
     start_seconds: float
 
-    @property
-    def memory_gb(self) -> float:
-        """Resident size now, in GB."""
-        return float(self.process.memory_info().rss) / 1e9
-
     def get(self, path: str) -> Any:
         """Returns the JSON of a GET."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
