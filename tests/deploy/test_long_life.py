@@ -54,6 +54,7 @@ def test_late_join_spent_budget_and_broken_data(make_federation: Callable[..., F
     federation.kill("shop0")  # and comes back from an old backup
     shutil.rmtree(federation.node("shop0") / "adapters")
     shutil.copytree(old, federation.node("shop0") / "adapters")
+    wait_until(lambda: "shop0" not in federation.online(), seconds=60, name="the end of shop0")
     federation.start_node("shop0")
     wait_until(lambda: len(federation.online()) == 3, seconds=90, name="shop0")
     assert federation.current("shop0") == {"counts": 1, "adapter": 2}
