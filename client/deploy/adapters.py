@@ -113,7 +113,8 @@ class Adapters:
         if manifest.kind == "adapter":
             return {**self._beside(manifest), "adapter": manifest.number}
         adapter = current.get("adapter")
-        if adapter is None or self.read(adapter)[0].run == manifest.run:
+        beside = None if adapter is None else self._readable(adapter)
+        if adapter is None or (beside is not None and beside.run == manifest.run):
             return {**current, manifest.kind: manifest.number}
         return current
 
@@ -151,14 +152,18 @@ class Adapters:
         """Returns the installed statistics that an adapter names, sent again or not, by kind."""
         found: dict[str, int] = {}
         for number in self.numbers():
-            try:
-                said = self.read(number)[0]
-            except FedprofileError as error:
-                LOG.warning("release %d is not served: %s", number, error)
-                continue
-            if not {number, said.again_of}.isdisjoint(adapter.parents):
+            said = self._readable(number)
+            if said is not None and not {number, said.again_of}.isdisjoint(adapter.parents):
                 found[said.kind] = number
         return found
+
+    def _readable(self, number: int) -> Manifest | None:
+        """Returns a release's manifest; None where it was changed on the disk."""
+        try:
+            return self.read(number)[0]
+        except FedprofileError as error:
+            LOG.warning("release %d cannot be used: %s", number, error)
+            return None
 
     def path(self, number: int) -> Path:
         """Returns the folder of a release."""
@@ -191,7 +196,8 @@ class Adapters:
             shutil.rmtree(draft, ignore_errors=True)
         kinds: dict[str, list[int]] = {}
         for number in self.numbers():
-            kinds.setdefault(self.read(number)[0].kind, []).append(number)
+            if (said := self._readable(number)) is not None:
+                kinds.setdefault(said.kind, []).append(number)
         for numbers in kinds.values():
             for number in set(numbers[: -self.folder.settings().keep]) - served:
                 shutil.rmtree(self.path(number), ignore_errors=True)

@@ -48,6 +48,16 @@ def test_counts_and_pairs_are_served_beside_the_adapter(pair: Pair) -> None:
     assert 0.9 < (served.reliability or 0) <= 1
 
 
+def test_a_damaged_adapter_keeps_no_later_run_out(pair: Pair) -> None:
+    for release in a_run(pair, 1):
+        pair.install(release)
+    file = Adapters(pair.node).file(3)
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    for release in a_run(pair, 2):
+        pair.install(release)
+    assert current(pair) == {"counts": 4, "pairs": 5, "adapter": 6}
+
+
 def test_a_shop_that_did_not_take_part_is_not_taken_out_of_the_pairs(pair: Pair) -> None:
     pair.install(pair.pairs(participants=("south",)))
     pair.install(pair.release(parents=(1,)))
