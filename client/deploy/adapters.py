@@ -87,6 +87,14 @@ class Adapters:
         key = self.folder.invitation().signing_key
         return check_manifest(content, signature, server_key=key, file=file), decode(file)
 
+    def readable(self, number: int) -> Manifest | None:
+        """Returns a release's manifest; None where it was changed on the disk."""
+        try:
+            return self.read(number)[0]
+        except FedprofileError as error:
+            LOG.warning("release %d cannot be used: %s", number, error)
+            return None
+
     def keep(self, manifest: Manifest, *, content: bytes, signature: str, file: bytes) -> None:
         """Puts a verified release beside the others and serves what goes together.
 
@@ -113,7 +121,7 @@ class Adapters:
         if manifest.kind == "adapter":
             return {**self._beside(manifest), "adapter": manifest.number}
         adapter = current.get("adapter")
-        beside = None if adapter is None else self._readable(adapter)
+        beside = None if adapter is None else self.readable(adapter)
         if adapter is None or (beside is not None and beside.run == manifest.run):
             return {**current, manifest.kind: manifest.number}
         return current
@@ -144,7 +152,8 @@ class Adapters:
         """
         current = self.pointer().current.get("adapter", 0)
         for number in reversed([n for n in self.numbers() if n < current]):
-            if self.read(number)[0].kind == "adapter":
+            found = self.readable(number)
+            if found is not None and found.kind == "adapter":
                 return self.use(number)
         raise ConfigError(f"release={current} has no adapter before it; nothing was changed")
 
@@ -152,18 +161,10 @@ class Adapters:
         """Returns the installed statistics that an adapter names, sent again or not, by kind."""
         found: dict[str, int] = {}
         for number in self.numbers():
-            said = self._readable(number)
+            said = self.readable(number)
             if said is not None and not {number, said.again_of}.isdisjoint(adapter.parents):
                 found[said.kind] = number
         return found
-
-    def _readable(self, number: int) -> Manifest | None:
-        """Returns a release's manifest; None where it was changed on the disk."""
-        try:
-            return self.read(number)[0]
-        except FedprofileError as error:
-            LOG.warning("release %d cannot be used: %s", number, error)
-            return None
 
     def path(self, number: int) -> Path:
         """Returns the folder of a release."""
@@ -196,7 +197,7 @@ class Adapters:
             shutil.rmtree(draft, ignore_errors=True)
         kinds: dict[str, list[int]] = {}
         for number in self.numbers():
-            if (said := self._readable(number)) is not None:
+            if (said := self.readable(number)) is not None:
                 kinds.setdefault(said.kind, []).append(number)
         for numbers in kinds.values():
             for number in set(numbers[: -self.folder.settings().keep]) - served:

@@ -35,6 +35,7 @@ class Executor(threading.Thread):
     def __init__(self, address: str, secret: bytes, folder: Path) -> None:
         super().__init__(name="executor", daemon=True)
         self._address, self._folder = address, folder
+        self._ended = threading.Event()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["client.deploy.task_process"])
         forkserver.ensure_running()
@@ -49,14 +50,18 @@ class Executor(threading.Thread):
         )
 
     def run(self) -> None:
-        """Serves until the process ends."""
-        pause = threading.Event()
-        while not pause.wait(POLL):
+        """Serves until it is ended, or the process is."""
+        while not self._ended.wait(POLL):
             try:
                 self._take_one()
             except httpx.HTTPError as error:
-                LOG.warning("no task could be taken (%s)", type(error).__name__)
-                pause.wait(5 * POLL)
+                if not self._ended.is_set():  # else the interface ends too: nothing to tell
+                    LOG.warning("no task could be taken (%s)", type(error).__name__)
+                    self._ended.wait(5 * POLL)
+
+    def end(self) -> None:
+        """Takes no task from here on and logs nothing more, so that the cause is the last line."""
+        self._ended.set()
 
     def _take_one(self) -> None:
         from client.deploy.task_process import answer

@@ -36,7 +36,7 @@ def install(folder: NodeFolder, *, content: bytes, signature: str, file: bytes) 
     manifest = check_manifest(content, signature, server_key=offer.signing_key, file=file)
     pointer = adapters.pointer()
     if manifest.number in adapters.numbers() and (
-        adapters.read(manifest.number)[0] == manifest
+        adapters.readable(manifest.number) == manifest
         and manifest.number == pointer.highest.get(manifest.kind)
     ):
         return manifest.number
@@ -63,7 +63,7 @@ def check_order(folder: NodeFolder, adapters: Adapters, manifest: Manifest) -> N
     remedy = "choose it with `fedprofile node adapter use N`, or set allow_older in node.toml"
     if manifest.number <= highest:
         raise ModelError(f"release={manifest.number} must be above {highest}; {remedy}")
-    known = [adapters.read(number)[0] for number in adapters.numbers()]
+    known = filter(None, map(adapters.readable, adapters.numbers()))
     own = (manifest.number, pointer.current.get(manifest.kind))  # a crash may have left the first
     old = manifest.run < pointer.run or any(
         m.sha256 == manifest.sha256 and m.number not in own for m in known

@@ -116,6 +116,7 @@ def _serve(
 ) -> None:
     """Starts runtime interface and executor, then polls the server in this thread."""
     from flwr.common.constant import ISOLATION_MODE_PROCESS
+    from flwr.supercore.exit import add_exit_handler
     from flwr.supercore.object_store import ObjectStoreFactory
     from flwr.supernode import start_client_internal as flower
     from flwr.supernode.nodestate import NodeStateFactory
@@ -128,7 +129,9 @@ def _serve(
     secret, local = secrets.token_bytes(32), f"127.0.0.1:{_free_port()}"
     state = NodeStateFactory(objectstore_factory=ObjectStoreFactory())
     start_runtime_api(state, local, secret)
-    Executor(local, secret, folder.root).start()
+    executor = Executor(local, secret, folder.root)
+    executor.start()
+    add_exit_handler(executor.end)  # the last one added is called first: before the interface ends
     be_patient()
     flower.start_client_internal(
         state_factory=state,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 from federations import Federation
 from installing import Pair, make_pair
+
+LAST = 25
+"""Lines of each log that a failed test shows."""
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,23 @@ def make_federation(
         yield make
         for federation in made:
             federation.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows what the processes of a federation said last, where a test with one fails."""
+    report = yield
+    if report.failed:
+        for found in getattr(item, "funcargs", {}).values():
+            federation = found[0] if isinstance(found, tuple) else found
+            if isinstance(federation, Federation):
+                report.sections += [
+                    (path.name, "\n".join(path.read_text(errors="replace").splitlines()[-LAST:]))
+                    for path in sorted(federation.root.glob("*.log"))
+                ]
+    return report
 
 
 @pytest.fixture

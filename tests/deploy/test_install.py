@@ -115,6 +115,14 @@ def test_the_owner_goes_back_and_forward(pair: Pair) -> None:
         adapters.use(9)
 
 
+def test_the_owner_goes_back_past_a_damaged_release(pair: Pair) -> None:
+    for value in (1.0, 2.0, 3.0):
+        pair.install(pair.release(value))
+    adapters = Adapters(pair.node)
+    adapters.file(2).write_bytes(b"x")
+    assert adapters.rollback().number == 1 == pair.serves()
+
+
 def test_a_full_disk_or_a_crash_leaves_the_last_one_served(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

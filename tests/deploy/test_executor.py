@@ -1,0 +1,43 @@
+"""The executor of a node's requests: what it says when it is ended."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from pathlib import Path
+
+import pytest
+
+from client.deploy.executor import Executor
+from simulation.bench.deployment.processes import free_port, wait_until
+
+WARNING = "no task could be taken"
+
+
+def test_an_interface_that_does_not_answer_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="fedprofile.client")
+    executor = Executor(f"127.0.0.1:{free_port()}", b"s" * 32, tmp_path)
+    executor.start()
+    wait_until(lambda: WARNING in caplog.text, seconds=20, name="warning")
+    executor.end()
+    executor.join(timeout=10)
+    assert not executor.is_alive()
+
+
+def test_nothing_is_logged_of_an_interface_that_ends_after_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="fedprofile.client")
+    with socket.create_server(("127.0.0.1", 0)) as interface:
+        executor = Executor(f"127.0.0.1:{interface.getsockname()[1]}", b"s" * 32, tmp_path)
+        executor.start()
+        interface.settimeout(20)
+        request, _ = interface.accept()
+        assert request.recv(10)
+        executor.end()
+        request.close()  # in the middle of a request
+    executor.join(timeout=10)
+    assert not executor.is_alive()
+    assert WARNING not in caplog.text
