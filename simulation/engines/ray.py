@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 import os
+import time
 from threading import Event
 from typing import Any
 
+import ray
 from flwr.clientapp import ClientApp
+from flwr.server.superlink.fleet.vce.backend import raybackend
 from flwr.serverapp import ServerApp
 from flwr.simulation import run_simulation
 
+from shared.deploy.flower_parts import put
 from shared.errors import FedprofileError, RunError
 from simulation.engines.quiet import quiet_engine
 
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Ray's shared memory; requests and replies pass through it, models never do."""
+
+END_WAIT = 10.0
+"""Seconds for the threads that wait for a shop's reply to notice that its process was ended."""
+_FlowerBackend = raybackend.RayBackend
+
+
+class EndingBackend(_FlowerBackend):
+    """Ends an interrupted run although shops still train.
+
+    Flower shuts Ray down while its threads wait in `ray.get`, which then never returns, and Python
+    waits for such a thread for ever. A process that is ended makes `ray.get` fail.
+    """
+
+    def terminate(self) -> None:
+        """Ends what still trains, then Ray."""
+        waiting: dict[Any, Any] = {} if self.pool is None else self.pool._future_to_actor
+        end = time.monotonic() + END_WAIT
+        while waiting and time.monotonic() < end:
+            for actor in list(waiting.values()):
+                ray.kill(actor)
+            time.sleep(0.05)
+        super().terminate()
 
 
 def run_on_ray(
@@ -46,6 +72,7 @@ def run_on_ray(
         "client_resources": {"num_cpus": 1, "num_gpus": gpus_per_shop},
         "init_args": _init_args(workers),
     }
+    put(raybackend, RayBackend=EndingBackend)
     with quiet_engine():
         try:
             run_simulation(server_app, client_app, num_shops, backend_config=config)
