@@ -5,7 +5,8 @@ JOBS ?= 2
 BIN := .venv/bin
 # One thread a worker: two test processes with many BLAS threads each are slower than with one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
-PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+# A file's tests share processes and folders, so one worker runs them all, in order.
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -44,6 +44,8 @@ SETS = {
     "wait": 60,
 }
 EPSILON, DELTA = 8.0, 1e-3
+WAIT = 300.0
+"""Seconds to wait for what must happen, however busy the machine; only a failure takes as long."""
 
 
 @dataclass
@@ -79,7 +81,7 @@ class Federation:
             cwd=self.root,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=2 * WAIT,
         )
         assert not check or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done
@@ -112,7 +114,7 @@ class Federation:
         process = self.processes.pop(name)
         if process.poll() is None:
             os.killpg(process.pid, how)
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
     def close(self) -> None:
         for name in list(self.processes):
@@ -152,7 +154,7 @@ class Federation:
 
     def start_server(self) -> None:
         self.start("server", "server", "start", "--dir", self.server)
-        wait_until(self.answers, seconds=60, name="server")
+        wait_until(self.answers, seconds=WAIT, name="server")
 
     def answers(self) -> bool:
         with socket.socket() as link:
@@ -214,7 +216,7 @@ class Federation:
             if start:
                 self.start_node(shop)
         if start:
-            wait_until(lambda: self.online() == set(self.shops), seconds=90, name="nodes")
+            wait_until(lambda: self.online() == set(self.shops), seconds=WAIT, name="nodes")
         return self
 
 

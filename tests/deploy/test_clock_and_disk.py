@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 from cryptography import x509
-from federations import COMMAND, Federation
+from federations import COMMAND, WAIT, Federation
 
 from client.deploy.clock_check import SignatureRefusals
 from server.deploy.folder import ServerFolder
@@ -141,17 +141,17 @@ def test_a_server_whose_clock_is_off_is_named_at_its_nodes_until_it_is_set(
     federation.init_server()
     words = ("server", "start", "--dir", federation.server)
     federation.start("server", *words, environment=clock(3600))
-    wait_until(federation.answers, seconds=60, name="server")
+    wait_until(federation.answers, seconds=WAIT, name="server")
     federation.init_node("shop0")
     for seconds, line in ((3600, "behind the server's"), (-3600, "ahead of the server's")):
         clock(seconds)
-        assert federation.start_node("shop0").wait(timeout=90) == 1
+        assert federation.start_node("shop0").wait(timeout=WAIT) == 1
         said = federation.log("shop0").splitlines()[-1]
         assert re.search(rf"fedprofile: clock is 3(5|6)\d\d s {line}, at most 5 s", said), said
     assert federation.budget("shop0")["epsilon"] == 0
     clock(0)
     federation.start_node("shop0")
-    wait_until(lambda: federation.online() == {"shop0"}, seconds=90, name="shop0")
+    wait_until(lambda: federation.online() == {"shop0"}, seconds=WAIT, name="shop0")
 
 
 @pytest.mark.slow
@@ -163,26 +163,28 @@ def test_a_run_goes_on_without_a_shop_whose_clock_jumps_and_after_a_full_disk(
     federation.write_data()
     federation.init_server(**sets)
     server = Piped(federation, "server", "server", "start", "--dir", federation.server)
-    wait_until(federation.answers, seconds=60, name="server")
+    wait_until(federation.answers, seconds=WAIT, name="server")
     for shop in federation.shops:
         federation.init_node(shop)
     process = federation.start_node("shop1", **clock(3600))
-    assert process.wait(timeout=90) == 1
+    assert process.wait(timeout=WAIT) == 1
     said = federation.log("shop1").splitlines()[-1]
     assert re.search(r"fedprofile: clock is 36\d\d s ahead of the server's, at most", said), said
     federation.start_node("shop1", **clock(0))
     federation.start_node("shop0")
     federation.start_hostile("shop2", plan={"2": "hold-training"})
-    wait_until(lambda: len(federation.online()) == 3, seconds=90, name="nodes")
+    wait_until(lambda: len(federation.online()) == 3, seconds=WAIT, name="nodes")
 
     run = Run(ServerFolder(federation.server), 1)
     command = Piped(federation, "run", "server", "run", "--dir", federation.server)
     held = federation.node("shop2") / "waiting"
-    wait_until(held.exists, seconds=150, name="training of round 2")
-    wait_until(lambda: federation.budget("shop1")["releases"] == 3, seconds=60, name="its update")
+    wait_until(held.exists, seconds=WAIT, name="training of round 2")
+    wait_until(lambda: federation.budget("shop1")["releases"] == 3, seconds=WAIT, name="its update")
     fill_disk(federation, "run", "server")  # within round 2
     (federation.node("shop2") / "go").touch()
-    wait_until(lambda: all(x in server.said() for x in FULL), seconds=60, name="a write that fails")
+    wait_until(
+        lambda: all(x in server.said() for x in FULL), seconds=WAIT, name="a write that fails"
+    )
     assert run.state().round == 1  # the last whole checkpoint
     free_disk(federation, *federation.processes)
     output = command.ended(seconds=240)
@@ -201,7 +203,7 @@ def test_a_run_goes_on_without_a_shop_whose_clock_jumps_and_after_a_full_disk(
         assert federation.current(shop) == {"counts": 1, "adapter": 2}
 
     clock(3600)  # the clock of a node that runs
-    assert federation.processes["shop1"].wait(timeout=120) == 1, federation.log("shop1")
+    assert federation.processes["shop1"].wait(timeout=WAIT) == 1, federation.log("shop1")
     assert "fedprofile: clock is 36" in federation.log("shop1").splitlines()[-1]
     federation.start_node("shop1", **clock(0))
-    wait_until(lambda: "shop1" in federation.online(), seconds=90, name="shop1")
+    wait_until(lambda: "shop1" in federation.online(), seconds=WAIT, name="shop1")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from federations import Federation
+from federations import WAIT, Federation
 
 from client.deploy.activation import PATIENCE
 from client.deploy.setup import make_node_key
@@ -44,7 +44,7 @@ def refused(federation: Federation, shop: str) -> str:
 def given_up(federation: Federation, shop: str) -> str:
     """Waits for a node that was started to give up, and returns its log."""
     process = federation.processes[shop]
-    assert process.wait(timeout=PATIENCE + 90) == 1, federation.log(shop)
+    assert process.wait(timeout=PATIENCE + WAIT) == 1, federation.log(shop)
     del federation.processes[shop]
     return federation.log(shop)
 
@@ -124,16 +124,16 @@ def test_a_second_node_with_one_key_changes_no_name_and_spends_no_budget_twice(
     federation: Federation,
 ) -> None:
     federation.start_node("shop0")
-    wait_until(lambda: "shop0" in federation.online(), seconds=90, name="shop0")
+    wait_until(lambda: "shop0" in federation.online(), seconds=WAIT, name="shop0")
     copy = federation.root / "copy" / "node"
     copy.parent.mkdir()
     subprocess.run(["cp", "-a", federation.node("shop0"), copy], check=True)
     (copy / "node.lock").unlink()
     federation.start_node("copy")
     federation.start_node("shop1")
-    wait_until(lambda: "shop1" in federation.online(), seconds=90, name="shop1")
+    wait_until(lambda: "shop1" in federation.online(), seconds=WAIT, name="shop1")
     busy = "holds this node for connected"
-    wait_until(lambda: busy in federation.log("copy"), seconds=60, name="the twin's attempt")
+    wait_until(lambda: busy in federation.log("copy"), seconds=WAIT, name="the twin's attempt")
     federation.kill("copy")
     federation.run_rounds()
     run = Run(ServerFolder(federation.server), 1)
@@ -173,8 +173,7 @@ def test_a_bundle_that_is_not_on_the_list_runs_nothing(
 
 def test_a_wrong_and_an_expired_certificate_are_not_trusted(federation: Federation) -> None:
     folder = ServerFolder(federation.server)
-    for shop in ("shop0", "shop1", "server"):
-        federation.kill(shop)
+    federation.close()
     stranger = make_authority("stranger")
     wrong = make_server_certificate(stranger, ["127.0.0.1"])
     _put(folder, wrong)
@@ -188,7 +187,7 @@ def test_a_wrong_and_an_expired_certificate_are_not_trusted(federation: Federati
     renew_certificate(folder, days=30)
     federation.start_server()
     federation.start_node("shop0")
-    wait_until(lambda: "shop0" in federation.online(), seconds=90, name="shop0")
+    wait_until(lambda: "shop0" in federation.online(), seconds=WAIT, name="shop0")
 
 
 def _put(folder: ServerFolder, pair: KeyPair) -> None:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from federations import Federation
+from federations import WAIT, Federation
 
 from server.deploy.folder import ServerFolder
 from server.deploy.run_folder import Run
@@ -27,17 +27,17 @@ def test_a_run_survives_the_server_within_and_between_rounds_and_a_node_while_tr
     for shop in ("shop0", "shop1"):
         federation.start_node(shop)
     federation.start_hostile("shop2", plan={"1": "hold-training"})
-    wait_until(lambda: len(federation.online()) == 3, seconds=90, name="nodes")
+    wait_until(lambda: len(federation.online()) == 3, seconds=WAIT, name="nodes")
     run = Run(ServerFolder(federation.server), 1)
     first = federation.start("run", "server", "run", "--dir", federation.server)
     held = federation.node("shop2") / "waiting"
-    wait_until(held.exists, seconds=120, name="training of shop2")
-    wait_until(lambda: federation.budget("shop0")["releases"] == 3, seconds=60, name="round 1")
+    wait_until(held.exists, seconds=WAIT, name="training of shop2")
+    wait_until(lambda: federation.budget("shop0")["releases"] == 3, seconds=WAIT, name="round 1")
     federation.kill("server")  # within round 1: shop0 has answered, shop2 trains
     federation.kill("shop2")  # while training: reserved, not released
     federation.start_server()
     federation.start_node("shop2")
-    wait_until(lambda: run.state().round >= 1, seconds=120, name="end of round 1")
+    wait_until(lambda: run.state().round >= 1, seconds=WAIT, name="end of round 1")
     assert first.poll() is None, federation.log("run")
     federation.kill("run")  # the coordinator's own process, between rounds
     federation.kill("server", signal.SIGTERM)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from federations import ROOT, Federation
+from federations import ROOT, WAIT, Federation
 
 from simulation.bench.deployment.processes import wait_until
 
@@ -35,7 +35,7 @@ def test_following_the_page_trains_and_installs_an_adapter(
                 if "background" in block["kind"]:
                     federation.start(shop or "server", *words)
                     if not shop:
-                        wait_until(federation.answers, seconds=90, name="server")
+                        wait_until(federation.answers, seconds=WAIT, name="server")
                 else:
                     output += federation.run(*words).stdout
     assert "run 1 finished after 1 rounds; releases 1, 2, 3" in output

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from federations import WAIT
 
 from client.deploy.executor import Executor
 from simulation.bench.deployment.processes import free_port, wait_until
@@ -20,7 +21,7 @@ def test_an_interface_that_does_not_answer_is_logged(
     caplog.set_level(logging.WARNING, logger="fedprofile.client")
     executor = Executor(f"127.0.0.1:{free_port()}", b"s" * 32, tmp_path)
     executor.start()
-    wait_until(lambda: WARNING in caplog.text, seconds=20, name="warning")
+    wait_until(lambda: WARNING in caplog.text, seconds=WAIT, name="warning")
     executor.end()
     executor.join(timeout=10)
     assert not executor.is_alive()

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from federations import Federation, refusals_of
+from federations import WAIT, Federation, refusals_of
 
 from client.deploy.folder import NodeFolder
 from server.deploy.folder import ServerFolder
@@ -28,7 +28,7 @@ def test_late_join_spent_budget_and_broken_data(make_federation: Callable[..., F
         federation.init_node(shop, epsilon=epsilon)
     for shop in ("shop0", "shop1"):
         federation.start_node(shop)
-    wait_until(lambda: len(federation.online()) == 2, seconds=90, name="two nodes")
+    wait_until(lambda: len(federation.online()) == 2, seconds=WAIT, name="two nodes")
     federation.run_rounds()
     folder = ServerFolder(federation.server)
     assert Registry(folder).newest()[-1].manifest.participants == ("shop0", "shop1")
@@ -40,7 +40,7 @@ def test_late_join_spent_budget_and_broken_data(make_federation: Callable[..., F
     data = federation.root / "shop0" / "data" / "interactions.csv"
     data.write_text(data.read_text().replace("item_id", "sku", 1))  # columns changed
     federation.start_node("shop2")  # joins late
-    wait_until(lambda: len(federation.online()) == 3, seconds=90, name="shop2")
+    wait_until(lambda: len(federation.online()) == 3, seconds=WAIT, name="shop2")
     federation.run_rounds()
     refused = refusals_of(federation, 2)
     assert {(shop, code) for _, shop, code in refused} >= {("shop0", "data"), ("shop1", "privacy")}
@@ -54,9 +54,9 @@ def test_late_join_spent_budget_and_broken_data(make_federation: Callable[..., F
     federation.kill("shop0")  # and comes back from an old backup
     shutil.rmtree(federation.node("shop0") / "adapters")
     shutil.copytree(old, federation.node("shop0") / "adapters")
-    wait_until(lambda: "shop0" not in federation.online(), seconds=60, name="the end of shop0")
+    wait_until(lambda: "shop0" not in federation.online(), seconds=WAIT, name="the end of shop0")
     federation.start_node("shop0")
-    wait_until(lambda: len(federation.online()) == 3, seconds=90, name="shop0")
+    wait_until(lambda: len(federation.online()) == 3, seconds=WAIT, name="shop0")
     assert federation.current("shop0") == {"counts": 1, "adapter": 2}
     _send_releases(federation)
 

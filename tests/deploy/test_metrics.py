@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from federations import ROOT, Federation
+from federations import ROOT, WAIT, Federation
 from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from installing import Pair
@@ -137,7 +137,7 @@ def test_a_run_is_counted_on_both_sides(make_federation: Callable[..., Federatio
     ports = {name: free_port() for name in ("server", *made.shops)}
     start = ("server", "start", "--dir", made.server, "--metrics-port", ports["server"])
     made.start("server", *start)
-    wait_until(lambda: get(ports["server"], "/health/ready")[0] == 200, seconds=90, name="server")
+    wait_until(lambda: get(ports["server"], "/health/ready")[0] == 200, seconds=WAIT, name="server")
     for shop in made.shops:
         # The third shop can pay for nothing and refuses.
         made.init_node(shop, epsilon=0.1 if shop == "shop2" else 40.0)
@@ -145,7 +145,7 @@ def test_a_run_is_counted_on_both_sides(make_federation: Callable[..., Federatio
         made.start(shop, *node)
     for shop in made.shops:
         wait_until(
-            lambda shop=shop: get(ports[shop], "/health/ready")[0] == 200, seconds=90, name=shop
+            lambda shop=shop: get(ports[shop], "/health/ready")[0] == 200, seconds=WAIT, name=shop
         )
     made.run_rounds()
 
@@ -195,6 +195,6 @@ def test_a_run_is_counted_on_both_sides(make_federation: Callable[..., Federatio
 
     made.kill("server")
     wait_until(
-        lambda: get(ports["shop0"], "/health/ready")[0] == 503, seconds=90, name="a node's alarm"
+        lambda: get(ports["shop0"], "/health/ready")[0] == 503, seconds=WAIT, name="a node's alarm"
     )
     assert get(ports["shop0"], "/health/live")[0] == 200

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from federations import Federation
+from federations import WAIT, Federation
 from tiny_shops import N_ITEMS
 
 from server.deploy.folder import ServerFolder
@@ -46,7 +46,7 @@ def federation(make_federation: Callable[..., Federation]) -> Federation:
     for shop in found.shops:
         found.init_node(shop, epsilon=50.0)
         found.start_node(shop)
-    wait_until(lambda: found.online() == set(found.shops), seconds=90, name="nodes")
+    wait_until(lambda: found.online() == set(found.shops), seconds=WAIT, name="nodes")
     found.run_rounds()
     return found
 
@@ -125,7 +125,7 @@ def _serve(federation: Federation, shop: str, data: Path) -> str:
             return bool(found) and httpx.get(f"{found[0]}/health/ready").status_code == 200
         return False
 
-    wait_until(answers, seconds=60, name=f"service: {federation.log('serve')}")
+    wait_until(answers, seconds=WAIT, name=f"service: {federation.log('serve')}")
     return found[0]
 
 
@@ -134,5 +134,5 @@ def _learned(client: httpx.Client) -> dict[str, Any]:
         found: dict[str, Any] = client.get("/api/status").json()
         return found
 
-    wait_until(lambda: status()["weights"]["discover"]["queries"] > 0, seconds=60, name="weights")
+    wait_until(lambda: status()["weights"]["discover"]["queries"] > 0, seconds=WAIT, name="weights")
     return status()

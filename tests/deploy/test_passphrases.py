@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from federations import Federation
+from federations import WAIT, Federation
 from installing import Pair
 
 from client.cli import node as node_commands
@@ -236,9 +236,9 @@ def test_a_federation_with_encrypted_keys_trains_and_a_wrong_passphrase_stops_it
         assert "passphrase: does not open" in done.stderr
     assert federation.budget("shop0")["epsilon"] == 0
     federation.start("server", "server", "start", "--dir", server, "--passphrase-file", right)
-    wait_until(federation.answers, seconds=60, name="server")
+    wait_until(federation.answers, seconds=WAIT, name="server")
     federation.start("shop0", "node", "start", "--dir", node, "--passphrase-file", right)
-    wait_until(lambda: federation.online() == {"shop0"}, seconds=90, name="node")
+    wait_until(lambda: federation.online() == {"shop0"}, seconds=WAIT, name="node")
     done = federation.run("server", "run", "--dir", server, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "is encrypted; give its passphrase" in done.stderr

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from federations import ROOT, Federation
+from federations import ROOT, WAIT, Federation
 
 from server.deploy.folder import ServerFolder
 from simulation.bench.deployment.processes import free_port, wait_until
@@ -38,7 +38,7 @@ def federation(make_federation: Callable[..., Federation]) -> Iterator[Federatio
     checked = subprocess.run([*words, "-t"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
     process = subprocess.Popen([*words, "-g", f"daemon off; pid {found.root}/nginx.pid;"])
-    wait_until(lambda: _listens(found.public_port), seconds=20, name="nginx")
+    wait_until(lambda: _listens(found.public_port), seconds=WAIT, name="nginx")
     yield found
     process.terminate()
     process.wait(timeout=20)
@@ -75,7 +75,7 @@ def test_nothing_but_the_fleet_interface_is_passed(federation: Federation, path:
 def test_a_run_goes_through_the_proxy(federation: Federation) -> None:
     for shop in federation.shops:
         federation.start_node(shop)
-    wait_until(lambda: len(federation.online()) == 2, seconds=90, name="nodes")
+    wait_until(lambda: len(federation.online()) == 2, seconds=WAIT, name="nodes")
     federation.run_rounds()
     for shop in federation.shops:
         assert federation.current(shop) == {"counts": 1, "adapter": 2}
