@@ -57,18 +57,23 @@ def start_node(
     os.chdir(make_folder(folder.empty))
     logging.getLogger("flwr").setLevel(logging.INFO)
     _look_at_device(settings)
+    cause: BaseException | None = None
     try:
         _serve(folder, settings, address=offer.address, authority=offer.authority.encode(), key=key)
-    except SystemExit as stop:
-        if (clock := REFUSALS.reason()) is not None:
-            raise RunError(clock) from stop
-        if REFUSALS.seen or stop.code not in (0, None):
-            raise RunError(
-                f"server={offer.address} refused the connection or cannot be trusted; see the log "
-                "above: is the shop invited, is the clock right, is it the invitation's server?"
-            ) from stop
+    except (SystemExit, KeyboardInterrupt) as stop:
+        cause = stop
+        # Flower ends a node whose heartbeat is refused by an interrupt, sometimes by two.
+        if isinstance(stop, KeyboardInterrupt) and not REFUSALS.seen:
+            raise
     finally:
         lock.close()
+    stopped = isinstance(cause, SystemExit) and cause.code in (0, None)  # else it lost the server
+    if REFUSALS.seen or not stopped:
+        raise RunError(
+            REFUSALS.reason()
+            or f"server={offer.address} refused the connection or cannot be trusted; see the log "
+            "above: is the shop invited, is the clock right, is it the invitation's server?"
+        ) from cause
 
 
 def check_package(folder: NodeFolder, *, accept: bool) -> NodeSettings:

@@ -1,0 +1,78 @@
+"""How a node's process ends, in whichever of its threads Flower notices that it was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from installing import Pair
+
+from client.deploy import supernode
+from client.deploy.clock_check import SignatureRefusals
+from shared.errors import RunError
+
+End = Callable[[], None]
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def left() -> None:
+    raise SystemExit(0)
+
+
+def failed() -> None:
+    raise SystemExit(1)
+
+
+def returned() -> None:
+    """Flower logs what went wrong in the main thread, and goes on behind its loop."""
+
+
+@pytest.fixture
+def ending(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Starts a node that ends in a given way, after the server refused its signature or did not."""
+    refusals = SignatureRefusals()
+    monkeypatch.setattr(supernode, "REFUSALS", refusals)
+    monkeypatch.setattr(supernode, "log_to", lambda *_, **__: None)
+    monkeypatch.chdir(pair.node.root)
+    monkeypatch.setenv("FLWR_HOME", str(pair.node.root))  # put back afterwards
+    monkeypatch.setattr("os.umask", lambda mask: mask)
+
+    def start(end: End, *, refused: bool) -> None:
+        def serve(*_: object, **__: object) -> None:
+            if refused:
+                there = datetime.now(UTC) - timedelta(hours=1)
+                date = {"date": there.strftime("%a, %d %b %Y %H:%M:%S GMT")}
+                refusals.note(httpx.Response(401, headers=date))
+            end()
+
+        monkeypatch.setattr(supernode, "_serve", serve)
+        supernode.start_node(pair.node)
+
+    return start
+
+
+@pytest.mark.parametrize("end", [interrupted, left, failed, returned])
+def test_a_refused_signature_is_the_cause_however_flower_ends(
+    ending: Callable[..., None], end: End
+) -> None:
+    with pytest.raises(RunError, match="clock is 36"):
+        ending(end, refused=True)
+
+
+@pytest.mark.parametrize("end", [failed, returned])
+def test_a_node_that_loses_its_server_does_not_end_well(
+    ending: Callable[..., None], end: End
+) -> None:
+    with pytest.raises(RunError, match="refused the connection or cannot be trusted"):
+        ending(end, refused=False)
+
+
+def test_the_owner_stops_a_node(ending: Callable[..., None]) -> None:
+    ending(left, refused=False)
+    with pytest.raises(KeyboardInterrupt):
+        ending(interrupted, refused=False)
