@@ -14,6 +14,7 @@ from enum import StrEnum
 import numpy as np
 from flwr.app import Array, ArrayRecord
 
+from shared.array_headers import ONE_READER
 from shared.messages import Arrays, FloatArray
 
 MAX_MAGNITUDE = 2.0**20
@@ -135,12 +136,13 @@ def _decode(array: Array, shape: tuple[int, ...]) -> FloatArray:
     if not expected < len(array.data) <= expected + HEADER_BYTES:
         raise UpdateRefusedError(RefusalCode.SIZE, f"expected {expected} bytes and a header")
     # What the record declares and what its bytes declare may differ; NumPy allocates by the latter.
-    if _declared(array.data) != (shape, np.dtype(np.float32)):
-        raise UpdateRefusedError(RefusalCode.SHAPE, f"expected shape {shape}, float32")
-    try:
-        decoded: FloatArray = array.numpy()
-    except (ValueError, EOFError) as error:
-        raise UpdateRefusedError(RefusalCode.SIZE, f"expected {expected} bytes") from error
+    with ONE_READER:
+        if _declared(array.data) != (shape, np.dtype(np.float32)):
+            raise UpdateRefusedError(RefusalCode.SHAPE, f"expected shape {shape}, float32")
+        try:
+            decoded: FloatArray = array.numpy()
+        except (ValueError, EOFError) as error:
+            raise UpdateRefusedError(RefusalCode.SIZE, f"expected {expected} bytes") from error
     return decoded
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord
 
+from shared.array_headers import ONE_READER
+
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 CodesArray: TypeAlias = npt.NDArray[np.int64]
 Arrays: TypeAlias = dict[str, FloatArray]
@@ -76,9 +78,11 @@ def from_codes(record: ArrayRecord, *, name: str = CANDIDATES) -> CodesArray:
     Raises:
         TypeError: They are no whole numbers.
     """
-    return record[name].numpy().astype(np.int64, casting="safe")
+    with ONE_READER:
+        return record[name].numpy().astype(np.int64, casting="safe")
 
 
 def from_record(record: ArrayRecord) -> Arrays:
     """Unpacks the arrays of a trusted sender; a server checks first."""
-    return {name: array.numpy() for name, array in record.items()}
+    with ONE_READER:
+        return {name: array.numpy() for name, array in record.items()}

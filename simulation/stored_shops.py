@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from client.node import NodeConfig
 from client.shop_node import ShopNode
+from shared.array_headers import ONE_READER
 from shared.config import ModelSettings
 from shared.device import resolve_device
 from shared.interactions.events import Dataset, Events, Shop
@@ -46,16 +47,18 @@ class StoredShops:
         if self.left_out is not None and number >= self.left_out:
             number += 1
         path = self.folder / "shops" / f"{number:06d}.npz"
-        with np.load(path, allow_pickle=False) as file:
+        with ONE_READER, np.load(path, allow_pickle=False) as file:
             known = Events(**{f.name: file[f.name] for f in fields(Events)})
             events = known.select(file[_FIT])
             shop_id, n_users = str(file["shop_id"]), int(file["n_users"])
+        with ONE_READER:
+            item_vectors = np.load(self.folder / ITEMS, mmap_mode="r")
         settings, whitening, texts = _common(self.folder)
         return ShopNode(
             shop_id=shop_id,
             events=events,
             n_users=n_users,
-            item_vectors=np.load(self.folder / ITEMS, mmap_mode="r"),
+            item_vectors=item_vectors,
             base=lambda: build_base(settings, whitening),
             settings=settings,
             randomness=RandomSource.from_seed,

@@ -24,6 +24,7 @@ from client.serving.counts import Counts
 from client.serving.engine import Engine
 from client.serving.histories import Histories, UserEvents
 from client.serving.neighbours import Neighbours
+from shared.array_headers import ONE_READER
 from shared.cache_folder import cache_folder
 
 FORMAT = 1
@@ -104,7 +105,7 @@ class Snapshot:
         """Reads the file, None where it is absent, damaged or of another generation."""
         self._sweep()
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with ONE_READER, np.load(self.path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 if (about["format"], about["generation"]) != (FORMAT, generation):
                     return None

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from shared.array_headers import ONE_READER
 from shared.errors import ModelError
 
 KEY_BYTES = 32
@@ -106,5 +107,6 @@ def _read_segment(path: Path) -> npt.NDArray[np.void] | None:
     if hashlib.sha256(content).hexdigest() != path.stem:
         path.unlink(missing_ok=True)
         return None
-    segment: npt.NDArray[np.void] = np.load(io.BytesIO(content), allow_pickle=False)
+    with ONE_READER:
+        segment: npt.NDArray[np.void] = np.load(io.BytesIO(content), allow_pickle=False)
     return segment
