@@ -58,6 +58,8 @@ OUTSIDE: dict[str, dict[str, float]] = {
     "basket": {},
 }
 """Public weights of signals from outside beside local ones with sum 1, by kind and surface."""
+ALONE = 3.0
+"""Factor on the public weight of the global model where no pairs were released beside it."""
 
 Weights = dict[str, float]
 _CYCLES = 2
@@ -196,8 +198,10 @@ def outside_weights(weights: Mapping[str, float], names: Sequence[str], *, surfa
     Returns:
         Weights with sum 1.
     """
-    mix = OUTSIDE[surface]
-    return _normal({**weights, **{name: mix.get(name.split("-")[0], 0.0) for name in names}})
+    mix, kinds = OUTSIDE[surface], {name.split("-")[0] for name in names}
+    factor = ALONE if kinds == {"global"} else 1.0
+    public = {name: factor * mix.get(name.split("-")[0], 0.0) for name in names}
+    return _normal({**weights, **public})
 
 
 def _search(pool: Pool, weights: Mapping[str, float], names: Sequence[str]) -> Weights:

@@ -35,7 +35,7 @@ class ShopNode:
 
     Attributes:
         shop_id: The owner's public name.
-        events: Events before the validation window, which the adapter and the counts learn from.
+        events: Events that the adapter and the counts learn from.
         n_users: Users of the shop; stays here.
         item_vectors: Public item vectors `(n_items, dim)`.
         base: Makes the frozen base model.

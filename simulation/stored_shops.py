@@ -24,7 +24,7 @@ from shared.privacy.noise import RandomSource
 from shared.storage import writing
 
 ITEMS, BASE, TEXTS, SETTINGS = "items.npy", "base.safetensors", "texts.json", "model.json"
-_FIT = "fit"
+_LEARNED = "learned"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class StoredShops:
         path = self.folder / "shops" / f"{number:06d}.npz"
         with ONE_READER, np.load(path, allow_pickle=False) as file:
             known = Events(**{f.name: file[f.name] for f in fields(Events)})
-            events = known.select(file[_FIT])
+            events = known.select(file[_LEARNED])
             shop_id, n_users = str(file["shop_id"]), int(file["n_users"])
         with ONE_READER:
             item_vectors = np.load(self.folder / ITEMS, mmap_mode="r")
@@ -126,11 +126,21 @@ def _store(
         _store_shop(folder / "shops" / f"{number:06d}.npz", shop, windows)
 
 
+def sees_answers(windows: Windows) -> bool:
+    """Says whether counts and adapter learn from the validation window too."""
+    return windows.kind != "time"
+
+
 def _store_shop(path: Path, shop: Shop, windows: Windows) -> None:
-    """Writes what the shop knows before the test window, and which of it is the fit part."""
+    """Writes what the shop knows before the test window, and what counts and adapter learn from.
+
+    In order data that is all of it, as in a deployed node; each user has its own moment. In a split
+    by time the questions of the validation window are of the same weeks for all, and what was
+    learned in these weeks would look better there than it is later: decision 007.
+    """
     part = parts(shop.events, windows)
     before = (part == FIT) | (part == VALIDATION)
     known = shop.events.select(before)
     columns = {f.name: getattr(known, f.name) for f in fields(Events)}
-    columns[_FIT] = part[before] == FIT
+    columns[_LEARNED] = (part[before] == FIT) | sees_answers(windows)
     np.savez(path, shop_id=shop.shop_id, n_users=shop.n_users, **columns)

@@ -30,6 +30,7 @@ from shared.releases.pairs import MAX_NORM
 from simulation.engines import run_federation
 from simulation.evaluation.shop import GlobalModel
 from simulation.preparation import Prepared
+from simulation.stored_shops import sees_answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +172,7 @@ def global_model(prepared: Prepared, trained: Trained) -> GlobalModel:
         half_life=trained.plan.half_life,
         pairs=trained.pairs,
         reliability=_reliability(trained),
+        saw_answers=sees_answers(prepared.windows),
     )
 
 

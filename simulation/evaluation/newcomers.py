@@ -42,7 +42,10 @@ def evaluate_newcomer(
     users = np.sort(order[:size])
     known = _of(validation.history, users)
     window = _recoded(validation.window, users)
-    models = {name: replace(model, contributors=frozenset()) for name, model in models.items()}
+    models = {
+        name: replace(model, contributors=frozenset(), saw_answers=False)
+        for name, model in models.items()
+    }
     return evaluate_shop(
         shop_id,
         replace(validation, history=known, window=window),

@@ -57,6 +57,9 @@ class GlobalModel:
         pairs: What the federation knows of co-purchase; None where nothing was released.
         contributors: Shops whose events before the test window are in `pairs`; None for all.
         reliability: Share of signal in what was released, in [0, 1]; itself known from the release.
+        saw_answers: Whether the answers of the shop's validation window are in counts and adapter.
+            Where items have a handful of events, one more is the answer: so on *cold items* nothing
+            of such a model comes in.
     """
 
     project: Project
@@ -65,6 +68,7 @@ class GlobalModel:
     pairs: PairRelease | None = None
     contributors: frozenset[str] | None = None
     reliability: float = 1.0
+    saw_answers: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,9 +193,11 @@ def _weights(
     weights = {name: {name: 1.0} for name in choices if name not in TWINS}
     further = {
         named("fused", name): [
-            signal for signal in (named("pairs", name), named("global", name)) if signal in choices
+            signal
+            for signal in (named("pairs", name), named("global", name))
+            if signal in choices and not (surface == "cold" and model.saw_answers)
         ]
-        for name in models
+        for name, model in models.items()
     }
     reliability = {named("fused", name): model.reliability for name, model in models.items()}
     if TWINS[0] in choices:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from client.fusion import Pool, best_of, better, fuse, masked, ndcg_of, standardise
 from client.fusion_weights import (
+    ALONE,
     KEEP,
     LEAST_QUERIES,
     default_weights,
@@ -208,6 +209,15 @@ def test_public_mixes_name_kinds_of_signals_not_models() -> None:
     assert weights["pairs-epsilon-8"] > 0
     assert sum(weights.values()) == pytest.approx(1.0)
     assert outside_weights({"text": 1.0}, ("pairs",), surface="for-you")["pairs"] == 0
+
+
+def test_the_global_model_counts_more_where_no_pairs_were_released() -> None:
+    beside = outside_weights({"text": 1.0}, ("pairs", "global"), surface="discover")
+    alone = outside_weights({"text": 1.0}, ("global",), surface="discover")
+    assert beside["global"] / beside["text"] == pytest.approx(1.0)
+    assert alone["global"] / alone["text"] == pytest.approx(ALONE)
+    pooled = outside_weights({"text": 1.0}, ("pairs",), surface="discover")
+    assert pooled["pairs"] / pooled["text"] == pytest.approx(0.3)
 
 
 def test_better_asks_for_more_than_luck() -> None:
