@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from simulation.bench.audit_figures import audit_figures
-from simulation.bench.deployment.figures import deployment_figures
+from simulation.bench.deployment.figures import deployment_figures, many_nodes_figures
 from simulation.bench.dp_step import dp_step
 from simulation.bench.figures import Figure
 from simulation.bench.ledger_figures import ledger_figures
@@ -22,5 +22,6 @@ GROUPS: dict[str, Measure] = {
     "ledger": ledger_figures,
     "audit": audit_figures,
     "deployment": deployment_figures,
+    "many-nodes": many_nodes_figures,
     "serving": serving_figures,
 }
