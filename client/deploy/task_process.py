@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 import opacus  # noqa: F401  (imported before the fork)
 import peft  # noqa: F401
 from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
+from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree
 from flwr.supernode.runtime import run_clientapp as flower
 
 from client.app import refusal
@@ -27,6 +29,9 @@ from shared.deploy.json_log import JsonFormatter, log_to
 from shared.privacy.key_lock import LOCK
 
 LOG = logging.getLogger("fedprofile.client")
+AGAIN, LONGEST = 0.05, 1.0
+"""Seconds until a part of the request that is not here yet is asked for again, at first and at the
+longest. The request comes before its parts, and both from this machine: flwr 1.41 waits 1 to 10."""
 
 
 def guarded(app: ClientAppCallable) -> ClientAppCallable:
@@ -69,6 +74,13 @@ def answer(
     node = NodeFolder(folder)
     app = answering(node, log=log_to(node.log))
     put(flower, install_from_fab=lambda *_, **__: None)
+    pull = partial(
+        pull_and_inflate_object_from_tree,
+        initial_backoff=AGAIN,
+        backoff_cap=LONGEST,
+        max_tries_per_object=None,
+    )
+    put(flower, pull_and_inflate_object_from_tree=pull)
     put(flower, get_load_client_app_fn=lambda *_, **__: lambda *_, **__: app)
     flower.run_clientapp(
         runtime_api_address=address,
