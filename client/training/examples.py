@@ -46,7 +46,7 @@ def draw_examples(
     """Draws `n_pairs` pairs from every user's own events.
 
     Args:
-        events: The shop's events before the validation window.
+        events: Of the shop, what the adapter learns from.
         n_users: Users of the shop.
         n_pairs: Pairs of each user.
         max_context: Items in a context at most.
