@@ -48,11 +48,10 @@ class StoredShops:
             number += 1
         path = self.folder / "shops" / f"{number:06d}.npz"
         with ONE_READER, np.load(path, allow_pickle=False) as file:
+            item_vectors = np.load(self.folder / ITEMS, mmap_mode="r")
             known = Events(**{f.name: file[f.name] for f in fields(Events)})
             events = known.select(file[_LEARNED])
             shop_id, n_users = str(file["shop_id"]), int(file["n_users"])
-        with ONE_READER:
-            item_vectors = np.load(self.folder / ITEMS, mmap_mode="r")
         settings, whitening, texts = _common(self.folder)
         return ShopNode(
             shop_id=shop_id,

@@ -20,9 +20,6 @@ from shared.privacy.key_lock import LOCK
 LOG = logging.getLogger("fedprofile.client")
 POLL = 0.2
 """Seconds between two looks for a request."""
-FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_TRIM_THRESHOLD_": "1000000"}
-"""For the processes of requests: glibc else keeps freed tensors, 200 MB of them after a catalogue
-was encoded. Read when a process starts, so it holds from the fork server on."""
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
 
@@ -41,7 +38,6 @@ class Executor(threading.Thread):
         self._ended = threading.Event()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["client.deploy.task_process"])
-        os.environ |= {**FREE_AT_ONCE, **os.environ}
         forkserver.ensure_running()
         self._client = RuntimeHttpClient.from_server_address(
             address,

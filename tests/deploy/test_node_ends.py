@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -39,7 +40,9 @@ def ending(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     monkeypatch.setattr(supernode, "REFUSALS", refusals)
     monkeypatch.setattr(supernode, "log_to", lambda *_, **__: None)
     monkeypatch.chdir(pair.node.root)
-    monkeypatch.setenv("FLWR_HOME", str(pair.node.root))  # put back afterwards
+    for name in ("FLWR_HOME", *supernode.FREE_AT_ONCE, *supernode.QUIET):
+        monkeypatch.setenv(name, "")  # put back afterwards
+        monkeypatch.delenv(name)
     monkeypatch.setattr("os.umask", lambda mask: mask)
 
     def start(end: End, *, refused: bool) -> None:
@@ -70,6 +73,15 @@ def test_a_node_that_loses_its_server_does_not_end_well(
 ) -> None:
     with pytest.raises(RunError, match="refused the connection or cannot be trusted"):
         ending(end, refused=False)
+
+
+def test_processes_of_a_node_free_memory_at_once_unless_the_owner_says_otherwise(
+    ending: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "5")
+    ending(left, refused=False)
+    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == "5"
+    assert os.environ["MALLOC_MMAP_THRESHOLD_"] == "1000000"
 
 
 def test_the_owner_stops_a_node(ending: Callable[..., None]) -> None:
