@@ -10,7 +10,7 @@ PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install simulate test check bench clean
+.PHONY: help install simulate test check lint types contracts docs dist bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z.]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -23,18 +23,33 @@ simulate: .venv/installed ## run a private federated simulation; ARGS="--epsilon
 test: .venv/installed ## run all tests
 	$(PYTEST) $(ARGS)
 
-check: .venv/installed ## lint, types, import rules and the fast tests
+check: lint types contracts ## lint, types, contracts and the fast tests
+	$(PYTEST) -m "not slow" -q $(ARGS)
+
+lint: .venv/installed ## rules and format of the source, by ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/installed ## types, by mypy
 	$(BIN)/mypy
+
+contracts: .venv/installed ## which package may import which, by import-linter
 	$(BIN)/lint-imports
-	$(PYTEST) -m "not slow" -q $(ARGS)
+
+docs: .venv/installed ## the pages as a site in site/; a broken link is an error
+	$(BIN)/mkdocs build --strict
+
+# Without what an earlier build left: setuptools would pack files that are gone from the source.
+dist: .venv/installed ## build wheel and sdist into dist/
+	rm -rf build dist *.egg-info
+	$(BIN)/python -m build
+	rm -rf build *.egg-info
 
 bench: .venv/installed ## measure time and memory, write docs/benchmarks.md
 	$(BIN)/fedprofile bench $(ARGS)
 
 clean: ## remove the environment and all caches; runs/ stays
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Runs again only when what is required or pinned changes; a failed install leaves no stamp.
@@ -43,5 +58,5 @@ clean: ## remove the environment and all caches; runs/ stays
 		echo "PYTHON=$(PYTHON) must be Python 3.11 or later; try: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; \
 		exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,docs]'
 	@touch $@

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from shared.budget import BUDGET_HELP, parse_budget
-from shared.deploy.metrics_option import METRICS_PORT
-from shared.deploy.passphrases import (
+from server.options import DIR
+from server.roster_commands import roster
+from shared.commands.options import (
+    BUDGET_HELP,
     NEW_PASSPHRASE_FILE,
     PASSPHRASE_FILE,
-    PLAIN,
+    PLAIN_KEYS,
     change_passphrase,
     new_passphrase,
+    parse_budget,
 )
 from shared.errors import ConfigError
-
-DIR = click.option(
-    "--dir",
-    "root",
-    type=click.Path(path_type=Path),
-    default=Path("fedprofile-server"),
-    show_default=True,
-    help="The server's folder.",
-)
+from shared.runtime.metrics_endpoint import METRICS_PORT
 
 
 @click.group()
 def server() -> None:
     """Coordinate a federation of shops."""
+
+
+server.add_command(roster)
 
 
 @server.command()
@@ -61,8 +59,7 @@ def init(
     sets: tuple[str, ...],
 ) -> None:
     """Make certificates, keys, folders and settings of a new coordinator."""
-    from server.deploy.new_settings import new_settings
-    from server.deploy.setup import init_server
+    from server.coordinator.setup import init_server, new_settings
 
     settings = new_settings(
         {
@@ -88,8 +85,8 @@ def init(
 @PASSPHRASE_FILE
 def start(root: Path, metrics_port: int | None) -> None:
     """Run the coordinator's network service until it is stopped."""
-    from server.deploy.folder import ServerFolder
-    from server.deploy.superlink import become_superlink
+    from server.coordinator.folder import ServerFolder
+    from server.coordinator.superlink import become_superlink
 
     become_superlink(ServerFolder(root), metrics_port=metrics_port)
 
@@ -99,14 +96,26 @@ def start(root: Path, metrics_port: int | None) -> None:
 @DIR
 @click.option("--key", required=True, type=click.Path(path_type=Path), help="The node's node.pub.")
 @click.option("--out", type=click.Path(path_type=Path), help="Invitation file.")
-def invite(shop: str, root: Path, key: Path, out: Path | None) -> None:
+@click.option("--again", is_flag=True, help="A shop that was here before; its keys may be new.")
+def invite(shop: str, root: Path, key: Path, out: Path | None, again: bool) -> None:
     """Admit a shop's node and write the invitation for its owner."""
-    from server.deploy.folder import ServerFolder
-    from server.deploy.shops import invite as invite_shop
+    from server.coordinator.folder import ServerFolder
+    from server.coordinator.invited_shops import invite_shop
 
     path = out or Path(f"{shop}.invitation")
-    made = invite_shop(ServerFolder(root), shop, key=key, out=path)
-    click.echo(f"invitation {path}\nsha256 {made.fingerprint()}")
+    invitation = invite_shop(ServerFolder(root), shop, key=key, out=path, again=again)
+    click.echo(f"invitation {path}\nsha256 {invitation.fingerprint()}")
+
+
+@server.command()
+@DIR
+def key(root: Path) -> None:
+    """Print the public key of receipts and releases, for auditors of the shops' ledgers."""
+    from server.coordinator.folder import ServerFolder
+
+    folder = ServerFolder(root)
+    folder.settings()
+    click.echo(folder.server_key())
 
 
 @server.command()
@@ -114,8 +123,8 @@ def invite(shop: str, root: Path, key: Path, out: Path | None) -> None:
 @DIR
 def revoke(shop: str, root: Path) -> None:
     """Cut a shop's node off."""
-    from server.deploy.folder import ServerFolder
-    from server.deploy.shops import revoke as revoke_shop
+    from server.coordinator.folder import ServerFolder
+    from server.coordinator.invited_shops import revoke_shop
 
     revoke_shop(ServerFolder(root), shop)
     click.echo(f"shop {shop} is cut off")
@@ -124,19 +133,26 @@ def revoke(shop: str, root: Path) -> None:
 @server.command()
 @DIR
 @click.option("--new", is_flag=True, help="A new run, although the last is not finished.")
+@click.option("--noise", type=click.Choice(["shop", "shared"]), help="Who adds the noise.")
+@click.option("--only", type=click.Choice(["adapter"]), help="Train the adapter alone.")
 @PASSPHRASE_FILE
-def run(root: Path, new: bool) -> None:
-    """Do a federated run, or take up the one that was interrupted."""
-    from server.deploy.folder import ServerFolder
-    from server.deploy.run_folder import open_run
-    from server.deploy.supervise import supervise
-    from shared.deploy.json_log import log_to
+def run(root: Path, new: bool, noise: Any, only: Any) -> None:
+    """Do a federated run, or take up the one that was interrupted.
+
+    Noise is shared where all shops have signed a roster. With --noise shop --only adapter the
+    update of each shop is seen by itself, to find one that does harm.
+    """
+    from server.coordinator.folder import ServerFolder
+    from server.runs.supervision import supervise_run
+    from server.runs.training_run import RunOptions, open_run
+    from shared.runtime.json_log import log_to
 
     folder = ServerFolder(root)
     folder.settings()
-    taken = open_run(folder, new=new)
+    taken = open_run(folder, new=new, options=RunOptions(noise, only))
     log_to(folder.logs / "server.jsonl", run=taken.number)
-    state = supervise(taken)
+    click.echo(f"run {taken.number}: {taken.price()}")
+    state = supervise_run(taken)
     numbers = ", ".join(map(str, state.releases))
     click.echo(f"run {state.number} finished after {state.round} rounds; releases {numbers}")
 
@@ -145,10 +161,10 @@ def run(root: Path, new: bool) -> None:
 @DIR
 @PASSPHRASE_FILE
 @NEW_PASSPHRASE_FILE
-@PLAIN
+@PLAIN_KEYS
 def passphrase(root: Path, new: Path | None, plain: bool) -> None:
     """Encrypt the server's private keys, change their passphrase, or take it away."""
-    from server.deploy.folder import ServerFolder
+    from server.coordinator.folder import ServerFolder
 
     ServerFolder(root).keep_server_key()
     chosen = new_passphrase(new, plain=plain)
@@ -162,8 +178,8 @@ def passphrase(root: Path, new: Path | None, plain: bool) -> None:
 @PASSPHRASE_FILE
 def renew(root: Path, days: int) -> None:
     """Make a new TLS certificate under the same authority; nodes need nothing new."""
-    from server.deploy.folder import ServerFolder
-    from server.deploy.renewal import renew as renew_for
+    from server.coordinator.folder import ServerFolder
+    from server.coordinator.setup import renew_if_due as renew_for
 
     renew_for(ServerFolder(root), days=days)
     click.echo(f"certificate valid for {days} days")
@@ -175,21 +191,39 @@ def renew(root: Path, days: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(root: Path, as_json: bool) -> None:
     """Show shops, runs and the newest releases."""
-    from server.deploy.folder import ServerFolder
-    from server.deploy.status import server_status
+    from server.coordinator.folder import ServerFolder
+    from server.runs.supervision import server_status
 
-    found = server_status(ServerFolder(root))
+    state = server_status(ServerFolder(root))
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps(state))
         return
-    click.echo(f"{found['name']} at {found['address']}: {found['server']}")
-    days = found["certificate_days"]
+    click.echo(f"{state['name']} at {state['address']}: {state['server']}")
+    days = state["certificate_days"]
     click.echo(f"  certificate: {f'{days} days left' if days >= 0 else 'expired'}")
-    for shop in found["shops"]:
+    for shop in state["shops"]:
         click.echo(f"  shop {shop['shop']}: {shop['node']}, ledger line {shop['signed']} signed")
-    for entry in found["runs"]:
-        note = f" ({entry['message']})" if entry["message"] else ""
+        if shop["refused"] is not None:
+            entry, fault, time = (shop["refused"][name] for name in ("entry", "fault", "time"))
+            click.echo(
+                f"    its ledger {fault}: line {entry}, {time}; its releases do not count until "
+                "its owner has run `fedprofile node ledger restore`"
+            )
+    click.echo(f"  roster: {_roster_words(state['roster'])}")
+    for entry in state["runs"]:
+        reason = "; ".join(filter(None, (entry["message"], entry["remedy"])))
+        note = f" ({reason})" if reason else ""
         click.echo(f"  run {entry['number']}: {entry['status']}, round {entry['round']}{note}")
+
+
+def _roster_words(state: dict[str, Any] | None) -> str:
+    """Says in one line how far the roster is."""
+    if state is None:
+        return "none; shops that share their noise need one: `fedprofile server roster make`"
+    waiting, changed = ", ".join(state["waiting"]), ", ".join(state["changed"])
+    words = f"not accepted by {waiting}" if waiting else "signed by all shops"
+    differs = f"; make a new one, it is not right for {changed}" if changed else ""
+    return f"{state['fingerprint'][:16]}… of {len(state['shops'])} shops, {words}{differs}"
 
 
 @server.group(invoke_without_command=True)
@@ -201,15 +235,15 @@ def releases(ctx: click.Context, root: Path, as_json: bool) -> None:
     ctx.obj = root
     if ctx.invoked_subcommand is not None:
         return
-    from server.deploy.folder import ServerFolder
-    from server.deploy.registry import Registry
+    from server.coordinator.folder import ServerFolder
+    from server.runs.releases import ReleaseRegistry
 
-    registry = Registry(ServerFolder(root))
-    found = [registry.read(number).manifest for number in registry.numbers()]
+    registry = ReleaseRegistry(ServerFolder(root))
+    manifests = [registry.read(number).manifest for number in registry.numbers()]
     if as_json:
-        click.echo(json.dumps([manifest.model_dump(mode="json") for manifest in found]))
+        click.echo(json.dumps([manifest.model_dump(mode="json") for manifest in manifests]))
         return
-    for manifest in found:
+    for manifest in manifests:
         again = f", release {manifest.again_of} again" if manifest.again_of else ""
         click.echo(
             f"{manifest.number} {manifest.kind} run {manifest.run} round {manifest.round}{again}, "
@@ -225,21 +259,26 @@ def releases(ctx: click.Context, root: Path, as_json: bool) -> None:
 @click.pass_obj
 def send(root: Path, number: int, again: bool) -> None:
     """Send a release to all connected nodes; an older one only with --again."""
-    from server.deploy.folder import ServerFolder
-    from server.deploy.registry import Registry
-    from server.deploy.supervise import attempt
+    from server.coordinator.folder import ServerFolder
+    from server.runs.releases import ReleaseRegistry
+    from server.runs.supervision import run_attempt
 
     folder = ServerFolder(root)
-    registry = Registry(folder)
+    registry = ReleaseRegistry(folder)
     kind = registry.read(number).manifest.kind
     newest = next(r.manifest.number for r in registry.newest() if r.manifest.kind == kind)
     if number != newest and not again:
         raise ConfigError(
-            f"release={number} is older than {newest}; nodes refuse it unless it is sent --again"
+            f"is older than {newest}",
+            name="release",
+            value=number,
+            remedy="nodes refuse it unless it is sent --again",
         )
     sent = registry.send_again(number).manifest.number if again else number
-    if attempt(folder, "send", sent) != 0:
-        raise ConfigError(f"release={sent} was not sent; see {folder.logs / 'server.jsonl'}")
+    if run_attempt(folder, "send", sent) != 0:
+        raise ConfigError(
+            "was not sent", name="release", value=sent, remedy=f"see {folder.logs / 'server.jsonl'}"
+        )
     path = folder.releases / f"{sent:05d}" / "installed.json"
     for shop, outcome in sorted(json.loads(path.read_bytes()).items()):
         click.echo(f"release {sent} at {shop}: {outcome}")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
 import click
 
-from shared.errors import FedprofileError
+from shared.errors import FedprofileError, Remedy
 
 COMMANDS = {
     "simulate": ("simulation.cli", "simulate", "run a private federated simulation"),
-    "doctor": ("shared.doctor_cli", "doctor", "say what is installed and what is missing"),
-    "privacy": ("shared.privacy.cli", "privacy", "plan, watch, verify and report shops' budgets"),
+    "doctor": ("shared.commands.doctor", "doctor", "say what is installed and what is missing"),
+    "privacy": (
+        "shared.commands.privacy",
+        "privacy",
+        "plan, watch, verify and report shops' budgets",
+    ),
     "server": ("server.cli", "server", "coordinate a federation of shops"),
     "node": ("client.cli", "node", "run one shop's node: take part, and recommend"),
     "bench": ("simulation.bench.cli", "bench", "measure time and memory on this machine"),
@@ -64,12 +68,25 @@ def root() -> None:
     """Shops recommend better together without showing anybody their customers."""
 
 
+def options_of(arguments: Sequence[str]) -> set[str]:
+    """Returns the options of the command that these arguments name, without `--`."""
+    command: click.Command = root
+    context = click.Context(command)
+    for argument in arguments:
+        if not isinstance(command, click.Group):
+            break
+        chosen = command.get_command(context, argument)
+        if chosen is not None:
+            command = chosen
+    return {option.removeprefix("--") for parameter in command.params for option in parameter.opts}
+
+
 def main() -> None:
     """Runs the command line; a user's mistake is one line on stderr, never a stack trace."""
     try:
         root.main(standalone_mode=False)
     except FedprofileError as error:
-        click.echo(f"fedprofile: {error}", err=True)
+        click.echo(f"fedprofile: {error.told(options_of(sys.argv[1:]))}", err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
@@ -77,5 +94,6 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("fedprofile: interrupted; continue with the same command and --resume", err=True)
+        advice = Remedy("continue with --resume").words(options_of(sys.argv[1:]))
+        click.echo(f"fedprofile: interrupted; {advice}", err=True)
         sys.exit(130)

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from shared.budget import BUDGET_HELP, parse_budget
-from shared.config import RunSettings
+from shared.commands.options import BUDGET_HELP, parse_budget
 from shared.errors import ConfigError
-from shared.settings_sources import assignments, load_settings
-from simulation.new_shops.sizes import parse_sizes
-from simulation.sweep.variants import Sweep, default_jobs, parse_epsilons, parse_noises
+from shared.settings.run_settings import RunSettings
+from shared.settings.sources import assignments, load_settings
+from simulation.runs.variants import Sweep, default_jobs, parse_epsilons, parse_noises, parse_sizes
 
+SUMS_HELP = "Add up by the real protocol, or by its sum."
 OPTIONS = {
     "data": "data.source",
     "shops": "data.shops",
@@ -28,6 +28,9 @@ OPTIONS = {
     "min_user_items": "data.min_user_items",
     "min_shop_users": "data.min_shop_users",
     "encoder": "model.encoder",
+    "secure_aggregation": "privacy.secure_aggregation",
+    "max_missing": "privacy.max_missing",
+    "max_colluding": "privacy.max_colluding",
     "rank": "model.rank",
     "rounds": "training.rounds",
     "local_steps": "training.local_steps",
@@ -63,6 +66,9 @@ OPTIONS = {
 @click.option("--aggregation", type=click.Choice(["frozen-a", "average", "fedsvd"]))
 @click.option("--epsilon", help="Total epsilon of a shop; 1,3,8,none sweeps.", metavar="LIST")
 @click.option("--noise", help="Who adds it: shop, shared, or shop,shared sweeps.", metavar="LIST")
+@click.option("--secure-aggregation", type=click.Choice(["real", "ideal"]), help=SUMS_HELP)
+@click.option("--max-missing", type=int, help="Shops that may be missing from a secure sum.")
+@click.option("--max-colluding", type=int, help="Shops that may help the server.")
 @click.option("--delta", type=float, help="Total delta of a shop.")
 @click.option("--budget", help=BUDGET_HELP, metavar="PART=SHARE,...")
 @click.option("--head-items", type=int, help="Items whose co-purchase pairs are released.")
@@ -79,6 +85,7 @@ OPTIONS = {
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/...]")
 @click.option("--resume", is_flag=True, help="Go on in the folder of an interrupted run.")
 @click.option("--save-rankings", is_flag=True, help="Write the top 20 of every method.")
+@click.option("--save-releases", is_flag=True, help="Keep what each shop sent, as sent.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json and nothing else.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def simulate(
@@ -96,22 +103,25 @@ def simulate(
     out: Path | None,
     resume: bool,
     save_rankings: bool,
+    save_releases: bool,
     as_json: bool,
     quiet: bool,
-    **given: Any,
+    **direct: Any,
 ) -> None:
     """Run a private federated simulation and measure what it cost and earned.
 
     Without options: 19 shops of the embedded data set, epsilon 8, about three minutes.
     """
     options: dict[str, Any] = {
-        OPTIONS[name]: value for name, value in given.items() if value is not None
+        OPTIONS[name]: value for name, value in direct.items() if value is not None
     }
     options |= parse_budget(budget) | assignments(sets)
     if new_shops is not None:
         options["evaluation.new_shops"] = parse_sizes(new_shops)
     if save_rankings:
         options["evaluation.save_rankings"] = True
+    if save_releases:
+        options["evaluation.save_releases"] = True
     epsilons = parse_epsilons(epsilon, no_privacy=no_privacy)
     noises = parse_noises(noise)
     if epsilons:
@@ -120,9 +130,12 @@ def simulate(
         options["privacy.noise"] = noises[0]
     settings = load_settings(file=config, environment=os.environ, options=options)
     privacy = settings.privacy
-    sweep = Sweep(epsilons or (privacy.epsilon,), noises or (privacy.noise,), seeds)
+    kinds = noises or ((privacy.noise,) if privacy.noise else ())
+    sweep = Sweep(epsilons or (privacy.epsilon,), kinds, seeds)
     if resume and out is None:
-        raise ConfigError("--resume: needs --out, the folder of the interrupted run; give it")
+        raise ConfigError(
+            "needs the folder of the interrupted run", name="resume", remedy="name it with --out"
+        )
     folder = out or default_folder(settings, sweep=len(sweep.variants(settings)) > 1)
     if jobs is None:
         jobs = 1 if settings.engine == "ray" else default_jobs(os.cpu_count() or 1)
@@ -152,11 +165,11 @@ def _run(
     """Runs and prints; what is heavy to import is imported here."""
     from rich.console import Console
 
-    from simulation.new_shops.console import print_new_shops
-    from simulation.report.console import print_report
-    from simulation.report.progress import Progress
-    from simulation.run import run_simulation
-    from simulation.sweep.console import print_sweep
+    from simulation.experiments.new_shops.console import print_new_shops
+    from simulation.experiments.single.tables import print_report
+    from simulation.experiments.sweep.console import print_sweep
+    from simulation.reporting.terminal import Progress
+    from simulation.simulate import run_simulation
 
     with Progress(quiet=quiet or as_json) as progress:
         finished = run_simulation(

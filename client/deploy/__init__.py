@@ -1,1 +1,1 @@
-"""One shop's node as a service: keys, ledger, allow-list, rounds and installed adapters."""
+"""One shop's node as a service: its folder, keys, requests, and the releases that it takes in."""

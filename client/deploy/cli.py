@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from shared.deploy.metrics_option import METRICS_PORT
-from shared.deploy.passphrases import (
+from shared.commands.options import (
     NEW_PASSPHRASE_FILE,
     PASSPHRASE_FILE,
-    PLAIN,
+    PLAIN_KEYS,
     change_passphrase,
     new_passphrase,
 )
 from shared.errors import ConfigError
+from shared.runtime.metrics_endpoint import METRICS_PORT
+from shared.settings.run_settings import MAX_USERS
 
 T = TypeVar("T")
 DIR = click.option(
@@ -48,7 +49,26 @@ def key(root: Path) -> None:
 @click.option("--shop", required=True, help="The shop's public name.")
 @click.option("--unit", type=click.Choice(["user"]), help="What is protected; no default.")
 @click.option("--epsilon", type=float, help="Lifetime epsilon of one user; no default.")
-@click.option("--delta", type=float, help="Lifetime delta of one user; no default.")
+@click.option(
+    "--delta",
+    type=float,
+    help="Lifetime delta of one user; no default. At most 1 / (10 max-users); usual is 1e-6, or "
+    "that if it is less.",
+)
+@click.option(
+    "--max-users",
+    type=click.IntRange(1),
+    default=MAX_USERS,
+    show_default=True,
+    help="Users that the shop may ever have, from your plans, not from a count of today. It bounds "
+    "delta and is part of the ledger; a shop that outgrows it goes on answering.",
+)
+@click.option(
+    "--max-own-epsilon",
+    type=click.FloatRange(0, min_open=True),
+    help="Largest epsilon of what the shop guarantees by its own noise alone, should all other "
+    "shops work together with the server.  [default: any]",
+)
 @click.option("--order-column", help="Column that stands for time.")
 @click.option("--encoder", help="Folder of the encoder on this machine.")
 @PASSPHRASE_FILE
@@ -61,48 +81,67 @@ def init(
     unit: str | None,
     epsilon: float | None,
     delta: float | None,
+    max_users: int,
+    max_own_epsilon: float | None,
     order_column: str | None,
     encoder: str | None,
 ) -> None:
     """Make settings, ledger and store of a new node."""
     from client.deploy.setup import init_node, new_node
-    from shared.deploy.invitation import read_invitation
-    from shared.privacy.ledger.entries import Limits
+    from shared.privacy.ledger.log.entries import LifetimeLimits
+    from shared.protocol.invitation import read_invitation
 
-    offer = read_invitation(invitation)
-    if shop != offer.shop:
+    invited = read_invitation(invitation)
+    if shop != invited.shop:
         raise ConfigError(
-            f"--shop {shop}: the invitation is for {offer.shop}; ask for one of your own"
+            f"must be {invited.shop}, the shop of the invitation",
+            name="shop",
+            value=shop,
+            remedy="ask the server's owner for an invitation of your own",
         )
-    click.echo(f"invitation sha256 {offer.fingerprint()}: compare it with the server's owner")
-    limits = offer.limits
+    click.echo(f"invitation sha256 {invited.fingerprint()}: compare it with the server's owner")
+    limits = invited.limits
     click.echo(
-        f"one run of {offer.server} asks for epsilon {limits.epsilon:g}, delta {limits.delta:g}"
+        f"one run of {invited.server} asks for epsilon {limits.epsilon:g}, delta {limits.delta:g}"
     )
-    unit = unit or _ask("unit", "Unit of protection (user)", str)
+    unit = unit or _prompt("unit", "Unit of protection (user)", str)
     if unit != "user":
-        raise ConfigError(f"--unit {unit}: must be user, everything of one user")
-    limit = _ask("epsilon", "Lifetime epsilon", float) if epsilon is None else epsilon
-    tolerance = _ask("delta", "Lifetime delta", float) if delta is None else delta
-    if not limit > 0 or not 0 < tolerance < 1:
         raise ConfigError(
-            f"--epsilon {limit:g} must be above 0 and --delta {tolerance:g} between 0 and 1"
+            "must be user, everything of one user",
+            name="unit",
+            value=unit,
+            remedy="choose --unit user",
+        )
+    lifetime_epsilon = _prompt("epsilon", "Lifetime epsilon", float) if epsilon is None else epsilon
+    lifetime_delta = _prompt("delta", "Lifetime delta", float) if delta is None else delta
+    if not lifetime_epsilon > 0 or not 0 < lifetime_delta < 1:
+        raise ConfigError(
+            f"must be above 0 and delta={lifetime_delta:g} between 0 and 1",
+            name="epsilon",
+            value=f"{lifetime_epsilon:g}",
+            remedy="pass other values of --epsilon and --delta",
         )
     settings = new_node(
         data=data,
         order_column=order_column,
-        limits=Limits(epsilon=limit, delta=tolerance),
+        limits=LifetimeLimits(epsilon=lifetime_epsilon, delta=lifetime_delta, max_users=max_users),
         encoder=encoder,
-        offer=offer,
+        invitation=invited,
+        max_own_epsilon=max_own_epsilon,
     )
-    init_node(root, settings, offer)
+    init_node(root, settings, invited)
     click.echo(f"node of {shop} in {root}\nnext: fedprofile node check-data --dir {root}")
 
 
-def _ask(name: str, text: str, kind: type[T]) -> T:
-    """Asks at a terminal; a budget has no default."""
+def _prompt(name: str, text: str, kind: type[T]) -> T:
+    """Asks at a terminal: a default budget would be spent by people who never chose it."""
     if not sys.stdin.isatty():
-        raise ConfigError(f"--{name}: has no default and there is no terminal to ask at; give it")
+        raise ConfigError(
+            "has no default, and there is no terminal to ask at",
+            name=name,
+            value="none",
+            remedy=f"pass --{name}",
+        )
     answer: T = click.prompt(text, type=kind)
     return answer
 
@@ -118,16 +157,16 @@ def check_data(root: Path, as_json: bool) -> None:
     folder = NodeFolder(root).require()
     settings = folder.settings()
     data = load_shop(settings, folder.invitation().base)
-    found = problems(data, settings)
+    problem_lines = problems(data, settings)
     if as_json:
-        click.echo(json.dumps({**data.report, "problems": found}))
+        click.echo(json.dumps({**data.report, "problems": problem_lines}))
         return
     report = data.report
     click.echo(f"files: {', '.join(report['files'])}")
     click.echo(f"{report['events']} events of {report['users']} users on {report['items']} items")
     for reason, count in report["dropped"].items():
         click.echo(f"  dropped {count}: {report['reasons'][reason]}")
-    for problem in found:
+    for problem in problem_lines:
         click.echo(f"problem: {problem}")
 
 
@@ -139,7 +178,7 @@ def check_data(root: Path, as_json: bool) -> None:
 def start(root: Path, accept_package: bool, metrics_port: int | None) -> None:
     """Serve the federation until stopped."""
     from client.deploy.folder import NodeFolder
-    from client.deploy.supernode import start_node
+    from client.deploy.node_process import start_node
 
     start_node(NodeFolder(root), accept_package=accept_package, metrics_port=metrics_port)
 
@@ -148,7 +187,7 @@ def start(root: Path, accept_package: bool, metrics_port: int | None) -> None:
 @DIR
 @PASSPHRASE_FILE
 @NEW_PASSPHRASE_FILE
-@PLAIN
+@PLAIN_KEYS
 def passphrase(root: Path, new: Path | None, plain: bool) -> None:
     """Encrypt the node's private keys, change their passphrase, or take it away."""
     from client.deploy.folder import NodeFolder
@@ -164,22 +203,42 @@ def passphrase(root: Path, new: Path | None, plain: bool) -> None:
 def status(root: Path, as_json: bool) -> None:
     """Show budget, ledger and what is served."""
     from client.deploy.folder import NodeFolder
-    from client.deploy.status import node_status
+    from client.deploy.node_process import node_status
 
-    found = node_status(NodeFolder(root).require())
+    report = node_status(NodeFolder(root).require())
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps(report))
         return
-    budget = found["budget"]
-    click.echo(f"shop {found['shop']}: {found['process']}")
+    budget = report["budget"]
+    click.echo(f"shop {report['shop']}: {report['process']}")
     click.echo(
-        f"  epsilon {budget['epsilon']:.4g} of {budget['limit']:g} at delta {budget['delta']:g}"
+        f"  epsilon {budget['budget_epsilon']:.4g} of {budget['limit']:g} at delta "
+        f"{budget['delta']:g}{_over_renewals(budget)}"
     )
     click.echo(
         f"  {budget['releases']} releases in {budget['runs']} runs, receipts up to line "
-        f"{found['countersigned']}"
+        f"{report['countersigned']}"
     )
-    click.echo(f"  serves {found['current'] or 'nothing yet'}")
+    if report["lost"] is not None:
+        click.echo(
+            f"  releases nothing: the server signed line {report['lost']}, which the ledger has "
+            "lost; run `fedprofile node ledger restore`"
+        )
+    click.echo(f"  roster: {report['roster']['words']}")
+    data = report["data"]
+    if data is not None:
+        dropped = data["dropped"].get("malformed", 0)
+        click.echo(
+            f"  {data['users']} users of at most {report['max_users'] or '?'} stated, "
+            f"{data['events']} events, {dropped} malformed rows left out"
+        )
+    click.echo(f"  serves {report['current'] or 'nothing yet'}")
+
+
+def _over_renewals(budget: dict[str, Any]) -> str:
+    if not budget["renewals"]:
+        return ""
+    return f" since the last of {budget['renewals']} renewals, {budget['epsilon']:.4g} in all"
 
 
 @click.group()
@@ -193,17 +252,17 @@ def adapter() -> None:
 def list_adapters(root: Path, as_json: bool) -> None:
     """List the installed releases, each verified again."""
     from client.deploy.folder import NodeFolder
-    from client.deploy.status import installed
+    from client.deploy.node_process import installed
 
-    found = installed(NodeFolder(root).require())
+    releases = installed(NodeFolder(root).require())
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps(releases))
         return
-    for entry in found:
-        mark = "*" if entry["current"] else " "
+    for release in releases:
+        mark = "*" if release["current"] else " "
         click.echo(
-            f"{mark} {entry['number']} {entry['kind']} run {entry['run']} round {entry['round']} "
-            f"{entry['state']}"
+            f"{mark} {release['number']} {release['kind']} run {release['run']} round "
+            f"{release['round']} {release['state']}"
         )
 
 
@@ -212,10 +271,10 @@ def list_adapters(root: Path, as_json: bool) -> None:
 @DIR
 def use(number: int, root: Path) -> None:
     """Serve release NUMBER."""
-    from client.deploy.adapters import Adapters
     from client.deploy.folder import NodeFolder
+    from client.deploy.installed_releases import InstalledReleases
 
-    manifest = Adapters(NodeFolder(root).require()).use(number)
+    manifest = InstalledReleases(NodeFolder(root).require()).use(number)
     click.echo(f"serving {manifest.kind} {manifest.number}")
 
 
@@ -223,7 +282,7 @@ def use(number: int, root: Path) -> None:
 @DIR
 def rollback(root: Path) -> None:
     """Serve the adapter before the current one."""
-    from client.deploy.adapters import Adapters
     from client.deploy.folder import NodeFolder
+    from client.deploy.installed_releases import InstalledReleases
 
-    click.echo(f"serving adapter {Adapters(NodeFolder(root).require()).rollback().number}")
+    click.echo(f"serving adapter {InstalledReleases(NodeFolder(root).require()).rollback().number}")

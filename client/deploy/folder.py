@@ -1,4 +1,4 @@
-"""A node's folder: its settings and where everything lies."""
+"""A node's folder: its settings, `node.toml`, and the paths of all its files."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from client.plan_rules import PlanRules
-from shared.config import MAX_HEAD, DataSettings, Settings
-from shared.deploy.invitation import Invitation, read_invitation
-from shared.deploy.settings_file import read_settings
+from client.federation.node_interface import DEFAULT_RULES, PlanRules
 from shared.errors import ConfigError
-from shared.privacy.accounting import MIN_NOISE
-from shared.privacy.ledger.entries import Limits
-from shared.privacy.ledger.shop_files import KEY, KEYS, NEXT_KEY
+from shared.privacy.accounting.accountants import MIN_NOISE
+from shared.privacy.ledger.log.entries import LifetimeLimits
+from shared.privacy.ledger.log.shop_files import KEY, KEYS, NEXT_KEY
+from shared.protocol.invitation import INVITATION, Invitation, read_invitation
+from shared.settings.plan_bounds import MAX_HEAD
+from shared.settings.run_settings import DataSettings, Settings
+from shared.settings.service_file import read_settings
 
-MADE_BY = "`fedprofile node init`"
+INIT_COMMAND = "`fedprofile node init`"
 
 
 class NodeSettings(Settings):
@@ -31,13 +32,13 @@ class NodeSettings(Settings):
     """Column that stands for time where there are no dates."""
     unit: Literal["user"]
     """What is protected: everything of one user."""
-    limits: Limits
+    limits: LifetimeLimits
     """What the shop will never pass; fixed in the ledger's first line."""
     min_noise_multiplier: Annotated[float, Field(ge=MIN_NOISE)] = MIN_NOISE
     """Least noise of any mechanism that a plan may ask for."""
-    max_sample_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_sample_rate: Annotated[float, Field(gt=0, le=1)] = DEFAULT_RULES.max_sample_rate
     """Largest probability that a user takes part in a step."""
-    max_steps: Annotated[int, Field(ge=1)] = 100_000
+    max_steps: Annotated[int, Field(ge=1)] = DEFAULT_RULES.max_steps
     """Most noisy steps of a plan."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Largest clip norm of a plan."""
@@ -45,6 +46,9 @@ class NodeSettings(Settings):
     """Most items whose co-purchase pairs a plan may ask for."""
     max_adapter_norm: Annotated[float, Field(gt=0)] = 1000.0
     """Largest L2 norm of a global adapter that is installed."""
+    max_own_epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Largest epsilon of what the shop guarantees by its own noise alone, should all others work
+    together; None for any."""
     allow_older: bool = False
     """Whether an older adapter that the server sends again on purpose is installed."""
     keep: Annotated[int, Field(ge=2)] = 5
@@ -66,11 +70,12 @@ class NodeSettings(Settings):
             max_steps=self.max_steps,
             max_grad_norm=self.max_grad_norm,
             max_head_items=self.max_head_items,
+            max_own_epsilon=self.max_own_epsilon,
         )
 
     def reading(self) -> DataSettings:
-        """Returns how the data are read."""
-        return DataSettings(source=self.data, order_column=self.order_column)
+        """Returns how the data are read: one user's row must not end a request."""
+        return DataSettings(source=self.data, order_column=self.order_column, malformed_rows="drop")
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class NodeFolder:
         Raises:
             ConfigError: It is missing, of another version, or a value is out of its bounds.
         """
-        return read_settings(self.config, NodeSettings, made_by=MADE_BY)
+        return read_settings(self.config, NodeSettings, made_by=INIT_COMMAND)
 
     def invitation(self) -> Invitation:
         """Reads the invitation, with this machine's encoder in it.
@@ -97,11 +102,13 @@ class NodeFolder:
         Raises:
             ConfigError: It is missing or damaged.
         """
-        found, encoder = read_invitation(self.root / "invitation.json"), self.settings().encoder
+        invitation = read_invitation(self.root / INVITATION)
+        encoder = self.settings().encoder
         if encoder is None:
-            return found
-        model = found.base.model.model_copy(update={"encoder": encoder, "revision": None})
-        return found.model_copy(update={"base": found.base.model_copy(update={"model": model})})
+            return invitation
+        base = invitation.base
+        model = base.model.model_copy(update={"encoder": encoder, "revision": None})
+        return invitation.model_copy(update={"base": base.model_copy(update={"model": model})})
 
     def require(self) -> NodeFolder:
         """Refuses a folder without a node.
@@ -110,7 +117,12 @@ class NodeFolder:
             ConfigError: There is none.
         """
         if not self.config.exists():
-            raise ConfigError(f"folder={self.root} holds no node; make it with {MADE_BY}")
+            raise ConfigError(
+                "holds no node",
+                name="folder",
+                value=self.root,
+                remedy=f"make it with {INIT_COMMAND}",
+            )
         return self
 
     @property
@@ -140,13 +152,23 @@ class NodeFolder:
 
     @property
     def store(self) -> Path:
-        """Copies of what left."""
+        """Copies of the releases that left."""
         return self.root / "store"
 
     @property
     def own_pairs(self) -> Path:
-        """What the shop put into releases of pairs, clean."""
+        """What the shop itself put into released pair sums, without noise."""
         return self.root / "own_pairs"
+
+    @property
+    def roster(self) -> Path:
+        """Who adds up: what the server offered, what the owner accepted, what all have signed."""
+        return self.root / "roster"
+
+    @property
+    def sums(self) -> Path:
+        """What the shop decided in secure sums; secrets of a run that has not ended among it."""
+        return self.root / "sums"
 
     @property
     def adapters(self) -> Path:
@@ -164,7 +186,12 @@ class NodeFolder:
         return self.root / "node.jsonl"
 
     @property
-    def tally(self) -> Path:
+    def data_report(self) -> Path:
+        """What was read and dropped when the data were last read; stays here."""
+        return self.root / "data.json"
+
+    @property
+    def counters(self) -> Path:
         """Counters for Prometheus."""
         return self.root / "tally.json"
 

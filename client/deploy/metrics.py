@@ -14,50 +14,32 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from client.deploy.adapters import Adapters
 from client.deploy.folder import NodeFolder
-from shared import messages
-from shared.deploy import records
-from shared.deploy.observing import observe
-from shared.deploy.tally import Counted, Tally
+from client.deploy.installed_releases import InstalledReleases
+from client.deploy.node_ledger import ledger_files, lost_line
+from client.deploy.shop_data import read_report
 from shared.errors import FedprofileError
-from shared.privacy.ledger.shop_files import ShopFiles
-from shared.privacy.ledger.status import Status, read_ledger, status
+from shared.flower.node.link import SERVER_PULSE, ServerPulse
+from shared.privacy.ledger.reporting.status import BudgetStatus, budget_status, read_ledger
+from shared.protocol import messages
+from shared.runtime.counters import CounterFile, CounterSpec
+from shared.runtime.metrics_endpoint import serve_metrics
 
 LOG = logging.getLogger("fedprofile.client")
 
-REQUESTS = Counted("fedprofile_node_requests_total", "Requests answered, by phase.", ("phase",))
-REFUSALS = Counted("fedprofile_node_refusals_total", "Requests refused, by code.", ("code",))
-SECONDS = Counted("fedprofile_node_phase_seconds_total", "Wall time by phase.", ("phase",))
-COUNTED = (REQUESTS, REFUSALS, SECONDS)
+REQUESTS = CounterSpec("fedprofile_node_requests_total", "Requests answered, by phase.", ("phase",))
+REFUSED_REQUESTS = CounterSpec(
+    "fedprofile_node_refusals_total", "Requests refused, by code.", ("code",)
+)
+SECONDS = CounterSpec("fedprofile_node_phase_seconds_total", "Wall time by phase.", ("phase",))
+COUNTED = (REQUESTS, REFUSED_REQUESTS, SECONDS)
 PHASES = {
     "train": "train",
     f"query.{messages.COUNTS_QUERY}": "counts",
     f"query.{messages.PAIRS_QUERY}": "pairs",
-    f"query.{records.INSTALL_QUERY}": "install",
+    f"query.{messages.INSTALL_QUERY}": "install",
 }
 """Phase by message type; the server may send others, which are `other`."""
-SILENCE = 35.0
-"""Seconds without an answered heartbeat after which a node counts as cut off."""
-
-
-class Pulse:
-    """When the server last answered a heartbeat."""
-
-    def __init__(self) -> None:
-        self._last: float | None = None
-
-    def beat(self) -> None:
-        """Notes an answer."""
-        self._last = time.monotonic()
-
-    def alive(self) -> bool:
-        """Says whether the last answer is recent."""
-        return self._last is not None and time.monotonic() - self._last < SILENCE
-
-
-PULSE = Pulse()
-"""Of this process's SuperNode."""
 
 
 def measured(app: ClientAppCallable, folder: NodeFolder) -> ClientAppCallable:
@@ -67,18 +49,18 @@ def measured(app: ClientAppCallable, folder: NodeFolder) -> ClientAppCallable:
         app: Answers; it never raises, or its refusal would not be counted.
         folder: Keeps the counters.
     """
-    tally = Tally(folder.tally)
+    counters = CounterFile(folder.counters)
 
     def run(message: Message, context: Context) -> Message:
         phase = PHASES.get(message.metadata.message_type, "other")
         started = time.perf_counter()
-        with tally.timed(SECONDS, phase=phase):
+        with counters.timed(SECONDS, phase=phase):
             reply = app(message, context)
         LOG.info("%s answered after %.2f s", phase, time.perf_counter() - started)
-        tally.add(REQUESTS, phase=phase)
-        found = reply.content.config_records.get(messages.STATUS) if reply.has_content() else None
-        if found is not None and "code" in found:
-            tally.add(REFUSALS, code=str(found["code"]))
+        counters.add(REQUESTS, phase=phase)
+        status = reply.content.config_records.get(messages.STATUS) if reply.has_content() else None
+        if status is not None and "code" in status:
+            counters.add(REFUSED_REQUESTS, code=str(status["code"]))
         return reply
 
     return run
@@ -92,23 +74,38 @@ class NodeCollector(Collector):
         pulse: Of its SuperNode.
     """
 
-    def __init__(self, folder: NodeFolder, pulse: Pulse) -> None:
+    def __init__(self, folder: NodeFolder, pulse: ServerPulse) -> None:
         self._folder, self._pulse = folder, pulse
-        self._known: tuple[tuple[int, int], Status] | None = None
+        self._replayed: tuple[tuple[int, int, bool], BudgetStatus] | None = None
+        self._lost = False
 
     def collect(self) -> Iterator[Metric]:
         """Yields all metrics; those of a ledger or a pointer that cannot be read are missing."""
-        yield from Tally(self._folder.tally).metrics(COUNTED)
+        yield from CounterFile(self._folder.counters).metrics(COUNTED)
         yield _gauge("connected", "Whether the server answers heartbeats.", self._pulse.alive())
         yield from self._served()
+        yield from self._data()
         yield from self._account()
 
     def _served(self) -> Iterator[Metric]:
         try:
-            number = Adapters(self._folder).pointer().current.get("adapter", 0)
+            number = InstalledReleases(self._folder).pointer().current.get("adapter", 0)
         except (OSError, FedprofileError):
             return
         yield _gauge("adapter", "Number of the adapter in use; 0 for none.", number)
+
+    def _data(self) -> Iterator[Metric]:
+        report = read_report(self._folder)
+        if report is None:
+            return
+        text = "Malformed rows that were left out when the data were last read."
+        yield _gauge("malformed_rows", text, report["dropped"].get("malformed", 0))
+        try:
+            max_users = self._folder.settings().limits.max_users
+        except FedprofileError:
+            return
+        beyond = max_users is not None and report["users"] > max_users
+        yield _gauge("beyond_max_users", "Whether the shop has more users than stated.", beyond)
 
     def _account(self) -> Iterator[Metric]:
         try:
@@ -117,36 +114,47 @@ class NodeCollector(Collector):
             yield _gauge("ledger_verifies", "Whether the ledger can be read and verifies.", 0)
             return
         yield _gauge("ledger_verifies", "Whether the ledger can be read and verifies.", 1)
+        yield _gauge(
+            "ledger_lost",
+            "Whether the server signed lines that the ledger has lost: nothing is released.",
+            self._lost,
+        )
         name, text = "fedprofile_node_releases_total", "Releases committed in the ledger."
         yield CounterMetricFamily(name, text, value=budget.releases)
         for name, text, value in (
-            ("epsilon_spent", "Epsilon of all that was reserved.", budget.epsilon),
-            ("epsilon_left", "Lifetime epsilon less spent.", budget.remaining),
-            ("epsilon_limit", "Lifetime epsilon.", budget.limit),
+            ("epsilon_total", "Epsilon of all that was reserved, over renewals.", budget.epsilon),
+            ("epsilon_spent", "Epsilon that counts against the limit.", budget.budget_epsilon),
+            ("epsilon_left", "Limit less spent.", budget.remaining),
+            ("epsilon_limit", "Epsilon allowed since the last renewal.", budget.limit),
             ("delta", "Lifetime delta.", budget.delta),
             ("uncommitted", "Rounds that were spent and not released.", budget.uncommitted),
         ):
             yield _gauge(name, text, value)
 
-    def _budget(self) -> Status:
+    def _budget(self) -> BudgetStatus:
         """Replays the ledger, again only where it changed."""
-        path = ShopFiles.of(self._folder.ledgers, self._folder.settings().shop).ledger
-        found = path.stat()
-        mark = (found.st_mtime_ns, found.st_size)
-        if self._known is None or self._known[0] != mark:
+        files = ledger_files(self._folder)
+        path, file = files.ledger, files.ledger.stat()
+        mark = (file.st_mtime_ns, file.st_size, files.receipts.exists())
+        if self._replayed is None or self._replayed[0] != mark:
             chain, torn = read_ledger(path)
-            self._known = mark, status(chain, now=datetime.now(UTC), torn=torn)
-        return self._known[1]
+            self._lost = lost_line(self._folder, chain) is not None
+            self._replayed = mark, budget_status(chain, now=datetime.now(UTC), torn=torn)
+        return self._replayed[1]
 
 
-def problem(pulse: Pulse) -> str | None:
+def not_ready_reason(pulse: ServerPulse) -> str | None:
     """Says why the node is not ready."""
     return None if pulse.alive() else "the server does not answer"
 
 
 def observe_node(folder: NodeFolder, port: int) -> ThreadingHTTPServer:
     """Answers for a node, in the process of its SuperNode."""
-    return observe(port, collector=NodeCollector(folder, PULSE), problem=lambda: problem(PULSE))
+    return serve_metrics(
+        port,
+        collector=NodeCollector(folder, SERVER_PULSE),
+        problem=lambda: not_ready_reason(SERVER_PULSE),
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

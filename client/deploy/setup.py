@@ -8,15 +8,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from client.deploy.folder import NodeFolder, NodeSettings
-from shared.deploy.bundle import bundle_hash, package_hash, thin_bundle
-from shared.deploy.invitation import Invitation
-from shared.deploy.owner_files import make_folder, write_owner_file
-from shared.deploy.settings_file import write_settings
 from shared.errors import ConfigError, RunExistsError
-from shared.privacy.calibration import check_delta
-from shared.privacy.key_lock import LOCK, key_pem
-from shared.privacy.ledger.entries import Limits
+from shared.flower.bundle import bundle_hash, package_hash, thin_bundle
+from shared.keys.private_keys import PASSPHRASE, key_pem
+from shared.privacy.accounting.calibration import check_delta
 from shared.privacy.ledger.ledger import Ledger
+from shared.privacy.ledger.log.entries import LifetimeLimits
+from shared.privacy.ledger.log.shop_files import KEYS, ShopFiles
+from shared.protocol.invitation import INVITATION, Invitation
+from shared.runtime.file_store import make_folder, write_atomic
+from shared.settings.service_file import write_settings
 
 
 def make_node_key(root: Path) -> Path:
@@ -29,61 +30,113 @@ def make_node_key(root: Path) -> Path:
     """
     folder = NodeFolder(root)
     if folder.key.exists():
-        raise RunExistsError(f"key={folder.key} exists; a node keeps its key")
+        raise RunExistsError(
+            "exists already",
+            name="key",
+            value=folder.key,
+            remedy="send node.pub beside it to the server's owner, or choose another folder with "
+            "--dir",
+        )
     make_folder(root)
     key = ec.generate_private_key(ec.SECP384R1())
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    write_owner_file(folder.key, key_pem(key, LOCK.passphrase))
-    write_owner_file(folder.public_key, public + b"\n")
+    write_atomic(folder.key, key_pem(key, PASSPHRASE.passphrase), durable=True, private=True)
+    write_atomic(folder.public_key, public + b"\n", durable=True, private=True)
     return folder.public_key
 
 
 def new_node(
-    *, data: Path, order_column: str | None, limits: Limits, encoder: str | None, offer: Invitation
+    *,
+    data: Path,
+    order_column: str | None,
+    limits: LifetimeLimits,
+    encoder: str | None,
+    invitation: Invitation,
+    max_own_epsilon: float | None = None,
 ) -> NodeSettings:
-    """Builds the settings of a new node from what its owner said and the invitation's limits.
+    """Builds the settings of a new node from its owner's choices and the invitation's limits.
 
     Raises:
-        PrivacyError: Delta is out of its bounds.
+        PrivacyError: Delta is out of its bounds, those of the stated users among them.
         ConfigError: The data do not exist.
     """
-    check_delta(limits.delta)
+    check_delta(limits.delta, limits.max_users)
     if not data.exists():
-        raise ConfigError(f"--data {data}: does not exist; give the folder of the shop's events")
+        raise ConfigError(
+            "does not exist",
+            name="data",
+            value=data,
+            remedy="name the folder of the shop's events with --data",
+        )
     return NodeSettings(
-        shop=offer.shop,
+        shop=invitation.shop,
         data=str(data.resolve()),
         order_column=order_column,
         unit="user",
         limits=limits,
-        max_sample_rate=offer.limits.sample_rate,
-        max_grad_norm=offer.limits.max_grad_norm,
+        max_own_epsilon=max_own_epsilon,
+        max_sample_rate=invitation.limits.sample_rate,
+        max_grad_norm=invitation.limits.max_grad_norm,
         bundles=(bundle_hash(thin_bundle()),),
         package=package_hash(),
         encoder=encoder,
     )
 
 
-def init_node(root: Path, settings: NodeSettings, offer: Invitation) -> None:
+def init_node(root: Path, settings: NodeSettings, invitation: Invitation) -> None:
     """Writes settings and invitation and begins the ledger.
 
     Raises:
         RunExistsError: There is a node already.
         ConfigError: The node has no key yet.
-        PrivacyError: The ledger cannot be made.
+        PrivacyError: The ledger cannot be made, or another is there.
     """
     folder = NodeFolder(root)
     if folder.config.exists():
-        raise RunExistsError(f"folder={root} holds a node already; choose another folder")
+        raise RunExistsError(
+            "holds a node already",
+            name="folder",
+            value=root,
+            remedy="choose another folder with --dir",
+        )
     if not folder.key.exists():
         raise ConfigError(
-            f"key={folder.key} does not exist; make it with `fedprofile node key --dir {root}` and "
-            "send node.pub to the server's owner"
+            "does not exist",
+            name="key",
+            value=folder.key,
+            remedy=f"make it with `fedprofile node key --dir {root}` and send node.pub to the "
+            "server's owner",
         )
-    for path in (root, folder.ledgers, folder.ledgers / "keys", folder.store, folder.adapters):
+    for path in (root, folder.ledgers, folder.ledgers / KEYS, folder.store, folder.adapters):
         make_folder(path)
     for path in (folder.cache, folder.flower_home, folder.empty):
         make_folder(path)
-    write_owner_file(root / "invitation.json", offer.content())
+    write_atomic(root / INVITATION, invitation.content(), durable=True, private=True)
     Ledger.open_or_create(folder.ledgers, shop=settings.shop, limits=settings.limits)
+    # Last: node.toml marks a complete node, so that an interrupted `node init` can be repeated.
     write_settings(folder.config, settings)
+
+
+def raise_max_users(folder: NodeFolder, max_users: int, *, delta: float | None) -> LifetimeLimits:
+    """States in the ledger, then in `node.toml`, that the shop may have more users.
+
+    Args:
+        folder: The node's folder.
+        max_users: Users that the shop may have at most.
+        delta: Lifetime delta from here on; None takes the largest that ledger and bound allow.
+
+    Returns:
+        The limits from here on.
+
+    Raises:
+        PrivacyError: The bound does not go up, delta does, or what is spent would pass the limit.
+    """
+    settings = folder.settings()
+    ledger = Ledger.open(ShopFiles.of(folder.ledgers, settings.shop).ledger)
+    limits = ledger.chain.stated_limits
+    # A command that was cut short before node.toml was written is finished by its repetition.
+    stated = limits.max_users == max_users and delta in (None, limits.delta)
+    if not stated or settings.limits == limits:
+        limits = ledger.raise_max_users(max_users, delta=delta)
+    write_settings(folder.config, settings.model_copy(update={"limits": limits}))
+    return limits

@@ -1,1 +1,1 @@
-"""Local recommenders: one algorithm a file behind one interface."""
+"""Local recommenders behind one interface, and the surfaces on which they are asked."""

@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from client.serving.settings import ServingSettings
-from shared.config import DataSettings
+from client.serving.service.settings import ServingSettings
 from shared.errors import ConfigError
+from shared.settings.run_settings import DataSettings
 
 STORE = click.option(
     "--store",
@@ -63,20 +64,20 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="The shop's privacy ledger (or its folder), for the privacy page.",
     envvar="FEDPROFILE_LEDGER",
 )
-def serve(*, adapter: Path | None, store: str, **given: Any) -> None:
+def serve(*, adapter: Path | None, store: str, **options: Any) -> None:
     """Answer recommendations over HTTP until interrupted."""
-    from client.serving.opening import Opening, open_service
-    from client.serving.running import run
+    from client.serving.server import run_server
+    from client.serving.service.startup import ServingSource, open_service
 
-    settings = _settings(given)
-    opening = Opening(
+    settings = _settings(options)
+    source = ServingSource(
         store=_url(store),
-        data=_data(given),
-        shop=given["shop"],
+        data=_data(options),
+        shop=options["shop"],
         adapter=adapter,
         settings=settings,
     )
-    run(open_service(opening), announce=click.echo)
+    run_server(open_service(source), announce=click.echo)
 
 
 @click.command()
@@ -84,42 +85,48 @@ def serve(*, adapter: Path | None, store: str, **given: Any) -> None:
 @ADAPTER
 @INT8
 @AS_JSON
-def evaluate(*, adapter: Path | None, store: str, int8: bool, as_json: bool, **given: Any) -> None:
+def evaluate(
+    *, adapter: Path | None, store: str, int8: bool, as_json: bool, **options: Any
+) -> None:
     """Learn the fusion weights on the shop's latest events and say what each signal is worth."""
-    from client.serving.opening import Opening, open_service
+    from client.serving.service.startup import ServingSource, open_service
 
-    opening = Opening(
+    source = ServingSource(
         store=_url(store),
-        data=_data(given),
-        shop=given["shop"],
+        data=_data(options),
+        shop=options["shop"],
         adapter=adapter,
         settings=ServingSettings(int8=int8),
     )
-    service = open_service(opening)
+    service = open_service(source)
     try:
         service.learn()
-        found = service.status()
+        status = service.status()
     finally:
         service.close()
-    click.echo(json.dumps(found) if as_json else _table(found))
+    click.echo(json.dumps(status) if as_json else _table(status))
 
 
 @click.command("import")
 @source_options
 @AS_JSON
-def import_(*, store: str, as_json: bool, **given: Any) -> None:
+def import_(*, store: str, as_json: bool, **options: Any) -> None:
     """Import items, users and events; the same source twice adds nothing."""
-    from client.serving.opening import import_data
+    from client.serving.service.startup import import_data
     from client.store.store import Store
 
-    data = _data(given)
+    data = _data(options)
     if data is None:
-        raise ConfigError("--data is missing; name a file or folder, or complete-journey")
-    opened = Store(_url(store))
+        raise ConfigError(
+            "is missing",
+            name="data",
+            remedy="name a file or folder, or complete-journey, with --data",
+        )
+    database = Store(_url(store))
     try:
-        events = import_data(opened, data, given["shop"])
+        events = import_data(database, data, options["shop"])
     finally:
-        opened.close()
+        database.close()
     text = f"{events} events imported" if events else "nothing new: imported before"
     click.echo(json.dumps({"events": events}) if as_json else text)
 
@@ -128,53 +135,70 @@ def _url(store: str) -> str:
     return store if "://" in store else f"sqlite:///{Path(store).expanduser().absolute()}"
 
 
-def _data(given: dict[str, Any]) -> DataSettings | None:
-    if given["data"] is None:
+def _data(options: dict[str, Any]) -> DataSettings | None:
+    if options["data"] is None:
         return None
-    named = {name: given[name] for name in ("shop_column", "order_column") if given[name]}
-    return DataSettings(source=given["data"], **named)
+    columns = {name: options[name] for name in ("shop_column", "order_column") if options[name]}
+    return DataSettings(source=options["data"], **columns)
 
 
 def _ledger(place: Path | None) -> Path | None:
     """Finds the one ledger of a file or folder, wherever this process goes afterwards."""
     if place is None:
         return None
-    from shared.privacy.ledger.shop_files import find_ledgers
+    from shared.privacy.ledger.log.shop_files import find_ledgers
 
-    found = find_ledgers(place)
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found[:5])
+    ledgers = find_ledgers(place)
+    if len(ledgers) > 1:
+        names = ", ".join(path.name for path in ledgers[:5])
         raise ConfigError(
-            f"--ledger {place} holds {len(found)} ledgers, must be one shop's; name one: {names}"
+            f"holds {len(ledgers)} ledgers, must be one shop's",
+            name="ledger",
+            value=place,
+            remedy=f"name one: {names}",
         )
-    return found[0].resolve()
+    return ledgers[0].resolve()
 
 
-def _settings(given: dict[str, Any]) -> ServingSettings:
+def _settings(options: dict[str, Any]) -> ServingSettings:
     names = (
         *("host", "port", "local_share", "diversity", "deny"),
         *("refresh_seconds", "snapshot_seconds", "int8"),
     )
-    values = {name: given[name] for name in names} | {"ledger": _ledger(given["ledger"])}
+    values = {name: options[name] for name in names} | {"ledger": _ledger(options["ledger"])}
     try:
         return ServingSettings(**values, api_key=os.environ.get("FEDPROFILE_API_KEY") or None)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        shown = f"{name}={first['input']!r}: " if name and name != "api_key" else ""
-        remedy = "" if ";" in message else f"; change --{name.replace('_', '-')}"
-        raise ConfigError(f"{shown}{message}{remedy}") from None
+        raise _refused_setting(error.errors()[0]) from None
 
 
-def _table(found: dict[str, Any]) -> str:
+def _refused_setting(fault: ErrorDetails) -> ConfigError:
+    """Returns what is wrong with a setting; the API key is never shown."""
+    if not fault["loc"]:  # a rule between settings, which carries its own parts
+        parts = fault["ctx"]
+        return ConfigError(
+            fault["msg"], name=parts["name"], value=parts["value"], remedy=parts["remedy"]
+        )
+    name = str(fault["loc"][0])
+    if name == "api_key":
+        remedy = "set FEDPROFILE_API_KEY to a longer text"
+        return ConfigError(fault["msg"], name=name, remedy=remedy)
+    return ConfigError(
+        fault["msg"],
+        name=name,
+        value=repr(fault["input"]),
+        remedy=f"change --{name.replace('_', '-')}",
+    )
+
+
+def _table(status: dict[str, Any]) -> str:
     lines = []
-    for surface, mix in found["weights"].items():
-        lines.append(f"{surface} ({mix['queries']} queries)")
-        for name, weight in mix["fused"].items():
-            worth = mix["ndcg"].get(name)
-            shown = "" if worth is None else f"  NDCG@10 {worth:.4f}"
+    for surface, weights in status["weights"].items():
+        lines.append(f"{surface} ({weights['queries']} queries)")
+        for name, weight in weights["fused"].items():
+            ndcg = weights["ndcg"].get(name)
+            shown = "" if ndcg is None else f"  NDCG@10 {ndcg:.4f}"
             lines.append(f"  {name:<12} {weight:.3f}{shown}")
-        all_of = [name for name in ("local", "fused") if name in mix["ndcg"]]
-        lines += [f"  all {name:<8}       NDCG@10 {mix['ndcg'][name]:.4f}" for name in all_of]
+        all_of = [name for name in ("local", "fused") if name in weights["ndcg"]]
+        lines += [f"  all {name:<8}       NDCG@10 {weights['ndcg'][name]:.4f}" for name in all_of]
     return "\n".join(lines)

@@ -1,7 +1,8 @@
-"""Opens a shop's database, durable and in its newest form."""
+"""Opens a shop's database, durable and in its newest form, and names its faults and remedies."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,7 @@ from alembic.config import Config
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from client.store.faults import hide_password, translated
-from shared.errors import ConfigError, StorageError
+from shared.errors import ConfigError, DataError, RunError, StorageError
 
 BUSY_MS = 5000
 """Milliseconds that SQLite waits for another process's lock."""
@@ -27,6 +27,53 @@ _PRAGMAS = (
     "PRAGMA cache_size=-131072",
 )
 """FULL: a commit is on the disk before it is acknowledged; secure_delete overwrites by zeros."""
+_DISK_FULL = ("disk is full", "no space left", "could not extend file", "disk i/o error")
+
+
+class StoreUnavailableError(RunError):
+    """The database is locked, missing or not reachable for now; nothing was lost."""
+
+
+class StoreFullError(StorageError):
+    """The database's disk is full; nothing of the request was kept."""
+
+
+class UnknownError(DataError):
+    """An item, user or event is not in the database."""
+
+
+class ConflictError(DataError):
+    """What is to be added is there already."""
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turns database errors inside the block into one line that holds no data.
+
+    Raises:
+        StoreFullError: The disk is full.
+        StoreUnavailableError: Any other fault of the database.
+    """
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        cause = str(error.orig).partition("\n")[0].lower()
+        place = hide_password(url)
+        if any(phrase in cause for phrase in _DISK_FULL):
+            raise StoreFullError(
+                "its disk is full", name="store", value=place, remedy="free some space"
+            ) from error
+        locked = "locked" in cause
+        reason = "is locked by another process" if locked else "does not answer"
+        remedy = "stop that process" if locked else "check that it exists and runs"
+        raise StoreUnavailableError(
+            reason, name="store", value=place, remedy=f"{remedy} and try again"
+        ) from error
+
+
+def hide_password(url: str) -> str:
+    """Returns a database URL without its password."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1@", url)
 
 
 def open_database(url: str) -> sa.Engine:
@@ -56,8 +103,10 @@ def _engine(url: str) -> sa.Engine:
         parsed = make_url(url)
     except sa.exc.ArgumentError as error:
         raise ConfigError(
-            f"store={hide_password(url)!r} is no database URL; "
-            "give sqlite:///PATH or postgresql://..."
+            "is no database URL",
+            name="store",
+            value=f"{hide_password(url)!r}",
+            remedy="write sqlite:///PATH or postgresql://... in --store",
         ) from error
     if parsed.get_backend_name() == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -66,26 +115,39 @@ def _engine(url: str) -> sa.Engine:
         return engine
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         raise ConfigError(
-            f"store={hide_password(url)} must be sqlite:///PATH or postgresql://...; change --store"
+            "must be sqlite:///PATH or postgresql://...",
+            name="store",
+            value=hide_password(url),
+            remedy="change --store",
         )
     folder = Path(parsed.database).resolve().parent
     if not folder.is_dir():
-        raise StorageError(f"store={url}: folder {folder} is missing; make it or change --store")
-    engine = sa.create_engine(parsed, connect_args={"check_same_thread": False, "timeout": 5})
+        raise StorageError(
+            f"folder {folder} is missing",
+            name="store",
+            value=url,
+            remedy="make it or change --store",
+        )
+    engine = sa.create_engine(
+        parsed, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}
+    )
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
 def _prepare_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:
-    # The driver's own BEGIN would come too late for savepoints; `_begin_sqlite` sends it.
+    # The driver's own BEGIN would come too late for savepoints; `_begin_sqlite` sends it. See
+    # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html on savepoints.
     connection.isolation_level = None
     for pragma in _PRAGMAS:
         connection.execute(pragma)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    # A writer takes the lock at once: one that reads first could not wait for it later.
+    # A transaction that reads first gets SQLITE_BUSY when it writes, whatever its busy_timeout, if
+    # another one wrote in between: so a writer begins with the lock.
+    # https://www.sqlite.org/isolation.html
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

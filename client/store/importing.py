@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
-from client.store.tables import events, imports, items, users
-from client.store.writing import keys_of, put_fact
+from client.store.changes import keys_of, put_fact
+from client.store.schema import events, imports, items, users
 from shared.errors import DataError
 from shared.interactions.events import Catalogue, Dataset, Events, Shop
 
@@ -22,6 +22,7 @@ _COLUMNS = (
     *("user_key", "item_key", "time", "event_type", "weight", "quantity", "price", "session"),
 )
 
+_ATTRIBUTES = ("category", "brand")
 Progress = Callable[[int, int], None]
 
 
@@ -29,7 +30,7 @@ def choose_shop(dataset: Dataset, name: str | None) -> Shop:
     """Returns the shop that a node serves.
 
     Raises:
-        DataError: No name is given and the data has several shops, or the name is unknown.
+        DataError: The name is None and the data has several shops, or it is unknown.
     """
     known = {shop.shop_id: shop for shop in dataset.shops}
     if name is None and len(known) == 1:
@@ -37,7 +38,10 @@ def choose_shop(dataset: Dataset, name: str | None) -> Shop:
     if name not in known:
         listed = ", ".join(list(known)[:10])
         raise DataError(
-            f"shop={name} must be one of the data's {len(known)} shops ({listed}); give --shop"
+            f"must be one of the data's {len(known)} shops ({listed})",
+            name="shop",
+            value=name,
+            remedy="name one of them with --shop",
         )
     return known[name]
 
@@ -62,9 +66,9 @@ def import_shop(
     item_keys = _ensure(connection, items, "item_id", item_rows)
     user_rows = [{"user_id": str(user_id), "segment": ""} for user_id in shop.user_ids]
     user_keys = _ensure(connection, users, "user_id", user_rows)
-    codes = np.array([item_keys[str(item_id)] for item_id in catalogue.item_ids])
-    members = np.array([user_keys[str(user_id)] for user_id in shop.user_ids])
-    _insert_events(connection, shop.events, members, codes, progress)
+    keys_of_items = np.array([item_keys[str(item_id)] for item_id in catalogue.item_ids])
+    keys_of_users = np.array([user_keys[str(user_id)] for user_id in shop.user_ids])
+    _insert_events(connection, shop.events, keys_of_users, keys_of_items, progress)
     n = len(shop.events)
     row = {"digest": digest, "name": shop.shop_id, "events": n}
     connection.execute(sa.insert(imports), [row])
@@ -74,17 +78,17 @@ def import_shop(
 
 def _insert_events(
     connection: sa.Connection,
-    own: Events,
-    members: npt.NDArray[np.int64],
-    codes: npt.NDArray[np.int64],
+    shop_events: Events,
+    user_keys: npt.NDArray[np.int64],
+    item_keys: npt.NDArray[np.int64],
     progress: Progress | None,
 ) -> None:
-    order = np.argsort(own.time, kind="stable")
+    order = np.argsort(shop_events.time, kind="stable")
     copy = connection.dialect.name == "postgresql"
     for start in range(0, len(order), _ROWS):
-        part = own.select(order[start : start + _ROWS])
-        columns = (members[part.user], codes[part.item], part.time, part.event_type)
-        rows = _plain(*columns, part.weight, part.quantity, part.price, part.session)
+        part = shop_events.select(order[start : start + _ROWS])
+        coded = (user_keys[part.user], item_keys[part.item], part.time, part.event_type)
+        rows = _plain(*coded, part.weight, part.quantity, part.price, part.session)
         (_copy if copy else _execute)(connection, rows)
         if progress is not None:
             progress(min(start + _ROWS, len(order)), len(order))
@@ -93,7 +97,8 @@ def _insert_events(
 def _plain(*columns: npt.NDArray[Any]) -> Iterator[tuple[Any, ...]]:
     """Returns rows of Python values, None for NaN."""
     lists = [column.tolist() for column in columns]
-    lists[6] = [None if price != price else price for price in lists[6]]
+    price = _COLUMNS.index("price")
+    lists[price] = [None if value != value else value for value in lists[price]]
     return zip(*lists, strict=True)
 
 
@@ -116,32 +121,29 @@ def _ensure(
 ) -> dict[str, int]:
     """Adds the rows whose id is new and returns id -> key of all."""
     ids = [row[key] for row in rows]
-    there = keys_of(connection, table, ids)
-    new = [row for row in rows if row[key] not in there]
+    existing = keys_of(connection, table, ids)
+    new = [row for row in rows if row[key] not in existing]
     for start in range(0, len(new), _ROWS):
         connection.execute(sa.insert(table), new[start : start + _ROWS])
-    return keys_of(connection, table, ids) if new else there
+    return keys_of(connection, table, ids) if new else existing
 
 
 def _item_rows(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
     table = catalogue.attributes
     empty = [""] * len(catalogue)
-    named = {name: table[name].tolist() if name in table else empty for name in _ATTRIBUTES}
+    values = {name: table[name].tolist() if name in table else empty for name in _ATTRIBUTES}
     prices = table["price"].tolist() if "price" in table else [None] * len(catalogue)
     for i, (item_id, text) in enumerate(zip(catalogue.item_ids, catalogue.texts, strict=True)):
         price = prices[i]
         yield {
             "item_id": str(item_id),
             "text": text,
-            "category": str(named["category"][i] or ""),
-            "brand": str(named["brand"][i] or ""),
+            "category": str(values["category"][i] or ""),
+            "brand": str(values["brand"][i] or ""),
             "price": None if price is None or price != price else float(price),
             "in_stock": True,
             "hidden": False,
         }
-
-
-_ATTRIBUTES = ("category", "brand")
 
 
 def _digest(shop: Shop, catalogue: Catalogue) -> str:

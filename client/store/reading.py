@@ -1,4 +1,4 @@
-"""What a shop's database holds, read in bulk for the memory or by the page for people."""
+"""Reads a shop's database: whole tables as columns for the service, single pages for people."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from client.store.records import EventColumns, Item, User
-from client.store.tables import events, facts, items, users
+from client.store.schema import EventColumns, Item, User, events, facts, items, users
 
 _ROWS = 20_000
 _TYPES = np.dtype(
@@ -19,7 +18,7 @@ _TYPES = np.dtype(
         *(("quantity", np.float64), ("price", np.float32), ("session", np.int64)),
     ]
 )
-"""Columns of an event; a price that is not given becomes NaN."""
+"""Columns of an event; a missing price becomes NaN."""
 
 
 def read_items(connection: sa.Connection) -> list[tuple[int, Item]]:
@@ -44,10 +43,10 @@ def read_events(
         after: Only events of larger `event_key`.
         user_key: Only this user's events; None for all.
     """
-    chosen = "user_key = :user AND " if user_key is not None else ""
-    text = f"SELECT {', '.join(_TYPES.names or ())} FROM events WHERE {chosen}event_key > :after"  # noqa: S608
+    of_user = "user_key = :user AND " if user_key is not None else ""
+    select = f"SELECT {', '.join(_TYPES.names or ())} FROM events WHERE {of_user}event_key > :after"  # noqa: S608
     result = connection.execution_options(stream_results=True).execute(
-        sa.text(f"{text} ORDER BY event_key"), {"after": after, "user": user_key}
+        sa.text(f"{select} ORDER BY event_key"), {"after": after, "user": user_key}
     )
     return join([_columns(rows) for rows in _batches(result)])
 

@@ -1,22 +1,124 @@
-"""A shop's database as the service uses it: reads at once, writes through the one writer."""
+"""A shop's database as the service uses it: any thread reads, one writer thread writes.
+
+SQLite has one writer at a time anyway; in one thread, requests that wait share one commit, whose
+flush to the disk is the slow part.
+"""
 
 from __future__ import annotations
 
 import json
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from client.store.database import open_database, writing
-from client.store.faults import translated
+from client.store.changes import put_fact
+from client.store.database import StoreUnavailableError, open_database, translated, writing
 from client.store.importing import Progress, import_shop
 from client.store.reading import read_fact
-from client.store.writer import Writer
-from client.store.writing import put_fact
+from shared.errors import FedprofileError
 from shared.interactions.events import Catalogue, Shop
+
+_MAX_COMMIT = 64
+"""Requests in one commit at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    change: Callable[[sa.Connection], Any]
+    then: Callable[[Any], Any]
+    done: Future[Any]
+
+
+class Writer:
+    """Runs changes one after another in its own thread.
+
+    Args:
+        engine: The database.
+        url: Its URL, for errors.
+    """
+
+    def __init__(self, engine: sa.Engine, url: str) -> None:
+        self._engine = engine
+        self._url = url
+        self._jobs: queue.Queue[_Job | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        change: Callable[[sa.Connection], Any],
+        then: Callable[[Any], Any] = lambda value: value,
+    ) -> Future[Any]:
+        """Queues a change.
+
+        Args:
+            change: Runs in a transaction; a `FedprofileError` of it undoes this change alone.
+            then: Gets what `change` returned, after the commit; its value is the future's.
+        """
+        job = _Job(change, then, Future())
+        self._jobs.put(job)
+        return job.done
+
+    def close(self) -> None:
+        """Finishes what is queued and stops."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            first = self._jobs.get()
+            batch = [first]
+            while len(batch) < _MAX_COMMIT and batch[-1] is not None:
+                try:
+                    batch.append(self._jobs.get_nowait())
+                except queue.Empty:
+                    break
+            self._commit([job for job in batch if job is not None])
+            if batch[-1] is None:
+                return
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        applied: list[tuple[_Job, Any]] = []
+        refused: list[tuple[_Job, Exception]] = []
+        if not jobs:
+            return
+        try:
+            with translated(self._url), writing(self._engine) as connection:
+                for job in jobs:
+                    try:
+                        with connection.begin_nested():
+                            applied.append((job, job.change(connection)))
+                    except FedprofileError as refusal:
+                        refused.append((job, refusal))
+        except Exception as error:
+            # The transaction was rolled back; to acknowledge any request would lose its event.
+            cause = error if isinstance(error, FedprofileError) else _unexpected(error)
+            for job in jobs:
+                job.done.set_exception(cause)
+            return
+        for job, fault in refused:
+            job.done.set_exception(fault)
+        for job, value in applied:
+            _finish(job, value)
+
+
+def _finish(job: _Job, value: Any) -> None:
+    try:
+        job.done.set_result(job.then(value))
+    except Exception as error:
+        job.done.set_exception(error)
+
+
+def _unexpected(error: Exception) -> StoreUnavailableError:
+    fault = StoreUnavailableError("the change could not be stored", remedy="send it again")
+    fault.__cause__ = error
+    return fault
 
 
 class Store:
@@ -46,7 +148,7 @@ class Store:
         change: Callable[[sa.Connection], Any],
         then: Callable[[Any], Any] = lambda value: value,
     ) -> Future[Any]:
-        """Asks the writer for a change; see `Writer.submit`."""
+        """Queues a change for the writer; see `Writer.submit`."""
         return self._writer.submit(change, then)
 
     def import_shop(

@@ -1,1 +1,1 @@
-"""Private local training of a shop."""
+"""Private local training of a shop: examples, losses, per-user clipping and noise, DP-SGD."""

@@ -1,8 +1,9 @@
 """Context and target pairs drawn from each user's own history: one user's record in a DP step.
 
-A user with visits (sessions) is asked to complete its own baskets: half of one is the context, the
-other half the targets. A user without is asked for what came next: the events before a moment are
-the context, those right after it the targets. Either way a user's pairs hold nothing of others.
+A user with visits (sessions) has its own baskets to complete: half of one is the context, the other
+half the targets. A user without has a sequence to continue: the events before a cut are the
+context, those right after it the targets. Either way a user's pairs hold nothing of others, which
+clipping relies on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.interactions.events import Events
-from shared.model.history import profile_weights
+from shared.model.profile_space import profile_weights
 
 Rows = npt.NDArray[np.int64]
 
@@ -52,16 +53,16 @@ def draw_examples(
         max_context: Items in a context at most.
         max_targets: Items to predict at most.
         half_life: Recency half-life of the context, in the unit of `events.time`.
-        rng: Draws visits, moments and halves.
+        rng: Draws visits, halves and cuts.
 
     Returns:
         The pairs; which kind a user gets depends on its own events alone.
     """
     visits = _visit_rows(events, n_users, n_pairs, max_context, max_targets, rng)
-    moments = _sequence_rows(events, n_users, n_pairs, max_context, max_targets, rng)
+    sequences = _sequence_rows(events, n_users, n_pairs, max_context, max_targets, rng)
     by_visit = (visits[1] >= 0).any(axis=(1, 2), keepdims=True)
-    context = np.where(by_visit, visits[0], moments[0])
-    target = np.where(by_visit, visits[1], moments[1])
+    context = np.where(by_visit, visits[0], sequences[0])
+    target = np.where(by_visit, visits[1], sequences[1])
     return Examples(
         context=_items(events, context),
         weight=_weights(events, context, target, half_life),
@@ -83,7 +84,9 @@ def _visit_rows(
     """
     ring = _visit_ring(events, rng)
     if not len(ring):
-        return _nothing(n_users, n_pairs, max_context), _nothing(n_users, n_pairs, max_targets)
+        return _empty_rows(n_users, n_pairs, max_context), _empty_rows(
+            n_users, n_pairs, max_targets
+        )
     user, session = events.user[ring], events.session[ring]
     start = np.flatnonzero(np.append(True, (user[1:] != user[:-1]) | (session[1:] != session[:-1])))
     size = np.diff(np.append(start, len(ring)))
@@ -93,15 +96,17 @@ def _visit_rows(
     drawn += (np.cumsum(visits) - visits)[:, None]
     drawn[visits == 0] = 0
     if not len(start):
-        return _nothing(n_users, n_pairs, max_context), _nothing(n_users, n_pairs, max_targets)
+        return _empty_rows(n_users, n_pairs, max_context), _empty_rows(
+            n_users, n_pairs, max_targets
+        )
     first, n = start[drawn][..., None], size[drawn][..., None]
     turn = (rng.random(n.shape) * n).astype(np.int64)
-    given = np.minimum(n // 2, max_context)
-    asked = np.where(visits[:, None, None] > 0, np.minimum(n - given, max_targets), 0)
-    given = np.where(visits[:, None, None] > 0, given, 0)
+    n_context = np.minimum(n // 2, max_context)
+    n_targets = np.where(visits[:, None, None] > 0, np.minimum(n - n_context, max_targets), 0)
+    n_context = np.where(visits[:, None, None] > 0, n_context, 0)
     steps, ahead = np.arange(max_context), np.arange(max_targets)
-    context = np.where(steps < given, ring[first + (turn + steps) % n], -1)
-    target = np.where(ahead < asked, ring[first + (turn + given + ahead) % n], -1)
+    context = np.where(steps < n_context, ring[first + (turn + steps) % n], -1)
+    target = np.where(ahead < n_targets, ring[first + (turn + n_context + ahead) % n], -1)
     return context, target
 
 
@@ -125,7 +130,7 @@ def _sequence_rows(
     max_targets: int,
     rng: np.random.Generator,
 ) -> tuple[Rows, Rows]:
-    """Cuts each user's sequence at random moments; rows of `events`, -1 where none."""
+    """Cuts each user's sequence at random places; rows of `events`, -1 where none."""
     n = np.bincount(events.user, minlength=n_users)[:, None, None]
     first = np.cumsum(n)[:, None, None] - n
     cut = 1 + (rng.random((n_users, n_pairs, 1)) * np.maximum(n - 1, 0)).astype(np.int64)
@@ -135,7 +140,7 @@ def _sequence_rows(
     return context, target
 
 
-def _nothing(*shape: int) -> Rows:
+def _empty_rows(*shape: int) -> Rows:
     return np.full(shape, -1, dtype=np.int64)
 
 

@@ -21,27 +21,27 @@ from shared.model.profile_model import ProfileModel
 FloatArray = npt.NDArray[np.float32]
 
 
-def base_of(model: nn.Module) -> ProfileModel:
+def profile_model_of(model: nn.Module) -> ProfileModel:
     """Returns the profile model inside a PEFT model."""
     base: ProfileModel = model.base_model.model  # type: ignore[union-attr, assignment]
     return base
 
 
-def user_losses(own: Tensor, common: Tensor, asked: Tensor) -> Tensor:
+def user_losses(target_scores: Tensor, candidate_scores: Tensor, is_target: Tensor) -> Tensor:
     """Mean cross-entropy over a user's pairs.
 
     Args:
-        own: Scores of the targets `(b, pairs, targets)`.
-        common: Scores of the candidates `(b, pairs, candidates)`.
-        asked: Whether a target stands there, like `own`.
+        target_scores: `(b, pairs, targets)`.
+        candidate_scores: `(b, pairs, candidates)`.
+        is_target: False in places that only fill the array, `(b, pairs, targets)`.
 
     Returns:
         Losses `(b,)`; 0 for a user without pairs.
     """
-    others = torch.logsumexp(common.float(), dim=-1, keepdim=True)
-    each = torch.logaddexp(others, own.float()) - own.float()
-    count = asked.sum(dim=(1, 2)).clamp(min=1)
-    return torch.where(asked, each, 0.0).sum(dim=(1, 2)) / count
+    rivals = torch.logsumexp(candidate_scores.float(), dim=-1, keepdim=True)
+    losses = torch.logaddexp(rivals, target_scores.float()) - target_scores.float()
+    n_targets = is_target.sum(dim=(1, 2)).clamp(min=1)
+    return torch.where(is_target, losses, 0.0).sum(dim=(1, 2)) / n_targets
 
 
 class FrozenTextLoss:
@@ -70,27 +70,29 @@ class FrozenTextLoss:
         self._target = examples.target
         self._scale = scale
         self._device = device
-        self._context = torch.from_numpy(context_vectors(examples, item_vectors))
-        self._common = torch.from_numpy(item_vectors[candidates]).to(device)
+        self._histories = torch.from_numpy(context_vectors(examples, item_vectors))
+        self._candidate_vectors = torch.from_numpy(item_vectors[candidates]).to(device)
 
     def __call__(self, model: nn.Module, users: Tensor) -> Tensor:
         """Computes losses `(b,)` of users `(b,)`."""
         rows = users.cpu()
         target = self._target[rows.numpy()]
-        profiles = base_of(model).profile(self._context[rows].to(self._device))
+        profiles = profile_model_of(model).profile(self._histories[rows].to(self._device))
         vectors = torch.from_numpy(self._items[np.maximum(target, 0)]).to(self._device)
-        own = self._scale * torch.einsum("bpd,bptd->bpt", profiles, vectors)
-        common = self._scale * profiles @ self._common.T
-        return user_losses(own, common, torch.from_numpy(target >= 0).to(self._device))
+        target_scores = self._scale * torch.einsum("bpd,bptd->bpt", profiles, vectors)
+        candidate_scores = self._scale * profiles @ self._candidate_vectors.T
+        return user_losses(
+            target_scores, candidate_scores, torch.from_numpy(target >= 0).to(self._device)
+        )
 
 
 def context_vectors(examples: Examples, item_vectors: FloatArray) -> FloatArray:
     """Returns the weighted sums of the contexts' item vectors, `(n_users, pairs, dim)`."""
     shape = examples.context.shape
     filled = examples.context >= 0
-    pair = np.broadcast_to(np.arange(shape[0] * shape[1]).reshape(*shape[:2], 1), shape)
+    row = np.broadcast_to(np.arange(shape[0] * shape[1]).reshape(*shape[:2], 1), shape)
     gather = sparse.csr_array(
-        (examples.weight[filled], (pair[filled], examples.context[filled])),
+        (examples.weight[filled], (row[filled], examples.context[filled])),
         shape=(shape[0] * shape[1], len(item_vectors)),
     )
     vectors: FloatArray = (gather @ item_vectors).astype(np.float32)
@@ -128,7 +130,7 @@ class EncoderLoss:
 
     def __call__(self, model: nn.Module, users: Tensor) -> Tensor:
         """Computes losses `(b,)` of users `(b,)`."""
-        base = base_of(model)
+        base = profile_model_of(model)
         rows = users.cpu().numpy()
         context, target = self._examples.context[rows], self._examples.target[rows]
         b, pairs, width = context.shape
@@ -137,17 +139,19 @@ class EncoderLoss:
             axis=1,
         )
         vectors = self._encode(base, codes).reshape(b, self.rows_per_user, -1)
-        given, asked, common = torch.split(
+        context_items, target_items, candidate_items = torch.split(
             vectors, [pairs * width, target[0].size, len(self._candidates)], dim=1
         )
         weight = torch.from_numpy(self._examples.weight[rows]).to(vectors)
-        history = torch.einsum("bpc,bpcd->bpd", weight, given.reshape(b, pairs, width, -1))
+        history = torch.einsum("bpc,bpcd->bpd", weight, context_items.reshape(b, pairs, width, -1))
         padded = nn.functional.pad(history, (0, 0, 0, self.rows_per_user - pairs))
         profiles = base.profile(padded.flatten(0, 1)).reshape(b, self.rows_per_user, -1)[:, :pairs]
-        own = torch.einsum("bpd,bptd->bpt", profiles, asked.reshape(b, pairs, -1, base.dim))
-        rivals = torch.einsum("bpd,bcd->bpc", profiles, common)
-        here = torch.from_numpy(target >= 0).to(own.device)
-        return user_losses(self._scale * own, self._scale * rivals, here)
+        target_scores = torch.einsum(
+            "bpd,bptd->bpt", profiles, target_items.reshape(b, pairs, -1, base.dim)
+        )
+        candidate_scores = torch.einsum("bpd,bcd->bpc", profiles, candidate_items)
+        is_target = torch.from_numpy(target >= 0).to(target_scores.device)
+        return user_losses(self._scale * target_scores, self._scale * candidate_scores, is_target)
 
     def _encode(self, base: ProfileModel, codes: npt.NDArray[Any]) -> Tensor:
         """Encodes items `(b, rows)`, -1 as the first item, to vectors `(b * rows, dim)`."""

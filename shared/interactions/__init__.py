@@ -1,1 +1,1 @@
-"""One door into the data: columns, readers, cleaning, shops, splits."""
+"""Behaviour data: events, catalogue, time and splits."""

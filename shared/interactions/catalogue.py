@@ -39,13 +39,13 @@ def build_catalogue(items: pd.DataFrame) -> tuple[Catalogue, dict[str, Any]]:
     unique = named.drop_duplicates("item_id").reset_index(drop=True)
     if len(unique) < 2:
         raise DataError(
-            f"items: the catalogue has {len(unique)} items, needs at least 2; add items"
+            f"items: the catalogue has {len(unique)} items, needs at least 2", remedy="add items"
         )
     columns = text_columns(unique)
     texts, truncated = join_texts(unique[columns])
-    kept = {name: unique[name] for name in ATTRIBUTES if name in unique.columns}
-    attributes = pd.DataFrame(kept, index=unique.index)
-    unread = set(unique.columns) - set(columns) - set(kept) - {"item_id"}
+    attribute_columns = {name: unique[name] for name in ATTRIBUTES if name in unique.columns}
+    attributes = pd.DataFrame(attribute_columns, index=unique.index)
+    unread = set(unique.columns) - set(columns) - set(attribute_columns) - {"item_id"}
     counts = {
         "read": len(items),
         "kept": len(unique),
@@ -56,9 +56,9 @@ def build_catalogue(items: pd.DataFrame) -> tuple[Catalogue, dict[str, Any]]:
         "text_columns": columns,
         "ignored_columns": sorted(unread),
     }
-    if "price" in kept:
-        prices = pd.to_numeric(kept["price"], errors="coerce")
-        counts["unreadable_price"] = int((prices.isna() & (kept["price"] != "")).sum())
+    if "price" in attribute_columns:
+        prices = pd.to_numeric(attribute_columns["price"], errors="coerce")
+        counts["unreadable_price"] = int((prices.isna() & (attribute_columns["price"] != "")).sum())
         attributes["price"] = prices.astype(np.float64)
     return Catalogue(unique["item_id"].to_numpy(dtype=object), texts, attributes), counts
 

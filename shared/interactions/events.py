@@ -60,7 +60,7 @@ class Events:
     ) -> Events:
         """Builds sorted events from columns, with the defaults of the class for absent ones."""
         n = len(np.asarray(user))
-        given = {
+        specifications = {
             "user": (user, np.int32, 0),
             "item": (item, np.int32, 0),
             "time": (time, np.float64, 0.0),
@@ -72,7 +72,7 @@ class Events:
         }
         columns = {
             name: np.full(n, default, dtype) if values is None else np.asarray(values).astype(dtype)
-            for name, (values, dtype, default) in given.items()
+            for name, (values, dtype, default) in specifications.items()
         }
         order = np.lexsort((columns["time"], columns["user"]))
         return Events(**{name: values[order] for name, values in columns.items()})
@@ -112,12 +112,14 @@ class Shop:
         user_ids: The shop's user ids as text, `(n_users,)`, dtype object.
         events: The shop's events.
         sells: Mask of the shop's own catalogue `(n_items,)`; None where it may sell all items.
+        persons: Person of each user, `(n_users,)`; None where each user is a person.
     """
 
     shop_id: str
     user_ids: npt.NDArray[np.object_]
     events: Events
     sells: npt.NDArray[np.bool_] | None = None
+    persons: npt.NDArray[np.int32] | None = None
 
     @property
     def n_users(self) -> int:

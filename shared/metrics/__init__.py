@@ -1,1 +1,1 @@
-"""Ranking metrics with full ranking, and their intervals."""
+"""Measures of rankings and their intervals."""

@@ -62,18 +62,20 @@ def _top_k_of_ties(scores: Floats, kth: Floats, k: int) -> Ranks:
 
 def hits(ranked: Ranks, targets: Bools) -> Bools:
     """Says for each place of a ranking `(q, k)` whether it holds a target of `(q, c)`."""
-    found: Bools = np.take_along_axis(targets, np.maximum(ranked, 0), axis=1) & (ranked != NOTHING)
-    return found
+    is_target: Bools = np.take_along_axis(targets, np.maximum(ranked, 0), axis=1) & (
+        ranked != NOTHING
+    )
+    return is_target
 
 
-def ndcg(found: Bools, n_targets: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.float64]:
+def ndcg(is_target: Bools, n_targets: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.float64]:
     """Normalised discounted cumulative gain at `k`, binary relevance.
 
     The ideal ranking puts `min(k, n_targets)` targets first, so 1 is always in reach
     (https://doi.org/10.1145/582415.582418).
 
     Args:
-        found: Output of `hits`, `(q, >= min(k, c))`.
+        is_target: Output of `hits`, `(q, >= min(k, c))`.
         n_targets: Targets of each query, `(q,)`, at least 1.
         k: Places that count.
 
@@ -82,20 +84,20 @@ def ndcg(found: Bools, n_targets: npt.NDArray[np.int64], k: int) -> npt.NDArray[
     """
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.cumsum(discount)[np.minimum(n_targets, k) - 1]
-    shown = found[:, :k]
+    shown = is_target[:, :k]
     gain = np.asarray(shown @ discount[: shown.shape[1]], dtype=np.float64)
     value: npt.NDArray[np.float64] = np.divide(gain, ideal)
     return value
 
 
-def hit_rate(found: Bools, k: int) -> npt.NDArray[np.float64]:
+def hit_rate(is_target: Bools, k: int) -> npt.NDArray[np.float64]:
     """1 for a query with a target among its first `k` places, else 0: `(q,)`."""
-    return np.asarray(found[:, :k].any(axis=1), dtype=np.float64)
+    return np.asarray(is_target[:, :k].any(axis=1), dtype=np.float64)
 
 
-def recall(found: Bools, n_targets: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.float64]:
+def recall(is_target: Bools, n_targets: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.float64]:
     """Share of all targets of a query that its first `k` places hold: `(q,)`."""
-    share: npt.NDArray[np.float64] = found[:, :k].sum(axis=1) / n_targets
+    share: npt.NDArray[np.float64] = is_target[:, :k].sum(axis=1) / n_targets
     return share
 
 

@@ -1,1 +1,1 @@
-"""The profile model: text encoder, item vectors, profile vectors, LoRA adapters."""
+"""The profile model: text encoder, whitening, profiles and adapters."""

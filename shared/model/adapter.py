@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,14 +16,15 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from shared.config import ModelSettings
 from shared.errors import ModelError
-from shared.model.adapter_folder import check_finite
+from shared.model.adapter_folder import check_finite, read_adapter
 from shared.model.profile_model import ProfileModel
-from shared.model.projection import PROJECTION
+from shared.model.profile_space import PROJECTION
+from shared.settings.run_settings import ModelSettings
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
+
 
 Array = npt.NDArray[np.float32]
 Init = Literal["catalogue-pca", "random"]
@@ -148,14 +150,14 @@ def check_arrays(
     if strange:
         kind = "is missing" if strange[0] in shapes else "is unknown"
         raise ModelError(
-            f"adapter: {strange[0]} {kind} ({len(strange)} such names); take an adapter for the "
-            "same target_modules"
+            f"adapter: {strange[0]} {kind} ({len(strange)} such names)",
+            remedy="take an adapter for the same target_modules",
         )
     for name, array in arrays.items():
         if array.shape != shapes[name]:
             raise ModelError(
-                f"adapter: {name} has shape {array.shape}, expected {shapes[name]}; take an "
-                "adapter of the same dim and rank"
+                f"adapter: {name} has shape {array.shape}, expected {shapes[name]}",
+                remedy="take an adapter of the same dim and rank",
             )
     check_finite(arrays)
 
@@ -176,13 +178,17 @@ def _check_targets(base: ProfileModel, settings: ModelSettings) -> None:
         if not hits:
             known = sorted({name.rpartition(".")[2] for name in layers})
             raise ModelError(
-                f"target_modules={target} names no linear layer; the layers' names end in "
-                f"{', '.join(known)}"
+                "names no linear layer",
+                name="target_modules",
+                value=target,
+                remedy=f"the layers' names end in {', '.join(known)}",
             )
         if target == PROJECTION and settings.rank > base.dim + 1:
             raise ModelError(
-                f"rank={settings.rank} is above dim + 1 = {base.dim + 1} of the profile "
-                "projection; lower it with --rank"
+                f"is above dim + 1 = {base.dim + 1} of the profile projection",
+                name="rank",
+                value=settings.rank,
+                remedy="lower it with --rank",
             )
 
 
@@ -198,6 +204,49 @@ def _orthonormal_rows(rank: int, width: int, generator: torch.Generator) -> torc
         ModelError: More rows than dimensions.
     """
     if rank > width:
-        raise ModelError(f"rank={rank} is above a layer's input width {width}; lower it")
+        raise ModelError(
+            f"is above a layer's input width {width}", name="rank", value=rank, remedy="lower it"
+        )
     axes: torch.Tensor = torch.linalg.qr(torch.randn(width, rank, generator=generator)).Q
     return axes.T.contiguous()
+
+
+def load_base(folder: Path | str, *, device: torch.device | str = "cpu") -> ProfileModel:
+    """Builds the base that an adapter folder carries, ready for `PeftModel.from_pretrained`.
+
+    Raises:
+        ModelError: As `read_adapter`; or the encoder, where its layers are adapted, is missing or
+            differs from the one of training.
+    """
+    from shared.model.profile_model import ProfileModel, build_base
+
+    saved = read_adapter(Path(folder))
+    if set(saved.settings.target_modules) == {PROJECTION}:
+        return ProfileModel(saved.whitening, text_space=saved.text_space).to(device)
+    base = build_base(saved.settings, saved.whitening, device=device)
+    if base.base_hash != saved.base_hash:
+        raise ModelError(
+            f"gives base {base.base_hash[:16]}…, the adapter in {folder} expects "
+            f"{saved.base_hash[:16]}…",
+            name="encoder",
+            value=saved.settings.encoder,
+            remedy="use the files it was trained with",
+        )
+    return base
+
+
+def load_adapter(folder: Path | str, base: ProfileModel | None = None) -> PeftModel:
+    """Loads an adapter onto its base, which it changes in place.
+
+    Args:
+        folder: From `save_adapter`.
+        base: None builds the folder's own.
+
+    Raises:
+        ModelError: As `read_adapter` and `load_base`; or keys or shapes do not fit the base.
+    """
+    base = load_base(folder) if base is None else base
+    saved = read_adapter(Path(folder), base_hash=base.base_hash)
+    model = attach(base, saved.settings, seed=0)
+    load_adapter_arrays(model, saved.arrays)
+    return model

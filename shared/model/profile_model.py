@@ -15,13 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from shared.config import ModelSettings
 from shared.errors import ModelError
-from shared.model.encoder import load_source
-from shared.model.encoder_source import find_encoder, space_of
-from shared.model.projection import PROJECTION
+from shared.model.encoder_files import find_encoder, space_of
+from shared.model.encoder_loading import load_source
+from shared.model.profile_space import PROJECTION, Whitening
 from shared.model.text_encoder import TextEncoder
-from shared.model.whitening import Whitening
+from shared.settings.run_settings import ModelSettings
 
 
 class ProfileModel(nn.Module):
@@ -84,8 +83,8 @@ class ProfileModel(nn.Module):
         """
         if self.text_encoder is None:
             raise ModelError(
-                "target_modules name no layer of the encoder, so that it was not loaded; "
-                "use cached text vectors, or add a layer to target_modules"
+                "target_modules name no layer of the encoder, so that it was not loaded",
+                remedy="use cached text vectors, or add a layer to target_modules",
             )
         vectors = self.text_encoder.embed(input_ids, attention_mask)
         whitened = (vectors - self.whitening_mean) @ self.whitening_components
@@ -110,8 +109,10 @@ def build_base(
         encoder = load_source(source, device=device)
         if encoder.width != len(whitening.mean):
             raise ModelError(
-                f"encoder={settings.encoder} gives {encoder.width} numbers a text, the whitening "
-                f"takes {len(whitening.mean)}; fit it on this encoder's vectors"
+                f"gives {encoder.width} numbers a text, the whitening takes {len(whitening.mean)}",
+                name="encoder",
+                value=settings.encoder,
+                remedy="fit it on this encoder's vectors",
             )
     space = space_of(source.identity, settings.max_tokens)
     return ProfileModel(whitening, text_space=space, text_encoder=encoder).to(device)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import ModelError
-from shared.model.encoder_source import EncoderSource
+from shared.model.encoder_files import EncoderSource
 
 Pooling = Literal["mean", "cls", "last"]
 
@@ -103,8 +103,10 @@ class TextEncoder:
         tokens = self.tokenize(texts, max_tokens=max_tokens)
         if not any(tokens):
             raise ModelError(
-                f"encoder={self.source.name}: its tokenizer finds no token in any of {len(texts)} "
-                f"texts; the tokenizer files in {self.source.folder} do not fit the model"
+                f"its tokenizer finds no token in any of {len(texts)} texts",
+                name="encoder",
+                value=self.source.name,
+                remedy=f"the tokenizer files in {self.source.folder} do not fit the model",
             )
         order = np.argsort([-len(ids) for ids in tokens], kind="stable")
         with _workers(self.device) as workers:
@@ -116,8 +118,10 @@ class TextEncoder:
                 vectors = np.concatenate(list(workers.map(self._encode_batch, batches)))
                 if not np.isfinite(vectors).all():
                     raise ModelError(
-                        f"encoder={self.source.name} gives vectors that are not finite; its "
-                        f"weights in {self.source.folder} are damaged, replace them"
+                        "gives vectors that are not finite",
+                        name="encoder",
+                        value=self.source.name,
+                        remedy=f"its weights in {self.source.folder} are damaged, replace them",
                     )
                 yield rows, vectors
 

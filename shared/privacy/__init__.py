@@ -1,1 +1,1 @@
-"""Differential privacy: the guarantee, its accounting, its noise."""
+"""Differential privacy: the guarantee, its accounting, its noise and its ledger."""

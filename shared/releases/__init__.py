@@ -1,1 +1,1 @@
-"""Statistics that shops release with noise, and what can be made of them for free."""
+"""Release mechanisms: item counts and co-purchase pairs, and what is estimated from them."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from shared.settings_sources import load_settings
+from shared.settings.sources import load_settings
 
 OPTIONS = {
     "epsilon": "privacy.epsilon",
@@ -49,10 +49,10 @@ def audit(
     """
     from rich.console import Console
 
-    from shared.device import resolve_device
+    from shared.runtime.environment import resolve_device
+    from simulation.audit.checks.subject import subject_of_path, subject_of_settings
     from simulation.audit.page import print_audit, write_audit
     from simulation.audit.run import CHECKS, run_audit
-    from simulation.audit.subjects import subject_of_path, subject_of_settings
 
     options = {OPTIONS[name]: value for name, value in given.items() if value is not None}
     where = resolve_device(device)

@@ -1,4 +1,4 @@
-"""The audit on one page: `audit.html`, `audit.json`, and the terminal."""
+"""The audit on one page with its plots: `audit.html`, `audit.json`, and the terminal."""
 
 from __future__ import annotations
 
@@ -8,18 +8,39 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column
 
-from simulation.audit import plots
-from simulation.audit.result import AuditResult
-from simulation.report.write import write_file
+from simulation.audit.checks.result import AuditResult, Check
+from simulation.reporting.page import (
+    ACCENT,
+    INK,
+    MUTED,
+    inline_figure,
+    inline_svg,
+    render,
+    write_page,
+)
+from simulation.reporting.terminal import Row, left, plain_table
 
-CURVES = {
-    "training-noise": "Training steps",
-    "counts-noise": "Item counts",
-    "pairs-noise": "Pair sums",
-}
-"""Checks with a measured curve -> caption."""
+Figures = Mapping[str, Any]
+
+
+def bounds_plot(figures: Figures, *, name: str) -> str:
+    """Draws the lower bounds of one run beside the claimed epsilon."""
+    rows = {
+        "claimed": (figures["epsilon_claimed"], INK),
+        "at least, f-DP": (figures["epsilon_low"], ACCENT),
+        "at least, (epsilon, delta)": (figures["epsilon_low_steinke"], MUTED),
+    }
+    with inline_figure(height=1.25) as (figure, axes):
+        for row, (value, colour) in enumerate(reversed(rows.values())):
+            axes.barh(row, value, height=0.5, color=colour, alpha=0.85, linewidth=0)
+            axes.text(value, row, f" {value:.2f}", color=colour, va="center", size=8)
+        axes.set_yticks(range(len(rows)), list(reversed(rows)))
+        axes.grid(axis="y", visible=False)
+        axes.set_xlim(0, 1.15 * max(value for value, _ in rows.values()))
+        axes.set_xlabel("epsilon")
+        return inline_svg(figure, name=name)
 
 
 def write_audit(result: AuditResult, folder: Path) -> dict[str, Path]:
@@ -31,25 +52,18 @@ def write_audit(result: AuditResult, folder: Path) -> dict[str, Path]:
     Raises:
         RunError: A file cannot be written.
     """
-    files = {"JSON": folder / "audit.json", "page": folder / "audit.html"}
-    write_file(files["JSON"], result.to_json().encode())
-    write_file(files["page"], audit_html(result).encode())
-    return files
+    return write_page(folder, "audit", html=audit_html(result), json=result.to_json())
 
 
 def audit_html(result: AuditResult) -> str:
     """Returns the page, with nothing to load from anywhere."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader([here, here.parent / "report"]),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters["figure"] = _figure
-    return environment.get_template("audit.html").render(
-        result=result, headline=headline(result), curves=_curves(result), bounds=_bounds(result)
+    return render(
+        "audit.html",
+        folder=Path(__file__).parent,
+        result=result,
+        headline=headline(result),
+        bounds=_bounds(result),
+        figure=_figure,
     )
 
 
@@ -74,19 +88,9 @@ def claim(result: AuditResult) -> str:
 def print_audit(result: AuditResult, *, files: Mapping[str, Path], console: Console) -> None:
     """Prints all findings on one page."""
     console.print(f"[bold]Audit[/] of {escape(claim(result))}\n", highlight=False)
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    table.add_column("", no_wrap=True)
-    table.add_column("check", no_wrap=True)
-    table.add_column("finding")
-    table.add_column("time", justify="right", style="dim", no_wrap=True)
-    for check in result.checks:
-        mark = "[green]ok[/]" if check.passed else "[bold red]FAIL[/]"
-        finding = escape(check.finding)
-        text = f"{escape(check.question)}\n[dim]{finding}[/]"
-        if not check.passed:
-            text = f"{escape(check.question)}\n[red]{finding}[/]"
-        table.add_row(mark, check.name, text, f"{check.seconds:.1f} s")
-    console.print(table)
+    time = Column("time", justify="right", style="dim", no_wrap=True)
+    columns = (left(""), left("check"), Column("finding"), time)
+    console.print(plain_table(columns, map(_row, result.checks)))
     colour = "green" if result.passed else "red"
     console.print(f"\n[bold {colour}]{escape(headline(result))}[/] ({result.seconds:.0f} s)")
     if result.passed:
@@ -95,20 +99,17 @@ def print_audit(result: AuditResult, *, files: Mapping[str, Path], console: Cons
         console.print(f"{escape(what)}: {escape(str(path))}", soft_wrap=True)
 
 
-def _curves(result: AuditResult) -> dict[str, str]:
-    found = {}
-    for name, caption in CURVES.items():
-        check = result.check(name)
-        if check is not None and "curve" in check.figures:
-            found[caption] = plots.curve_plot(check.figures, name=name)
-    return found
+def _row(check: Check) -> Row:
+    mark, style = ("[green]ok[/]", "dim") if check.passed else ("[bold red]FAIL[/]", "red")
+    text = f"{escape(check.question)}\n[{style}]{escape(check.finding)}[/]"
+    return (mark, check.name, text, f"{check.seconds:.1f} s"), ""
 
 
 def _bounds(result: AuditResult) -> str:
     check = result.check("one-run")
     if check is None or "epsilon_low" not in check.figures:
         return ""
-    return plots.bounds_plot(check.figures, name="one-run")
+    return bounds_plot(check.figures, name="one-run")
 
 
 def _figure(value: Any) -> str:

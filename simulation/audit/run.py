@@ -11,47 +11,39 @@ from importlib import metadata
 import torch
 
 from shared.errors import ConfigError, PrivacyError
-from shared.privacy.accounting import epsilon_pair
-from simulation.audit.noise_checks import (
-    check_counts_noise,
-    check_pairs_noise,
-    check_training_noise,
-)
-from simulation.audit.one_run_check import check_one_run
-from simulation.audit.records import check_records
-from simulation.audit.result import AuditResult, Check, Finding
-from simulation.audit.sampling_check import check_poisson
-from simulation.audit.shop import check_shop_release
-from simulation.audit.step_checks import (
-    check_empty_batches,
-    check_fresh_noise,
-    check_non_finite,
-    check_secret_noise,
-    check_steps,
-)
-from simulation.audit.subject import Subject
+from shared.privacy.accounting.accountants import epsilon_pair
+from simulation.audit.checks.masks_check import check_masks
+from simulation.audit.checks.noise_checks import check_independence, check_noise
+from simulation.audit.checks.one_run_bound import check_one_run
+from simulation.audit.checks.release_check import check_releases
+from simulation.audit.checks.reply_checks import check_one_user, check_reply
+from simulation.audit.checks.result import AuditResult, Check, Finding
+from simulation.audit.checks.sampling_check import check_poisson
+from simulation.audit.checks.spending_records import check_records
+from simulation.audit.checks.subject import Subject
 
 CHECKS: dict[str, tuple[str, Callable[[Subject], Finding]]] = {
     "accounts": (
         "Is every recorded epsilon right, and is everything in it?",
         lambda subject: check_records(subject.records),
     ),
-    "training-noise": ("Do training steps keep the claimed privacy curve?", check_training_noise),
-    "counts-noise": ("Do item counts keep the claimed privacy curve?", check_counts_noise),
-    "pairs-noise": ("Do pair sums keep the claimed privacy curve?", check_pairs_noise),
-    "shop-release": ("Is a shop's update as noisy as claimed?", check_shop_release),
+    "releases": ("Is what left the shops what their ledgers say?", check_releases),
+    "reply": ("Does a reply hold the release and nothing else?", check_reply),
+    "masks": (
+        "Does a shop in a secure sum send the same, with its share of the noise?",
+        check_masks,
+    ),
+    "one-user": ("Does no user move a release by more than the noise is for?", check_one_user),
+    "noise": ("Is every number of every release as noisy as claimed?", check_noise),
+    "independence": (
+        "Is noise new in every release and impossible to draw again?",
+        check_independence,
+    ),
     "one-run": ("Does one whole run give away more than claimed?", check_one_run),
-    "fresh-noise": ("Is noise new in each step, normal and large enough?", check_fresh_noise),
-    "secret-noise": ("Is noise impossible to draw again?", check_secret_noise),
-    "steps": ("Are there as many noisy steps as accounted?", check_steps),
-    "empty-batches": ("Do steps without users look like all others?", check_empty_batches),
-    "non-finite": ("Does a gradient that is not finite stay hidden?", check_non_finite),
     "poisson": ("Is each user sampled by an own coin?", check_poisson),
 }
 """Name -> question, function."""
-OF_TRAINING = frozenset(
-    {"shop-release", "fresh-noise", "steps", "empty-batches", "non-finite", "poisson"}
-)
+OF_TRAINING = frozenset({"one-run", "poisson"})
 """Checks that have nothing to look at where a plan trains nothing."""
 
 
@@ -77,12 +69,19 @@ def run_audit(
     """
     unknown = sorted(set(checks) - set(CHECKS))
     if unknown:
-        raise ConfigError(f"check={unknown[0]} is not one of {', '.join(CHECKS)}; choose one")
+        raise ConfigError(
+            f"is not one of {', '.join(CHECKS)}",
+            name="check",
+            value=unknown[0],
+            remedy="choose one",
+        )
     quiet = any(mechanism.noise_multiplier == 0 for mechanism in subject.mechanisms)
     if not subject.plan.private or not subject.mechanisms or quiet:
         raise PrivacyError(
-            "noise_multiplier=0 must be above 0: without privacy there is nothing to audit; audit "
-            "a private run or set --epsilon"
+            "must be above 0: without privacy there is nothing to audit",
+            name="noise_multiplier",
+            value="0",
+            remedy="audit a private run or set --epsilon",
         )
     epsilon, _ = epsilon_pair(subject.mechanisms, subject.delta)
     done = []

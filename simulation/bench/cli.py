@@ -1,16 +1,42 @@
-"""`fedprofile bench`."""
+"""`fedprofile bench`: the groups of figures, measured in their order."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 
-from shared.environment import capture
-from simulation.bench.figures import Figure
-from simulation.bench.groups import GROUPS
-from simulation.bench.page import merged, section
-from simulation.report.write import write_file
+from shared.runtime.environment import capture
+from shared.runtime.file_store import write_atomic
+from simulation.bench.deployment.figures import deployment_figures, many_nodes_figures
+from simulation.bench.deployment.secure_runs import secure_runs_figures
+from simulation.bench.ledger import ledger_figures
+from simulation.bench.private_training import audit_figures, dp_step
+from simulation.bench.secure_aggregation import secure_aggregation_figures
+from simulation.bench.serving.figures import serving_figures
+from simulation.bench.simulation_runs import default_simulation, many_shops
+from simulation.bench.structure import structure_figures
+from simulation.reporting.benchmark_page import BenchmarkFigure, merged, section
+
+Measure: TypeAlias = Callable[[], list[BenchmarkFigure]]
+
+GROUPS: dict[str, Measure] = {
+    "simulation": default_simulation,
+    "dp-step": dp_step,
+    "many-shops": many_shops,
+    "ledger": ledger_figures,
+    "audit": audit_figures,
+    "secure-aggregation": secure_aggregation_figures,
+    "deployment": deployment_figures,
+    "many-nodes": many_nodes_figures,
+    "secure-runs": secure_runs_figures,
+    "serving": serving_figures,
+    "structure": structure_figures,
+}
+BY_HAND = ("mutation",)
+"""Sections of the page that a person measured with tools outside the project; they are kept."""
 
 
 @click.command()
@@ -35,11 +61,11 @@ def bench(*, only: tuple[str, ...], write: Path) -> None:
         for figure in figures:
             click.echo(line(figure))
         old = write.read_text(encoding="utf-8") if write.is_file() else ""
-        page = merged(old, {name: section(figures, environment)}, order=GROUPS)
-        write_file(write, page.encode())
+        page = merged(old, {name: section(figures, environment)}, order=(*GROUPS, *BY_HAND))
+        write_atomic(write, page.encode(), durable=False, private=False)
 
 
-def line(figure: Figure) -> str:
+def line(figure: BenchmarkFigure) -> str:
     """Returns a figure as one line for a terminal."""
     mark = "ok" if figure.is_met else "above"
     return (

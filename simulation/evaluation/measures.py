@@ -1,17 +1,125 @@
-"""What is measured of one method's rankings on one surface of one shop."""
+"""The moments at which a shop is asked, and what is measured of a method's rankings then."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from client.fusion import masked
-from client.recommenders.history import Floats, History
-from client.recommenders.interface import Scores
-from client.surfaces import Queries
+from client.fusion.fusion_weights import Weights
+from client.fusion.hyperparameters import score_surface
+from client.fusion.scores import fuse, masked, standardise
+from client.recommenders.interface import Recommender, Scores
+from client.recommenders.queries import (
+    COLD_EVENTS,
+    SHARED_CONTEXT,
+    SURFACES,
+    Bools,
+    Floats,
+    History,
+    Queries,
+    build_queries,
+    candidates_of,
+)
+from shared.interactions.events import Events, Shop
+from shared.interactions.splits import Windows, split_shop
 from shared.metrics.ranking import diversity, hit_rate, hits, ndcg, novelty, recall, top_k
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What a shop knows at a moment, and what its users do next.
+
+    Attributes:
+        history: All users of the shop, all events before the window.
+        window: The events in the window.
+        stream: Numbers that seed what is random in the questions.
+        cold: Candidates with hardly an event in any shop, `(c,)`; None where nobody counted.
+        few: What the shop learns from where that is less than `history`: a shop that has just
+            opened is asked by users whom it knew nothing of before.
+    """
+
+    history: History
+    window: Events
+    stream: tuple[int, ...]
+    cold: Bools | None = None
+    few: History | None = None
+
+    @property
+    def learned(self) -> History:
+        """What recommenders may learn from."""
+        return self.history if self.few is None else self.few
+
+    def ask(self) -> tuple[dict[str, Queries], dict[str, str]]:
+        """Builds the queries by surface, and says why the other surfaces are missing."""
+        queries, absent = {}, {}
+        for surface in SURFACES:
+            rng = np.random.default_rng(self.stream)
+            built = build_queries(
+                surface, known=self.history, window=self.window, rng=rng, cold=self.cold
+            )
+            if isinstance(built, str):
+                absent[surface] = built
+            else:
+                queries[surface] = built
+        return queries, absent
+
+
+def stages(
+    shop: Shop, windows: Windows, scored: npt.NDArray[np.bool_], *, seed: int
+) -> tuple[Stage, Stage]:
+    """Builds a shop's validation and test stage.
+
+    Candidates are the shop's own catalogue up to the cut where the split is by time, and the whole
+    catalogue with leave-last-out, as is usual there: any user's last item can then be found.
+
+    Args:
+        shop: The shop.
+        windows: Where the windows begin.
+        scored: Catalogue items that may be candidates, `(n_items,)`.
+        seed: Splits the carts; each shop and stage has its own stream.
+
+    Returns:
+        Validation (known: fit) and test (known: fit and validation).
+    """
+    split = split_shop(shop, windows)
+    stream = int.from_bytes(hashlib.sha256(shop.shop_id.encode()).digest()[:8], "big")
+    parts = (
+        (split.fit, split.validation, windows.validation_start),
+        (split.known, split.test, windows.test_start),
+    )
+    built = []
+    for i, (known, window, start) in enumerate(parts):
+        now = _query_times(shop, known, window) if start is None else np.full(shop.n_users, start)
+        own = windows.kind == "time"
+        candidates = candidates_of(known, scored) if own else np.flatnonzero(scored)
+        history = History(known, candidates.astype(np.int32), now)
+        built.append(Stage(history, window, (seed, i, stream)))
+    return built[0], built[1]
+
+
+def with_cold_items(moments: Sequence[Stage], n_items: int) -> list[Stage]:
+    """Tells all shops' stages before the same window which items are cold in all of them.
+
+    Args:
+        moments: One of each shop.
+        n_items: Items of the catalogue.
+    """
+    events = sum(np.bincount(m.history.events.item, minlength=n_items) for m in moments)
+    cold = np.asarray(events) < COLD_EVENTS
+    return [replace(moment, cold=cold[moment.history.candidates]) for moment in moments]
+
+
+def _query_times(shop: Shop, known: Events, window: Events) -> npt.NDArray[np.float64]:
+    """Returns each user's own moment: the event that was left out, else the last known one."""
+    now = np.zeros(shop.n_users)
+    now[known.user] = known.time
+    now[window.user] = window.time
+    return now
+
 
 DEPTH = 20
 """Places of a ranking that are kept."""
@@ -64,11 +172,11 @@ def measure(scores: Scores, queries: Queries, facts: ItemFacts) -> Ranking:
     """Ranks all candidates and measures each query's ranking."""
     open_scores = masked(scores, queries)
     ranked = top_k(open_scores, DEPTH)
-    found, n_targets = hits(ranked, queries.targets), queries.targets.sum(axis=1)
+    relevant, n_targets = hits(ranked, queries.targets), queries.targets.sum(axis=1)
     values = (
-        ndcg(found, n_targets, 10),
-        hit_rate(found, 10),
-        recall(found, n_targets, 20),
+        ndcg(relevant, n_targets, 10),
+        hit_rate(relevant, 10),
+        recall(relevant, n_targets, 20),
         diversity(ranked[:, :10], facts.vectors),
         novelty(ranked[:, :10], facts.share),
     )
@@ -81,3 +189,45 @@ def measure(scores: Scores, queries: Queries, facts: ItemFacts) -> Ranking:
         values=np.stack(values, axis=1),
         n_candidates=scores.shape[1] if allowed is None else int(allowed.any(axis=0).sum()),
     )
+
+
+def measure_surfaces(
+    history: History,
+    queries: Mapping[str, Queries],
+    chosen: Mapping[str, Mapping[str, Recommender]],
+    weights: Mapping[str, Mapping[str, Weights]],
+    facts: ItemFacts,
+) -> dict[str, dict[str, Ranking]]:
+    """Fits every chosen recommender once, scores its surfaces, fuses and measures.
+
+    One surface is open at a time: scores of all at once are the most that an evaluation holds.
+
+    Args:
+        history: What the shop knows before the test window.
+        queries: The test queries by surface, those that share the context of `for-you` after it.
+        chosen: surface -> signal -> recommender, of which equal ones are fitted once.
+        weights: surface -> method -> signal -> weight.
+        facts: What diversity and novelty need to know of the candidates.
+
+    Returns:
+        surface -> method -> ranking.
+    """
+    fitted: dict[int, Recommender] = {}
+    for recommenders in chosen.values():
+        for recommender in recommenders.values():
+            if id(recommender) not in fitted:
+                fitted[id(recommender)] = recommender.fit(history)
+    rankings = {}
+    shared: dict[int, Scores] = {}
+    for surface, asked in queries.items():
+        if surface not in SHARED_CONTEXT:
+            shared.clear()
+        signals = {
+            name: standardise(score_surface(fitted[id(r)], queries, surface, shared), asked.allowed)
+            for name, r in chosen[surface].items()
+        }
+        rankings[surface] = {
+            method: measure(fuse(signals, mix), asked, facts)
+            for method, mix in weights[surface].items()
+        }
+    return rankings

@@ -7,12 +7,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from client.recommenders.als import ALS
-from client.recommenders.ease import EASE
-from client.recommenders.history import Floats, History
+from client.recommenders.collaborative_filtering import ALS, EASE
 from client.recommenders.interface import Scores
-from client.recommenders.text_map import TextMap
-from client.surfaces import Codes, Queries
+from client.recommenders.profile import TextMap
+from client.recommenders.queries import Codes, Floats, History, Queries
 from shared.interactions.events import Events
 
 TWINS = ("pooled-ease", "pooled-als", "pooled-text-map")

@@ -6,20 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from client.fusion import Pool, best_of, better
-from client.fusion_weights import (
-    LEAST_QUERIES,
+from client.fusion.fusion_weights import (
+    MIN_QUERIES,
     Weights,
+    add_federated_signals,
+    add_public_federated_weights,
     default_weights,
-    join,
     local_weights,
-    outside_weights,
 )
-from client.recommenders.history import Floats, History
-from client.recommenders.interface import Recommender
-from client.recommenders.pairs_ease import PairGram
-from client.recommenders.profile import ProfileRecommender, Project
-from client.recommenders.tuning import (
+from client.fusion.hyperparameters import (
+    LOCAL_SIGNALS,
     Choice,
     Grid,
     local_grids,
@@ -27,17 +23,19 @@ from client.recommenders.tuning import (
     parameters,
     tune,
 )
-from client.surfaces import Queries
-from shared.releases.pair_release import PairRelease
-from simulation.evaluation.measure_surfaces import measure_surfaces
-from simulation.evaluation.measures import ItemFacts, Ranking
+from client.fusion.scores import Pool, best_of, better
+from client.recommenders.federated_ease import PairGram
+from client.recommenders.interface import Recommender
+from client.recommenders.profile import ProfileRecommender, Project
+from client.recommenders.queries import Floats, Queries
+from shared.interactions.events import Events
+from shared.interactions.persons import Persons, by_person
+from shared.releases.noisy_statistics import PairRelease
+from simulation.evaluation.measures import ItemFacts, Ranking, Stage, measure_surfaces
 from simulation.evaluation.pooled import TWINS, Pooled
-from simulation.evaluation.stages import Stage
 
 OF_MODELS = ("global", "pairs", "fused")
 """Methods that every global model has; a model without pairs lacks `pairs`."""
-LOCAL = ("popularity", "frequency", "item-knn", "ease", "als", "text", "text-map")
-"""Signals that a shop has without any federation."""
 SPARSE_ITEMS = 20.0
 """A shop whose users have fewer items than this on average has sparse histories."""
 PooledTwins = Mapping[str, Pooled]
@@ -104,6 +102,7 @@ def evaluate_shop(
     time_unit: str,
     models: Mapping[str, GlobalModel],
     pooled: tuple[PooledTwins, PooledTwins] | None,
+    persons: Persons | None = None,
 ) -> ShopResult:
     """Tunes on the validation stage, fits again on all that the test stage knows, and measures.
 
@@ -115,12 +114,13 @@ def evaluate_shop(
         time_unit: "days" or "order".
         models: Global models by name; "" is the model of `global` and `fused`.
         pooled: Models of all shops' users before each of the two windows; None leaves `pooled` out.
+        persons: Person of each of its users where ids are linked, as in its part of a release.
     """
     grids = local_grids(item_vectors, time_unit)
     grids |= {named("global", name): _model_grid(item_vectors, m) for name, m in models.items()}
     for name, model in models.items():
         if model.pairs is not None:
-            gram = _gram(model, model.pairs, shop_id, test.learned)
+            gram = _gram(model, model.pairs, shop_id, test.learned.events, persons)
             grids[named("pairs", name)] = pairs_grid(gram, time_unit)
     if pooled is not None:
         grids |= {name: Grid([twin], {}) for name, twin in pooled[0].items()}
@@ -143,16 +143,22 @@ def evaluate_shop(
         shop_id,
         rankings=measure_surfaces(test.learned, queries, chosen, weights, facts),
         weights={s: {m: w for m, w in ways.items() if len(w) > 1} for s, ways in weights.items()},
-        parameters={s: {n: parameters(r) for n, r in found.items()} for s, found in chosen.items()},
+        parameters={s: {n: parameters(r) for n, r in tuned.items()} for s, tuned in chosen.items()},
         absent=absent,
     )
 
 
-def _gram(model: GlobalModel, pairs: PairRelease, shop_id: str, released: History) -> PairGram:
+def _gram(
+    model: GlobalModel,
+    pairs: PairRelease,
+    shop_id: str,
+    released: Events,
+    persons: Persons | None,
+) -> PairGram:
     # The shop's own part of the release, and so its users' sizes, are those of the test stage while
     # weights are chosen too: decision 005 says what that may flatter.
     took_part = model.contributors is None or shop_id in model.contributors
-    return PairGram.of_others(pairs, released.events if took_part else None)
+    return PairGram.of_others(pairs, by_person(released, persons) if took_part else None)
 
 
 def _model_grid(item_vectors: Floats, model: GlobalModel) -> Grid:
@@ -204,29 +210,31 @@ def _weights(
         further["pooled"] = list(TWINS)
     if queries is None:
         weights["ease-text"] = {"ease": 1.0, "text": _TEXT_WEIGHTS[0]}
-        text = {name: float(name == "text") for name in LOCAL}
+        text = {name: float(name == "text") for name in LOCAL_SIGNALS}
         weights["best-local"] = (
-            default_weights(surface, LOCAL, sparse=sparse) if has_users else text
+            default_weights(surface, LOCAL_SIGNALS, sparse=sparse) if has_users else text
         )
         for method, names in further.items():
-            weights[method] = outside_weights(weights["best-local"], names, surface=surface)
+            weights[method] = add_public_federated_weights(
+                weights["best-local"], names, surface=surface
+            )
         return weights
-    signals = {name: found[surface].scores for name, found in choices.items()}
+    signals = {name: choice[surface].scores for name, choice in choices.items()}
     best = {name: best_of(scores, queries) for name, scores in signals.items()}
     # Each further signal gets a pool of its own, so that no method's weights depend on another.
-    local = {name: signals[name] for name in LOCAL}
+    local = {name: signals[name] for name in LOCAL_SIGNALS}
     pool = Pool.of(local, best, queries)
     weights["ease-text"] = _ease_text(pool)
-    weights["best-local"] = local_weights(pool, surface, LOCAL, sparse=sparse)
+    weights["best-local"] = local_weights(pool, surface, LOCAL_SIGNALS, sparse=sparse)
     for method, names in further.items():
         pool = Pool.of(local | {name: signals[name] for name in names}, best, queries)
-        weights[method] = join(
+        weights[method] = add_federated_signals(
             pool,
             weights["best-local"],
             names,
             surface=surface,
             reliability=reliability.get(method, 1.0),
-            least=0 if method == "pooled" else LEAST_QUERIES,  # the bound may not be held back
+            min_queries=0 if method == "pooled" else MIN_QUERIES,  # the bound may not be held back
         )
     return weights
 
@@ -236,4 +244,4 @@ def _ease_text(pool: Pool) -> Weights:
     mixes = [{"ease": 1.0, "text": weight} for weight in _TEXT_WEIGHTS]
     values = [pool.ndcg(mix) for mix in mixes]
     top = max(range(len(mixes)), key=lambda i: float(values[i].mean()))
-    return mixes[top] if better(values[top], values[0], caution=1.0) else mixes[0]
+    return mixes[top] if better(values[top], values[0], standard_errors=1.0) else mixes[0]

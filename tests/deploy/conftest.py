@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from federations import Federation
-from installing import Pair, make_pair
+
+from tests.deploy.federations import Federation
 
 LAST = 25
 """Lines of each log that a failed test shows."""
@@ -47,10 +47,3 @@ def pytest_runtest_makereport(
                     for path in sorted(federation.root.glob("*.log"))
                 ]
     return report
-
-
-@pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
-    """A coordinator and a node without a network."""
-    monkeypatch.setenv("FEDPROFILE_CACHE", str(tmp_path / "cache"))
-    return make_pair(tmp_path)

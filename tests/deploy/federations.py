@@ -12,24 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from tiny_shops import write_tiny_shops
 
 from client.deploy.folder import NodeFolder
+from client.deploy.node_process import installed, node_status
 from client.deploy.setup import init_node, make_node_key, new_node
-from client.deploy.status import installed, node_status
-from server.checkpoint import Checkpoints
-from server.deploy.folder import ServerFolder
-from server.deploy.new_settings import new_settings
-from server.deploy.run_folder import Run
-from server.deploy.setup import init_server
-from server.deploy.shops import invite
-from server.deploy.status import server_status
-from shared.deploy.invitation import read_invitation
-from shared.privacy.ledger.entries import Limits
+from server.coordinator.folder import ServerFolder
+from server.coordinator.invited_shops import invite_shop
+from server.coordinator.setup import init_server, new_settings
+from server.federation.server_state import Checkpoints
+from server.runs.supervision import server_status
+from server.runs.training_run import TrainingRun
+from shared.privacy.ledger.log.entries import LifetimeLimits
+from shared.protocol.invitation import read_invitation
 from simulation.bench.deployment.processes import free_port, wait_until
+from tests import ROOT
+from tests.simulation.tiny_shops import write_tiny_shops
 
 COMMAND = [sys.executable, "-m", "shared"]
-ROOT = Path(__file__).resolve().parents[2]
 SETS = {
     "model.dim": 6,
     "model.rank": 4,
@@ -43,7 +42,7 @@ SETS = {
     "privacy.adapter_share": 0.8,
     "wait": 60,
 }
-EPSILON, DELTA = 8.0, 1e-3
+EPSILON, DELTA = 8.0, 1e-6
 WAIT = 300.0
 """Seconds to wait for what must happen, however busy the machine; only a failure takes as long."""
 
@@ -67,7 +66,7 @@ class Federation:
 
     def environment(self) -> dict[str, str]:
         own = {
-            "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}",
+            "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
@@ -165,16 +164,16 @@ class Federation:
     ) -> None:
         """Makes a node; `through` is the port of a relay that it takes for the server."""
         key = make_node_key(self.node(shop))
-        invite(ServerFolder(self.server), shop, key=key, out=self.root / f"{shop}.invitation")
+        invite_shop(ServerFolder(self.server), shop, key=key, out=self.root / f"{shop}.invitation")
         offer = read_invitation(self.root / f"{shop}.invitation")
         if through is not None:
             offer = offer.model_copy(update={"address": f"127.0.0.1:{through}"})
         settings = new_node(
             data=self.root / shop / "data",
             order_column="position",
-            limits=Limits(epsilon=epsilon, delta=DELTA),
+            limits=LifetimeLimits(epsilon=epsilon, delta=DELTA, max_users=1_000),
             encoder=None,
-            offer=offer,
+            invitation=offer,
         )
         init_node(self.node(shop), settings.model_copy(update=changes), offer)
 
@@ -185,8 +184,8 @@ class Federation:
     def start_hostile(self, shop: str, *, plan: dict[str, str]) -> None:
         """Starts a node of somebody who changed the code; see `hostile_node`."""
         (self.node(shop) / "hostile.json").write_text(json.dumps(plan))
-        script = Path(__file__).with_name("hostile_node.py")
-        self.start(shop, self.node(shop), command=[sys.executable, str(script)])
+        command = [sys.executable, "-m", "tests.deploy.faults.hostile_node"]
+        self.start(shop, self.node(shop), command=command)
 
     def online(self) -> set[str]:
         found = server_status(ServerFolder(self.server))["shops"]
@@ -222,7 +221,7 @@ class Federation:
 
 def refusals_of(federation: Federation, number: int) -> set[tuple[int, str, str]]:
     """Round, shop and code of all refusals of a run, from its last checkpoint."""
-    run = Run(ServerFolder(federation.server), number)
+    run = TrainingRun(ServerFolder(federation.server), number)
     made, _ = run.federation()
     state = Checkpoints(run.path / "checkpoints", digest=made.digest()).load(resume=True)
     assert state is not None

@@ -7,24 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from federations import DELTA, EPSILON
-from tiny_shops import N_ITEMS, write_tiny_shops
 
-from client.deploy.adapters import Adapters
 from client.deploy.folder import NodeFolder
-from client.deploy.install import install
+from client.deploy.incoming_releases import install
+from client.deploy.installed_releases import InstalledReleases
 from client.deploy.setup import init_node, make_node_key, new_node
-from client.deploy.source import open_base
-from server.deploy.folder import ServerFolder
-from server.deploy.new_settings import new_settings
-from server.deploy.registry import Registry, Release
-from server.deploy.setup import init_server
-from server.deploy.shops import make_invitation
-from shared.deploy.settings_file import write_settings
-from shared.messages import Arrays
+from client.deploy.shop_source import open_base
+from server.coordinator.folder import ServerFolder
+from server.coordinator.invited_shops import make_invitation
+from server.coordinator.setup import init_server, new_settings
+from server.runs.releases import Release, ReleaseRegistry
 from shared.model.adapter import adapter_arrays, attach
-from shared.model.projection import PROJECTION_B
-from shared.privacy.ledger.entries import Limits
+from shared.model.profile_space import PROJECTION_B
+from shared.privacy.ledger.log.entries import LifetimeLimits
+from shared.protocol.messages import Arrays
+from shared.settings.service_file import write_settings
+from tests.deploy.federations import DELTA, EPSILON
+from tests.simulation.tiny_shops import N_ITEMS, write_tiny_shops
 
 HEAD = (1, 4, 7, 20)
 
@@ -51,7 +50,7 @@ class Pair:
             "privacy": None,
             "statistics": {"scale": 10.0},
         }
-        return Registry(self.server).add("adapter", arrays, **(values | fields))
+        return ReleaseRegistry(self.server).add("adapter", arrays, **(values | fields))
 
     def statistic(self, kind: Any, arrays: dict[str, Any], **fields: Any) -> Release:
         values: dict[str, Any] = {
@@ -63,7 +62,7 @@ class Pair:
             "privacy": None,
             "statistics": {"noise_std": 0.5},
         }
-        return Registry(self.server).add(kind, arrays, **(values | fields))
+        return ReleaseRegistry(self.server).add(kind, arrays, **(values | fields))
 
     def counts(self, scale: float = 1.0, **fields: Any) -> Release:
         counts = scale * np.arange(N_ITEMS, dtype=np.float32)
@@ -84,7 +83,7 @@ class Pair:
         return install(self.node, **(values | changes))
 
     def serves(self) -> int | None:
-        return Adapters(self.node).pointer().current.get("adapter")
+        return InstalledReleases(self.node).pointer().current.get("adapter")
 
     def allow_older(self) -> None:
         settings = self.node.settings().model_copy(update={"allow_older": True})
@@ -109,10 +108,10 @@ def make_pair(tmp_path: Path) -> Pair:
     server, node = ServerFolder(tmp_path / "server"), NodeFolder(tmp_path / "node")
     make_node_key(node.root)
     offer = make_invitation(server, "north")
-    limits = Limits(epsilon=8.0, delta=DELTA)
+    limits = LifetimeLimits(epsilon=8.0, delta=DELTA, max_users=1_000)
     init_node(
         node.root,
-        new_node(data=data, order_column="position", limits=limits, encoder=None, offer=offer),
+        new_node(data=data, order_column="position", limits=limits, encoder=None, invitation=offer),
         offer,
     )
     model = offer.base.model

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
-from installing import Pair
 
 from client.cli import node as node_commands
 from client.deploy.folder import NodeFolder
+from client.deploy.node_ledger import open_ledger
+from client.deploy.node_process import check_package
 from client.deploy.shop_data import load_shop, problems
-from client.deploy.source import DeployedShop
-from client.deploy.supernode import check_package
+from client.deploy.shop_source import DeployedShop
 from server.cli import server as server_commands
-from server.deploy.invited_grid import HeadBook
-from shared.deploy.invitation import read_invitation
 from shared.errors import ConfigError, DataError, FedprofileError
-from shared.privacy.ledger.keys import SigningKey
+from shared.protocol.invitation import read_invitation
+from tests.deploy.installing import Pair
 
 
 def test_a_config_of_another_version_is_refused(pair: Pair) -> None:
@@ -98,7 +99,7 @@ def test_other_installed_code_does_not_start_until_the_owner_accepts_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert check_package(pair.node, accept=False) == pair.node.settings()
-    monkeypatch.setattr("client.deploy.supernode.package_hash", lambda: "0" * 64)
+    monkeypatch.setattr("client.deploy.node_process.package_hash", lambda: "0" * 64)
     with pytest.raises(ConfigError, match="start once with --accept-package"):
         check_package(pair.node, accept=False)
     check_package(pair.node, accept=True)
@@ -126,34 +127,82 @@ def test_items_outside_the_catalogue_stay_out_of_the_events(pair: Pair) -> None:
     )
 
 
+def test_a_node_trains_on_persons_where_its_users_table_links_ids(pair: Pair) -> None:
+    settings, base = pair.node.settings(), pair.node.invitation().base
+    before = load_shop(settings, base)
+    table = Path(settings.data) / "users.csv"
+    ids = pd.read_csv(Path(settings.data) / "interactions.csv")["user_id"].unique()
+    linked = [f"{user},{'p' if number < 3 else ''}" for number, user in enumerate(ids)]
+    table.write_text("\n".join(["user_id,person_id", *linked]) + "\n")
+    data = load_shop(settings, base)
+    assert (data.report["users"], data.n_users) == (before.n_users, before.n_users - 2)
+    assert data.report["persons"] == data.n_users == len(np.unique(data.events.user))
+    assert len(data.events) == len(before.events)
+
+
 def test_unit_and_budget_have_no_default(pair: Pair, tmp_path: Path) -> None:
     words = ["init", "--dir", str(tmp_path / "new"), "--shop", "north"]
     words += ["--invitation", str(pair.node.root / "invitation.json"), "--data", str(tmp_path)]
     found = CliRunner().invoke(node_commands, words)
     assert isinstance(found.exception, FedprofileError)
     assert found.exception.exit_code == 2
-    assert str(found.exception).startswith("--unit: has no default")
+    assert str(found.exception).startswith("unit=none has no default")
     words += ["--unit", "user", "--epsilon", "3"]
-    assert "--delta: has no default" in str(CliRunner().invoke(node_commands, words).exception)
+    assert "delta=none has no default" in str(CliRunner().invoke(node_commands, words).exception)
     assert not (tmp_path / "new").exists()
+
+
+def test_users_are_stated_once_and_a_larger_number_is_a_line_of_the_ledger(pair: Pair) -> None:
+    words = ["--dir", str(pair.node.root)]
+    before = spent(pair)
+    done = CliRunner().invoke(node_commands, ["max-users", "500000", *words])
+    assert done.output == "at most 500000 users; lifetime delta 2e-07 from here on\n"
+    assert spent(pair).startswith(before)
+    limits = pair.node.settings().limits
+    assert (limits.max_users, limits.delta) == (500_000, 2e-7)
+    DeployedShop(pair.node).open({})
+    raised = spent(pair)
+    for number, delta in (("500000", []), ("9", []), ("900000", ["--delta", "1e-3"])):
+        found = CliRunner().invoke(node_commands, ["max-users", number, *delta, *words]).exception
+        assert isinstance(found, FedprofileError)
+        assert found.exit_code == 2
+    assert spent(pair) == raised
+    # A command that was cut short between ledger and node.toml is finished by its repetition.
+    pair.node.config.write_text(pair.node.config.read_text().replace("500000", "1000"))
+    assert CliRunner().invoke(node_commands, ["max-users", "500000", *words]).exception is None
+    assert spent(pair) == raised
+    assert pair.node.settings().limits.max_users == 500_000
+    # A renewal is in the ledger alone: it is no bound of users, and stays when that is raised.
+    open_ledger(pair.node).renew(epsilon=20.0, reason="a test")
+    assert CliRunner().invoke(node_commands, ["max-users", "600000", *words]).exception is None
+    assert pair.node.settings().limits.epsilon == 8.0
+    assert open_ledger(pair.node).chain.limits.epsilon == 20.0
+    assert open_ledger(pair.node).chain.limits.max_users == 600_000
+
+
+def test_delta_is_held_against_the_stated_users_alone(pair: Pair, tmp_path: Path) -> None:
+    words = ["init", "--dir", str(tmp_path / "new"), "--shop", "north", "--unit", "user"]
+    words += ["--invitation", str(pair.node.root / "invitation.json"), "--data", str(tmp_path)]
+    words += ["--epsilon", "3", "--delta", "1e-5"]
+    found = CliRunner().invoke(node_commands, words).exception
+    assert isinstance(found, FedprofileError)
+    assert found.told({"delta", "max-users"}) == (
+        "delta=1e-05 must be at most 1e-06, one over ten times max_users=100000; lower it with "
+        "--delta, or state fewer users with --max-users"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_shop_beyond_its_stated_users_answers_and_tells_its_owner_alone(pair: Pair) -> None:
+    settings = pair.node.settings()
+    file = Path(settings.data) / "interactions.csv"
+    rows = "".join(f"more{n},i0,1,shop0\nmore{n},i1,2,shop0\n" for n in range(1_000))
+    file.write_text(file.read_text() + rows)
+    DeployedShop(pair.node).open({})
+    done = CliRunner().invoke(node_commands, ["check-data", "--dir", str(pair.node.root)])
+    assert "is above max_users=1000" in done.output
 
 
 def test_a_folder_without_a_node_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="make it with `fedprofile node init`"):
         NodeFolder(tmp_path).require()
-
-
-def test_a_head_that_goes_back_is_not_signed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    book = HeadBook(tmp_path, SigningKey.generate())
-    first = book.accept("north", entry=3, head="a" * 64)
-    assert first is not None
-    assert first.holds()
-    assert book.accept("north", entry=3, head="a" * 64) == first
-    for entry, head in ((2, "b" * 64), (3, "b" * 64), (4, "a" * 64), (-1, "c" * 64), (5, "x")):
-        assert book.accept("north", entry=entry, head=head) is None
-    second = book.accept("north", entry=5, head="b" * 64)
-    assert book.last("north") == second
-    assert book.last("south") is None
-    assert "was replaced by an older copy" in caplog.text

@@ -12,20 +12,20 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from federations import WAIT, Federation
 
-from client.deploy.activation import PATIENCE
 from client.deploy.setup import make_node_key
-from server.deploy import control
-from server.deploy.folder import ServerFolder
-from server.deploy.run_folder import Run, open_run
-from server.deploy.setup import renew_certificate
-from server.deploy.shops import read_shops, revoke
-from server.deploy.supervise import attempt
-from shared.deploy.certificates import KeyPair, make_authority, make_server_certificate
-from shared.deploy.owner_files import write_owner_file
+from server.coordinator.folder import ServerFolder
+from server.coordinator.invited_shops import read_shops, revoke_shop
+from server.coordinator.setup import renew_certificate
+from server.runs.supervision import run_attempt
+from server.runs.training_run import TrainingRun, open_run
 from shared.errors import ConfigError
+from shared.flower.node.connection import ACTIVATION_SECONDS
+from shared.flower.server import control
+from shared.keys.certificates import KeyPair, make_authority, make_server_certificate
+from shared.runtime.file_store import write_atomic
 from simulation.bench.deployment.processes import wait_until
+from tests.deploy.federations import WAIT, Federation
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def refused(federation: Federation, shop: str) -> str:
 def given_up(federation: Federation, shop: str) -> str:
     """Waits for a node that was started to give up, and returns its log."""
     process = federation.processes[shop]
-    assert process.wait(timeout=PATIENCE + WAIT) == 1, federation.log(shop)
+    assert process.wait(timeout=ACTIVATION_SECONDS + WAIT) == 1, federation.log(shop)
     del federation.processes[shop]
     return federation.log(shop)
 
@@ -96,7 +96,7 @@ def test_an_unregistered_and_a_revoked_key_are_refused(federation: Federation) -
     federation.start_node("stranger")
 
     folder = ServerFolder(federation.server)
-    revoke(folder, "shop2")
+    revoke_shop(folder, "shop2")
     assert set(read_shops(folder)) == {"shop0", "shop1"}
     for log in (refused(federation, "shop2"), given_up(federation, "stranger")):
         said = log.splitlines()[-1]
@@ -106,7 +106,7 @@ def test_an_unregistered_and_a_revoked_key_are_refused(federation: Federation) -
     assert "holds this node for connected or knows no such key" in log
     assert federation.online() == set()
     with pytest.raises(ConfigError, match="shop=shop2 is not invited"):
-        revoke(folder, "shop2")
+        revoke_shop(folder, "shop2")
 
 
 def test_a_key_is_registered_once(federation: Federation) -> None:
@@ -136,7 +136,7 @@ def test_a_second_node_with_one_key_changes_no_name_and_spends_no_budget_twice(
     wait_until(lambda: busy in federation.log("copy"), seconds=WAIT, name="the twin's attempt")
     federation.kill("copy")
     federation.run_rounds()
-    run = Run(ServerFolder(federation.server), 1)
+    run = TrainingRun(ServerFolder(federation.server), 1)
     assert run.state().status == "finished"
     assert federation.budget("shop1")["releases"] == 3
     assert federation.budget("shop0")["releases"] == 3
@@ -149,7 +149,7 @@ def test_a_bundle_that_is_not_on_the_list_runs_nothing(
 
     mark = federation.root / "owned"
     code = f"import pathlib; pathlib.Path({str(mark)!r}).touch()\n".encode()
-    from shared.deploy.bundle import PROJECT
+    from shared.flower.bundle import PROJECT
 
     project = PROJECT.format(version="0.1.0").replace('["README.md"]', '["**/*.py"]')
     shadows = ("client/__init__.py", "client/app.py", "shared/__init__.py", "torch.py", "numpy.py")
@@ -160,7 +160,7 @@ def test_a_bundle_that_is_not_on_the_list_runs_nothing(
     run = open_run(folder, new=True)
     with monkeypatch.context() as patch:
         patch.setattr(control, "thin_bundle", lambda: hostile)
-        assert attempt(folder, "rounds", run.number, note=run) == 1
+        assert run_attempt(folder, "rounds", run.number, note=run) == 1
     assert "good replies=0" in run.state().message
     assert not mark.exists()
     for shop in ("shop0", "shop1"):
@@ -191,5 +191,5 @@ def test_a_wrong_and_an_expired_certificate_are_not_trusted(federation: Federati
 
 
 def _put(folder: ServerFolder, pair: KeyPair) -> None:
-    write_owner_file(folder.certificate, pair.certificate)
-    write_owner_file(folder.certificate.with_suffix(".key"), pair.key)
+    write_atomic(folder.certificate, pair.certificate, durable=True, private=True)
+    write_atomic(folder.certificate.with_suffix(".key"), pair.key, durable=True, private=True)

@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from federations import WAIT, Federation, refusals_of
 
 from client.deploy.folder import NodeFolder
-from server.deploy.folder import ServerFolder
-from server.deploy.registry import Registry
-from server.deploy.run_folder import Run
-from shared.deploy.settings_file import write_settings
+from server.coordinator.folder import ServerFolder
+from server.runs.releases import ReleaseRegistry
+from server.runs.training_run import TrainingRun
+from shared.settings.service_file import write_settings
 from simulation.bench.deployment.processes import wait_until
+from tests.deploy.federations import WAIT, Federation, refusals_of
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def test_late_join_spent_budget_and_broken_data(make_federation: Callable[..., F
     wait_until(lambda: len(federation.online()) == 2, seconds=WAIT, name="two nodes")
     federation.run_rounds()
     folder = ServerFolder(federation.server)
-    assert Registry(folder).newest()[-1].manifest.participants == ("shop0", "shop1")
+    assert ReleaseRegistry(folder).newest()[-1].manifest.participants == ("shop0", "shop1")
     assert federation.current("shop2") == {}
 
     old = federation.root / "old-adapters"
@@ -46,8 +46,8 @@ def test_late_join_spent_budget_and_broken_data(make_federation: Callable[..., F
     assert {(shop, code) for _, shop, code in refused} >= {("shop0", "data"), ("shop1", "privacy")}
     assert federation.budget("shop0")["epsilon"] == spent
     assert federation.budget("shop1")["epsilon"] <= 11.0
-    assert Run(folder, 2).state().status == "finished"
-    assert "shop2" in Registry(folder).newest()[-1].manifest.participants
+    assert TrainingRun(folder, 2).state().status == "finished"
+    assert "shop2" in ReleaseRegistry(folder).newest()[-1].manifest.participants
     for shop in federation.shops:
         assert federation.current(shop) == {"counts": 3, "adapter": 4}
 

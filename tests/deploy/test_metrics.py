@@ -10,21 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from federations import ROOT, WAIT, Federation
 from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
-from installing import Pair
 
-from client.app import REFUSALS
-from client.deploy.metrics import NodeCollector, Pulse
-from client.deploy.task_process import answering
-from server.deploy.metrics import COUNTED, SHOP_CODES, Recorder, reason
-from server.federation import Refusal
-from shared.deploy.json_log import JsonFormatter
-from shared.deploy.owner_files import write_owner_file
-from shared.deploy.tally import Tally
-from shared.messages import COUNTS_QUERY, STATUS
+from client.deploy.metrics import NodeCollector
+from client.deploy.request_process import node_app
+from client.federation.client_app import REFUSALS
+from server.coordinator.metrics import COUNTERS, SHOP_CODES, RunMetrics, reason_label
+from server.federation.federated_run import Refusal
+from shared.flower.node.link import ServerPulse
+from shared.protocol.messages import COUNTS_QUERY, STATUS
+from shared.runtime.counters import CounterFile
+from shared.runtime.file_store import write_atomic
+from shared.runtime.json_log import JsonFormatter
 from simulation.bench.deployment.processes import free_port, wait_until
+from tests import ROOT
+from tests.deploy.federations import WAIT, Federation
+from tests.deploy.installing import Pair
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -46,9 +48,9 @@ def value(text: str, sample: str) -> float:
 
 def test_a_reason_that_a_shop_makes_up_is_no_label() -> None:
     assert {code for _, code, _ in REFUSALS} <= SHOP_CODES
-    assert [reason(code) for code in ("privacy", "non-finite", "replayed", "insulin")] == [
+    assert [reason_label(code) for code in ("privacy", "magnitude", "replayed", "insulin")] == [
         "privacy",
-        "non-finite",
+        "magnitude",
         "replayed",
         "other",
     ]
@@ -57,21 +59,21 @@ def test_a_reason_that_a_shop_makes_up_is_no_label() -> None:
 def test_refusals_and_installs_are_counted_with_one_write_for_each_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tally = Tally(tmp_path / "tally.json")
+    tally = CounterFile(tmp_path / "tally.json")
     writes: list[Path] = []
 
-    def write(path: Path, content: bytes) -> None:
+    def write(path: Path, content: bytes, *, durable: bool, private: bool) -> None:
         writes.append(path)
-        write_owner_file(path, content)
+        write_atomic(path, content, durable=durable, private=private)
 
-    monkeypatch.setattr("shared.deploy.tally.write_owner_file", write)
+    monkeypatch.setattr("shared.runtime.counters.write_atomic", write)
     codes = ["privacy", "norm", "insulin", "privacy", "alice", "privacy"]
-    Recorder(tally).refused(Refusal(1, f"shop{n}", code, "") for n, code in enumerate(codes))
-    Recorder(tally).sent(["installed", "no answer", "installed", "model", "insulin"])
+    RunMetrics(tally).refused(Refusal(1, f"shop{n}", code, "") for n, code in enumerate(codes))
+    RunMetrics(tally).sent(["installed", "no answer", "installed", "model", "insulin"])
     assert len(writes) == 3 + 4
     found = {
         (counted.name.split("_")[-2], *sample.labels.values()): sample.value
-        for counted, family in zip(COUNTED, tally.metrics(COUNTED), strict=True)
+        for counted, family in zip(COUNTERS, tally.metrics(COUNTERS), strict=True)
         for sample in family.samples
         if sample.labels
     }
@@ -88,7 +90,7 @@ def test_refusals_and_installs_are_counted_with_one_write_for_each_label(
 
 def sampled(pair: Pair) -> dict[str, float]:
     """What the node's endpoint would say, by sample with its labels."""
-    found = NodeCollector(pair.node, Pulse()).collect()
+    found = NodeCollector(pair.node, ServerPulse()).collect()
     samples = [sample for family in found for sample in family.samples]
     return {" ".join([s.name, *s.labels.values()]): s.value for s in samples}
 
@@ -98,7 +100,7 @@ def test_requests_that_the_app_does_not_know_or_fails_at_are_counted(
 ) -> None:
     TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
     context = Context(1, 7, {"shop": "north"}, RecordDict(), {})
-    answer = answering(pair.node, log=JsonFormatter())
+    answer = node_app(pair.node, log=JsonFormatter())
     counts, unknown = f"query.{COUNTS_QUERY}", "query.everything"
     codes = []
     for kind in (counts, unknown, "evaluate"):
@@ -109,7 +111,9 @@ def test_requests_that_the_app_does_not_know_or_fails_at_are_counted(
     def fails(*_: object) -> None:
         raise OSError("alice")
 
-    monkeypatch.setattr("client.deploy.deployed_app._said", fails)  # around the app, not in it
+    monkeypatch.setattr(
+        "client.deploy.request_process._log_context", fails
+    )  # around the app, not in it
     assert "alice" not in str(answer(Message(RecordDict({}), 7, counts), context))
     found = sampled(pair)
     assert found["fedprofile_node_requests_total counts"] == 2
@@ -174,7 +178,7 @@ def test_a_run_is_counted_on_both_sides(make_federation: Callable[..., Federatio
     poor = get(ports["shop2"], "/metrics")[1]
     assert value(poor, 'fedprofile_node_refusals_total{code="privacy"}') == 3
     assert value(poor, "fedprofile_node_epsilon_spent") == 0
-    assert not re.search(r"shop\d|user|\bu\d+\b", server + node + poor)
+    assert not re.search(r"shop\d|\bu\d+\b", server + node + poor)
 
     # Every metric of the dashboard is among those that real processes gave.
     dashboard = ROOT / "deploy" / "grafana" / "federation.json"

@@ -13,13 +13,13 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from federations import WAIT, Federation
-from tiny_shops import N_ITEMS
 
-from server.deploy.folder import ServerFolder
-from server.deploy.registry import Registry
-from server.deploy.run_folder import Run
+from server.coordinator.folder import ServerFolder
+from server.runs.releases import ReleaseRegistry
+from server.runs.training_run import TrainingRun
 from simulation.bench.deployment.processes import wait_until
+from tests.deploy.federations import WAIT, Federation
+from tests.simulation.tiny_shops import N_ITEMS
 
 pytestmark = pytest.mark.slow
 SETS = {
@@ -66,8 +66,8 @@ def _write_couples(folder: Path, users: int, *, first: int) -> None:
 
 def test_each_part_is_paid_for_once_and_signed(federation: Federation) -> None:
     folder = ServerFolder(federation.server)
-    assert Run(folder, 1).state().status == "finished"
-    counts, pairs, adapter = Registry(folder).newest()
+    assert TrainingRun(folder, 1).state().status == "finished"
+    counts, pairs, adapter = ReleaseRegistry(folder).newest()
     assert [r.manifest.kind for r in (counts, pairs, adapter)] == ["counts", "pairs", "adapter"]
     assert (pairs.manifest.parents, adapter.manifest.parents) == ((1,), (1, 2))
     assert pairs.manifest.participants == federation.shops

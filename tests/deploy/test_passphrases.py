@@ -15,38 +15,38 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from federations import WAIT, Federation
-from installing import Pair
 
 from client.cli import node as node_commands
+from client.deploy.node_ledger import open_ledger
+from client.deploy.node_process import _open_keys
 from client.deploy.setup import make_node_key
-from client.deploy.source import open_ledger
-from client.deploy.supernode import _open_keys
 from server.cli import server as server_commands
-from server.deploy.registry import Registry
-from server.deploy.setup import renew_certificate
-from server.deploy.shops import make_invitation
-from server.deploy.superlink import _hand_over_passphrase
-from shared.deploy.owner_files import write_owner_file
-from shared.deploy.passphrases import change_passphrase
+from server.coordinator.invited_shops import make_invitation
+from server.coordinator.setup import renew_certificate
+from server.coordinator.superlink import _hand_over_passphrase
+from server.runs.releases import ReleaseRegistry
+from shared.commands.options import change_passphrase
 from shared.errors import ConfigError
-from shared.privacy.key_lock import LOCK
+from shared.keys.private_keys import PASSPHRASE
+from shared.runtime.file_store import write_atomic
 from simulation.bench.deployment.processes import wait_until
+from tests.deploy.federations import WAIT, Federation
+from tests.deploy.installing import Pair
 
 UNMISTAKABLE = "heron-kettle-71-fjord"
-TASK = b"client.deploy.task_process"
+TASK = b"client.deploy.request_process"
 
 
 @pytest.fixture(autouse=True)
 def no_passphrase() -> Iterator[None]:
-    LOCK.set(None)
+    PASSPHRASE.set(None)
     yield
-    LOCK.set(None)
+    PASSPHRASE.set(None)
 
 
 def written(folder: Path, text: str, *, name: str | None = None) -> Path:
     path = folder / f"{name or text}.passphrase"
-    write_owner_file(path, text.encode() + b"\n")
+    write_atomic(path, text.encode() + b"\n", durable=True, private=True)
     return path
 
 
@@ -88,14 +88,16 @@ def test_all_five_keys_are_encrypted_and_open_with_the_passphrase(
     public = _open_keys(pair.node).public_key()
     assert encrypt(pair, tmp_path).count("encrypted: ") == 5
     assert all(b"BEGIN ENCRYPTED PRIVATE KEY" in pem for pem in pems(pair))
-    LOCK.set(b"right")
+    PASSPHRASE.set(b"right")
     assert _open_keys(pair.node).public_key() == public
     assert open_ledger(pair.node).spent().bound == 0
     assert pair.install(pair.release()) == 1
     renew_certificate(pair.server, days=30)
     assert all(b"BEGIN ENCRYPTED PRIVATE KEY" in pem for pem in pems(pair))
-    LOCK.set(None)
-    assert [r.manifest.number for r in Registry(pair.server).newest()] == [1]  # reading needs none
+    PASSPHRASE.set(None)
+    assert [r.manifest.number for r in ReleaseRegistry(pair.server).newest()] == [
+        1
+    ]  # reading needs none
 
 
 def test_a_folder_without_the_public_key_gets_it_before_the_keys_are_encrypted(
@@ -107,7 +109,7 @@ def test_a_folder_without_the_public_key_gets_it_before_the_keys_are_encrypted(
     encrypt(pair, tmp_path)
     assert public.read_text() == f"{key}\n"
     assert public.stat().st_mode & 0o077 == 0
-    LOCK.set(None)
+    PASSPHRASE.set(None)
     done = CliRunner().invoke(server_commands, ["releases", "--dir", str(pair.server.root)])
     assert (done.exit_code, done.output[:10]) == (0, "1 adapter ")
     assert make_invitation(pair.server, "south").signing_key == key
@@ -131,7 +133,7 @@ def test_without_the_right_passphrase_nothing_opens_and_nothing_is_spent(
         lambda: pair.release(),
         lambda: renew_certificate(pair.server, days=30),
     ):
-        LOCK.set(passphrase)
+        PASSPHRASE.set(passphrase)
         with pytest.raises(ConfigError, match=message):
             act()
     assert next(pair.node.ledgers.glob("*.jsonl")).read_bytes() == ledger
@@ -146,12 +148,12 @@ def test_a_passphrase_can_be_changed_taken_away_and_a_crash_in_between_mended(
     encrypt(pair, tmp_path, old="right", new="other")
     pair.node.key.write_bytes(half)  # as if the first file had not been written yet
     encrypt(pair, tmp_path, old="right", new="other")
-    LOCK.set(b"other")
+    PASSPHRASE.set(b"other")
     _open_keys(pair.node)
     assert encrypt(pair, tmp_path, old="other", new="").count("plain: ") == 5
-    LOCK.set(None)
+    PASSPHRASE.set(None)
     _open_keys(pair.node)
-    LOCK.set(b"other")
+    PASSPHRASE.set(b"other")
     with pytest.raises(ConfigError, match="is not encrypted, but a passphrase was given"):
         _open_keys(pair.node)
 
@@ -180,7 +182,7 @@ def test_keys_encrypted_in_another_form_are_refused_in_one_line(
     certified = [path.with_suffix(".key") for path in (server.authority, server.certificate)]
     for path in (pair.node.key, *certified):
         path.write_bytes(encrypted_as_openssl_did(path.read_bytes()))
-    LOCK.set(passphrase)
+    PASSPHRASE.set(passphrase)
     for act in (
         lambda: _open_keys(pair.node),
         lambda: renew_certificate(server, days=30),
@@ -199,7 +201,7 @@ def encrypted_as_openssl_did(pem: bytes) -> bytes:
 
 
 def test_a_new_key_is_encrypted_at_once(tmp_path: Path) -> None:
-    LOCK.set(b"right")
+    PASSPHRASE.set(b"right")
     make_node_key(tmp_path)
     assert b"ENCRYPTED" in (tmp_path / "node.key").read_bytes()
 
@@ -248,7 +250,7 @@ def test_a_federation_with_encrypted_keys_trains_and_a_wrong_passphrase_stops_it
         seen |= shown_by(federation)
     assert run.returncode == 0, federation.log("run")
     assert "finished after 1 rounds" in federation.log("run")
-    for part in (b"superlink_process", b"node start", b"server.deploy.attempt", TASK):
+    for part in (b"superlink_process", b"node start", b"server.runs.attempt", TASK):
         assert any(part in words for words in seen), part
     assert not any(UNMISTAKABLE.encode() in words for words in seen)
     assert federation.current("shop0")["adapter"] == 2

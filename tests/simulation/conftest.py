@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from acting_shops import SHOPS
-from least_squares_shops import LeastSquaresSource, write_shops
-from tiny_shops import write_tiny_shops
+
+from tests.simulation.runs.least_squares_shops import LeastSquaresSource, write_shops
+from tests.simulation.runs.scripted_shops import SHOPS
+from tests.simulation.tiny_shops import write_tiny_shops
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tiny_encoders import WORDS, build_encoder
+
+from tests.shared.model.tiny_encoders import WORDS, build_encoder
 
 N_ITEMS = 40
 

@@ -1,1 +1,1 @@
-"""Readers of behaviour data: one module a layout, all giving the same `Tables`."""
+"""One reader for each file layout, and what every reader gives."""

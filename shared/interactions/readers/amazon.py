@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from shared.config import DataSettings
 from shared.errors import DataError
+from shared.interactions.readers.parsed_tables import COLUMNS, ParsedTables, events_tables, merge
 from shared.interactions.readers.raw_table import RawTable
-from shared.interactions.readers.tables import COLUMNS, Tables, events_tables, merge
+from shared.interactions.readers.row_faults import MAX_LINE, RowFaults
+from shared.settings.run_settings import DataSettings
 
 REVIEW_FIELDS = ("user_id", "parent_asin", "timestamp")
 """Fields read from a review; `timestamp` is in milliseconds."""
@@ -31,7 +33,7 @@ def is_amazon(path: Path) -> bool:
     return path.name.endswith((".jsonl", ".jsonl.gz"))
 
 
-def read_amazon(files: list[Path], settings: DataSettings) -> Tables:
+def read_amazon(files: list[Path], settings: DataSettings) -> ParsedTables:
     """Reads review files, and the items of the `meta_*` files among them.
 
     A review counts as one event of type `review` with weight 1; its words and stars are not read.
@@ -44,12 +46,13 @@ def read_amazon(files: list[Path], settings: DataSettings) -> Tables:
     if not reviews:
         raise DataError(
             f"{files[0].parent}: found {', '.join(path.name for path in files)}, expected a "
-            "reviews file such as Office_Products.jsonl; add it"
+            "reviews file such as Office_Products.jsonl",
+            remedy="add it",
         )
     extra = [name for name in (settings.shop_column, settings.order_column) if name]
     parts = [
         events_tables(
-            _reviews(path, (*REVIEW_FIELDS, *extra)),
+            _reviews(path, (*REVIEW_FIELDS, *extra), drop=settings.drops_malformed),
             settings,
             layout="amazon-reviews-2023",
             columns=_COLUMNS,
@@ -62,23 +65,28 @@ def read_amazon(files: list[Path], settings: DataSettings) -> Tables:
     return replace(tables, files=(*tables.files, *metas))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _lines(path: Path, faults: RowFaults | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     row = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             for row, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield row, _parse(line)
+                if not line.strip():
+                    continue
+                record = _parse(line) if faults is None else _parse_or_drop(line, faults)
+                if record is not None:
+                    yield row, record
     except UnicodeDecodeError:
-        raise DataError(f"{path}: row {row}: expected UTF-8; save the file as UTF-8") from None
+        raise DataError(
+            f"{path}: row {row}: expected UTF-8", remedy="save the file as UTF-8"
+        ) from None
     except (json.JSONDecodeError, TypeError) as error:
         raise DataError(
-            f"{path}: row {row}, column 1: expected a JSON object on one line ({error}); "
-            "download the file again or remove the line"
+            f"{path}: row {row}, column 1: expected a JSON object on one line ({error})",
+            remedy="download the file again or remove the line",
         ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{path}: row {row + 1}: cannot be read ({error}); download the file again"
+            f"{path}: row {row + 1}: cannot be read ({error})", remedy="download the file again"
         ) from None
 
 
@@ -89,24 +97,46 @@ def _parse(line: bytes) -> dict[str, Any]:
     return record
 
 
-def _reviews(path: Path, fields: tuple[str, ...]) -> RawTable:
+def _parse_or_drop(line: bytes, faults: RowFaults) -> dict[str, Any] | None:
+    """Returns a line's record with plain cells; None where it is dropped."""
+    try:
+        if len(line) > MAX_LINE:
+            raise ValueError("too long")
+        record = _parse(line)
+        stamp = record.get("timestamp")
+        # Each cell is given its type alone: in a column, one user's null turns the numbers of all
+        # others into floats.
+        cells = {name: None if value is None else str(value) for name, value in record.items()}
+        "".join(filter(None, cells.values())).encode()  # half of a surrogate pair is no text
+        return cells | {"timestamp": None if stamp is None else float(stamp)}
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        faults.unreadable += 1
+        return None
+
+
+def _reviews(path: Path, fields: tuple[str, ...], *, drop: bool) -> RawTable:
     rows = []
-    for row, record in _lines(path):
+    faults = RowFaults() if drop else None
+    for row, record in _lines(path, faults):
         stamp = record.get("timestamp")
         if stamp is not None and not isinstance(stamp, int | float):
             raise DataError(
                 f"{path}: row {row}, column timestamp: found {str(stamp)[:40]!r}, expected "
-                "milliseconds since 1970; correct the line"
+                "milliseconds since 1970",
+                remedy="correct the line",
             )
+        # Colours and sizes are separate asins of one parent, and `meta_*` is keyed by the parent.
         if "parent_asin" not in record and "asin" in record:
             record["parent_asin"] = record["asin"]
         rows.append([record.get(name) for name in fields])
     frame = pd.DataFrame(rows, columns=list(fields))
+    if faults is not None:  # a field that no line has is missing in each: those are dropped
+        return RawTable(path, frame.astype({"timestamp": np.float64}), 1, faults)
     absent = [name for name in fields if frame[name].isna().all()]
     if absent:
         raise DataError(
-            f"{path}: row 1, column {absent[0]}: in no line, expected {', '.join(fields)}; "
-            "use the reviews files of Amazon Reviews 2023"
+            f"{path}: row 1, column {absent[0]}: in no line, expected {', '.join(fields)}",
+            remedy="use the reviews files of Amazon Reviews 2023",
         )
     return RawTable(path, frame, first_row=1)
 

@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from shared.config import DataSettings
-from shared.interactions.readers.delimited import read_delimited
-from shared.interactions.readers.tables import COLUMNS, Tables, events_tables, text_table
+from shared.interactions.readers.parsed_tables import (
+    COLUMNS,
+    ParsedTables,
+    events_tables,
+    text_table,
+)
+from shared.interactions.readers.table_files import read_delimited
+from shared.settings.run_settings import DataSettings
 
 RATING_FILES = ("u.data", "ratings.dat", "ratings.csv")
 """Names by which MovieLens data is known."""
@@ -28,7 +33,7 @@ _RATINGS = ("user_id", "item_id", "rating", "datetime")
 _CSV_COLUMNS = COLUMNS | {"user_id": "userId", "item_id": "movieId", "datetime": "timestamp"}
 
 
-def read_movielens(ratings: Path, settings: DataSettings) -> Tables:
+def read_movielens(ratings: Path, settings: DataSettings) -> ParsedTables:
     """Reads a ratings file and the movies (and users) beside it.
 
     A rating counts as one event of type `rating` with weight 1, whatever the stars.
@@ -36,13 +41,13 @@ def read_movielens(ratings: Path, settings: DataSettings) -> Tables:
     Raises:
         DataError: A file is unreadable or lacks a column.
     """
-    folder = ratings.parent
+    folder, drop = ratings.parent, settings.drops_malformed
     if ratings.name == "u.data":
-        raw = read_delimited(ratings, delimiter="\t", names=_RATINGS, quoted=False)
+        raw = read_delimited(ratings, delimiter="\t", names=_RATINGS, quoted=False, drop=drop)
     elif ratings.name == "ratings.dat":
-        raw = read_delimited(ratings, delimiter="::", names=_RATINGS, quoted=False)
+        raw = read_delimited(ratings, delimiter="::", names=_RATINGS, quoted=False, drop=drop)
     else:
-        raw = read_delimited(ratings)
+        raw = read_delimited(ratings, drop=drop)
     columns = _CSV_COLUMNS if ratings.name == "ratings.csv" else COLUMNS
     tables = events_tables(raw, settings, layout="movielens", columns=columns, event_type="rating")
     sides = {
@@ -54,7 +59,7 @@ def read_movielens(ratings: Path, settings: DataSettings) -> Tables:
     return replace(
         tables,
         items=_movies(movies) if movies.is_file() else None,
-        users=_users(users) if users.is_file() else None,
+        users=_users(users, drop=drop) if users.is_file() else None,
         files=(*tables.files, *(path for path in (movies, users) if path.is_file())),
     )
 
@@ -68,6 +73,7 @@ def _movies(path: Path) -> pd.DataFrame:
         items = text_table(raw, "item_id")
     else:
         names = ["item_id", "title", "release_date", "video_date", "url", *GENRES]
+        # GroupLens wrote 100K and 1M in Latin-1: their titles with accents are not valid UTF-8.
         raw = read_delimited(path, delimiter="|", names=names, encoding="latin-1", quoted=False)
         items = text_table(raw, "item_id")
         flags = items[GENRES].to_numpy() == "1"
@@ -78,12 +84,12 @@ def _movies(path: Path) -> pd.DataFrame:
     return items[["item_id", "title"]].assign(category=category)
 
 
-def _users(path: Path) -> pd.DataFrame:
+def _users(path: Path, *, drop: bool) -> pd.DataFrame:
     if path.suffix == ".csv":
-        return text_table(read_delimited(path), "user_id", {"user_id": "userId"})
+        return text_table(read_delimited(path, drop=drop), "user_id", {"user_id": "userId"})
     if path.name == "users.dat":
         delimiter, names = "::", ["user_id", "gender", "age", "occupation", "zip_code"]
     else:
         delimiter, names = "|", ["user_id", "age", "gender", "occupation", "zip_code"]
-    raw = read_delimited(path, delimiter=delimiter, names=names, quoted=False)
+    raw = read_delimited(path, delimiter=delimiter, names=names, quoted=False, drop=drop)
     return text_table(raw, "user_id")

@@ -1,1 +1,1 @@
-"""A shop's own record of what its users' privacy was spent on: append-only, signed, checkable."""
+"""The signed ledger of what each shop has spent: admission, spending and the record itself."""

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import metadata
 
-from shared.environment import installed_version
 from shared.errors import PrivacyError
-from shared.privacy.accounting import check_mechanism
-from shared.privacy.guarantee import Mechanism
-from shared.privacy.ledger.chain import Chain, Reserved, RoundKey, check_round
-from shared.privacy.ledger.entries import Body, Planning, Reservation, Round
-from shared.privacy.ledger.forecast import would_fit
-from shared.privacy.ledger.spending import Spending, after, in_window
+from shared.privacy.accounting.accountants import check_mechanism
+from shared.privacy.accounting.guarantee import Mechanism
+from shared.privacy.ledger.log.chain import Chain
+from shared.privacy.ledger.log.entries import Body, Planning, Reservation, Round
+from shared.privacy.ledger.log.rules import check_round
+from shared.privacy.ledger.log.state import ReservedBudget, RoundKey
+from shared.privacy.ledger.rounds_left import would_fit
+from shared.privacy.ledger.spending import (
+    Spending,
+    budget_after,
+    spending_after,
+    spending_in_window,
+)
 
 PACKAGES = ("fedprofile", "dp-accounting", "opacus", "torch", "cryptography")
 
 
 @dataclass(frozen=True)
-class Request:
+class ReleaseRequest:
     """One release that a shop is asked for.
 
     Attributes:
@@ -31,6 +38,8 @@ class Request:
         inputs: Digest of what the release is computed from besides the shop's data.
         repeatable: Whether the noise comes from a seed, so that asking again with the same inputs
             gives the same release.
+        kept_first: Whether a release is kept, then committed, then sent: a round without a commit
+            was seen by nobody and may be drawn again.
         planning: None lets the ledger decide: a run is planned if nothing was released before it
             began, and adaptive otherwise.
     """
@@ -43,6 +52,7 @@ class Request:
     base_hash: str
     inputs: str
     repeatable: bool = False
+    kept_first: bool = False
     planning: Planning | None = None
 
     @property
@@ -51,7 +61,7 @@ class Request:
         return (self.run, self.round, self.mechanism.name, self.plan_digest)
 
 
-def admit(chain: Chain, request: Request, *, now: datetime) -> tuple[Body, ...]:
+def admit(chain: Chain, request: ReleaseRequest, *, now: datetime) -> tuple[Body, ...]:
     """Returns the lines that a request adds: none if it repeats a release of a simulation.
 
     Raises:
@@ -63,16 +73,19 @@ def admit(chain: Chain, request: Request, *, now: datetime) -> tuple[Body, ...]:
     reserved = _reservation_of(chain, request) if planning == "planned" else None
     if reserved is not None:
         _check_plan(reserved.body, request)
-        body = _round(request, reserved.seq)
+        body = _round_line(request, reserved.seq)
         check_round(chain, body)
         return (body,)
     mechanisms = request.plan if planning == "planned" else (request.mechanism,)
     claim = _check_limits(chain, request, mechanisms, planning, now=now)
-    seq = len(chain.heads)
-    return (_reservation(chain, request, mechanisms, planning, claim), _round(request, seq))
+    seq = len(chain.line_hashes)
+    return (
+        _reservation_line(chain, request, mechanisms, planning, claim),
+        _round_line(request, seq),
+    )
 
 
-def planning_of(chain: Chain, request: Request) -> Planning:
+def planning_of(chain: Chain, request: ReleaseRequest) -> Planning:
     """Decides whether a run counts as planned.
 
     A run's parameters cannot depend on results that did not exist when it began.
@@ -85,15 +98,17 @@ def planning_of(chain: Chain, request: Request) -> Planning:
         if request.planning not in (None, known.body.planning):
             raise PrivacyError(
                 f"planning={request.planning} of run={request.run} was reserved as "
-                f"{known.body.planning}; go on as {known.body.planning}"
+                f"{known.body.planning}",
+                remedy=f"go on as {known.body.planning}",
             )
         return known.body.planning
     if request.planning is not None:
         return request.planning
-    return "adaptive" if chain.commits or chain.filter is not None else "planned"
+    released = chain.commits or chain.restored or chain.filter is not None
+    return "adaptive" if released else "planned"
 
 
-def _repeats(chain: Chain, request: Request) -> bool:
+def _repeats(chain: Chain, request: ReleaseRequest) -> bool:
     """Says whether the very same release was admitted before.
 
     Raises:
@@ -105,40 +120,46 @@ def _repeats(chain: Chain, request: Request) -> bool:
     before = chain.bodies[entry]
     seeded = request.repeatable and chain.reservations[before.reservation].body.repeatable
     same = (before.inputs, before.mechanism) == (request.inputs, request.mechanism)
-    if seeded and same:
+    unseen = request.kept_first and entry not in chain.commits
+    if same and (seeded or unseen):
         return True
     why = "with other inputs" if seeded else "and fresh noise would be a second release"
     raise PrivacyError(
         f"round={request.round} of run={request.run}: {request.mechanism.name} is spent already "
-        f"(line {entry}) {why}; ask for the next round, or start a run with another seed"
+        f"(line {entry}) {why}",
+        remedy="ask for the next round, or start a run with another seed",
     )
 
 
-def _reservation_of(chain: Chain, request: Request) -> Reserved | None:
-    """Returns the run's last reservation under this plan."""
-    found = None
-    for reserved in chain.reservations.values():
-        if (reserved.body.run, reserved.body.plan_digest) == (request.run, request.plan_digest):
-            found = reserved
-    return found
+def _reservation_of(chain: Chain, request: ReleaseRequest) -> ReservedBudget | None:
+    """Returns the run's last reservation under this plan, if it may still pay."""
+    last = None
+    for seq, reserved in chain.reservations.items():
+        body = reserved.body
+        of_run = (body.run, body.plan_digest) == (request.run, request.plan_digest)
+        if of_run and seq > chain.closed:
+            last = reserved
+    return last
 
 
-def _check_plan(reserved: Reservation, request: Request) -> None:
+def _check_plan(reserved: Reservation, request: ReleaseRequest) -> None:
     if reserved.mechanisms != request.plan:
         raise PrivacyError(
             f"plan={request.plan} of run={request.run} differs from what was reserved, "
-            f"{reserved.mechanisms}; keep to the plan, or start another run"
+            f"{reserved.mechanisms}",
+            remedy="keep to the plan, or start another run",
         )
     if reserved.repeatable != request.repeatable:
         raise PrivacyError(
             f"repeatable={request.repeatable} of run={request.run} was {reserved.repeatable} when "
-            "it was reserved; keep the source of noise, or start another run"
+            "it was reserved",
+            remedy="keep the source of noise, or start another run",
         )
 
 
 def _check_limits(
     chain: Chain,
-    request: Request,
+    request: ReleaseRequest,
     mechanisms: tuple[Mechanism, ...],
     planning: Planning,
     *,
@@ -146,29 +167,39 @@ def _check_limits(
 ) -> Spending:
     for mechanism in (*mechanisms, request.mechanism):
         check_mechanism(mechanism)
-    limits = chain.start.limits
-    claim = after(chain, mechanisms, planning)
-    if not claim.bound <= limits.epsilon:
-        raise PrivacyError(
-            f"run={request.run} would bring epsilon to {claim.bound:.4g} at delta="
-            f"{limits.delta:g}, above the shop's lifetime limit of {limits.epsilon:g}: "
-            f"{would_fit(chain, (request.mechanism,), planning)}; send a plan with more noise or "
-            "fewer rounds"
+    limits = chain.limits
+    claim = spending_after(chain, mechanisms, planning)
+    held = claim if not chain.renewals else budget_after(chain, mechanisms, planning)
+    if not held.bound <= limits.epsilon:
+        whose = (
+            "the shop's lifetime limit"
+            if not chain.renewals
+            else f"the limit since the renewal in line {chain.renewed}"
         )
-    window = in_window(chain, mechanisms, planning, now=now)
+        raise PrivacyError(
+            f"would bring epsilon to {held.bound:.4g} at delta={limits.delta:g}, above {whose} of "
+            f"{limits.epsilon:g}: "
+            f"{would_fit(chain, (request.mechanism,), planning)}",
+            name="run",
+            value=request.run,
+            remedy="send a plan with more noise or fewer rounds",
+        )
+    window = spending_in_window(chain, mechanisms, planning, now=now)
     most = limits.window_epsilon
     if window is not None and most is not None and not window.bound <= most:
         raise PrivacyError(
-            f"run={request.run} would bring epsilon of the last {limits.window_days:g} days to "
-            f"{window.bound:.4g}, above the shop's limit of {most:g}; wait, or send a plan with "
-            "more noise"
+            f"would bring epsilon of the last {limits.window_days:g} days to {window.bound:.4g}, "
+            f"above the shop's limit of {most:g}",
+            name="run",
+            value=request.run,
+            remedy="wait, or send a plan with more noise",
         )
     return claim
 
 
-def _reservation(
+def _reservation_line(
     chain: Chain,
-    request: Request,
+    request: ReleaseRequest,
     mechanisms: tuple[Mechanism, ...],
     planning: Planning,
     claim: Spending,
@@ -189,11 +220,23 @@ def _reservation(
         accountant=claim.accountant,
         accountant_check=claim.accountant_check,
         filter=claim.filter,
-        versions={name: installed_version(name) or "?" for name in PACKAGES},
+        versions=software_versions(),
     )
 
 
-def _round(request: Request, reservation: int) -> Round:
+def software_versions() -> dict[str, str]:
+    """Returns the versions of the software that accounts and adds noise."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "?"
+
+
+def _round_line(request: ReleaseRequest, reservation: int) -> Round:
     return Round(
         reservation=reservation,
         run=request.run,

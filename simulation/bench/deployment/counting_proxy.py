@@ -13,7 +13,7 @@ CHUNK = 65_536
 
 
 @dataclass(frozen=True)
-class Passed:
+class PassedBytes:
     """Bytes that passed at once.
 
     Attributes:
@@ -35,7 +35,7 @@ class CountingProxy:
     """
 
     def __init__(self, port: int) -> None:
-        self.passed: list[Passed] = []
+        self.passed: list[PassedBytes] = []
         self._server = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -68,8 +68,8 @@ class CountingProxy:
 
     def between(self, start: float, end: float) -> tuple[int, int]:
         """Returns the bytes up and down of a span of time, in seconds since 1970."""
-        found = [one for one in list(self.passed) if start <= one.time < end]
-        return sum(one.up for one in found), sum(one.down for one in found)
+        in_span = [one for one in list(self.passed) if start <= one.time < end]
+        return sum(one.up for one in in_span), sum(one.down for one in in_span)
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -86,7 +86,7 @@ class CountingProxy:
     def _pass(self, source: socket.socket, target: socket.socket, way: str) -> None:
         with suppress(OSError):
             while content := source.recv(CHUNK):
-                self.passed.append(Passed(time.time(), **{way: len(content)}))
+                self.passed.append(PassedBytes(time.time(), **{way: len(content)}))
                 target.sendall(content)
         for link in (source, target):
             with suppress(OSError):

@@ -1,4 +1,7 @@
-"""A server and its nodes as processes of their own, with all that they print and when."""
+"""A server and its nodes as processes of their own, with all that they print and when.
+
+The files of their shops.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,78 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from client.deploy.setup import init_node, make_node_key, new_node
-from server.deploy.control import control
-from server.deploy.folder import ServerFolder
-from server.deploy.new_settings import new_settings
-from server.deploy.setup import init_server
-from server.deploy.shops import invite, read_shops
-from shared.deploy.owner_files import make_folder
-from shared.errors import RunError
-from shared.privacy.ledger.entries import Limits
+import numpy as np
+import pandas as pd
 
-DELTA = 1e-3
+from client.deploy.folder import NodeFolder
+from client.deploy.roster import accept_roster, offered_roster
+from client.deploy.setup import init_node, make_node_key, new_node
+from server.coordinator.folder import ServerFolder
+from server.coordinator.invited_shops import invite_shop, read_shops
+from server.coordinator.setup import init_server, new_settings
+from server.coordinator.superlink import connect_superlink
+from shared.errors import RunError
+from shared.interactions.datasets.complete_journey import CLOCK, read_complete_journey
+from shared.privacy.ledger.log.entries import LifetimeLimits
+from shared.runtime.file_store import make_folder
+from shared.settings.run_settings import DataSettings
+
+CATALOGUE, EVENTS = "catalogue.csv", "interactions.csv"
+
+
+def write_shops(root: Path, names: Sequence[str], *, users: int, seed: int = 1) -> Path:
+    """Writes `SHOP/data/interactions.csv` for each shop and one public catalogue.
+
+    A household is in one shop; which one is drawn at random.
+
+    Args:
+        root: Where the folders are made.
+        names: Of the shops.
+        users: Households of each shop.
+        seed: Of the draw.
+
+    Returns:
+        The catalogue's file.
+    """
+    data = read_complete_journey(DataSettings(), by_shop=False)
+    events = data.events
+    early = data.scored[events.item] & (events.time < CLOCK.validation_start)
+    events = events.select(early)
+    drawn = np.random.default_rng(seed).permutation(np.unique(events.user))[: len(names) * users]
+    for name, members in zip(names, np.split(drawn, len(names)), strict=True):
+        own = events.select(np.isin(events.user, members))
+        table = pd.DataFrame(
+            {
+                "user_id": data.user_ids[own.user],
+                "item_id": data.catalogue.item_ids[own.item],
+                "datetime": pd.to_datetime(own.time, unit="D").strftime("%Y-%m-%dT%H:%M:%S"),
+                "quantity": own.quantity,
+            }
+        )
+        (root / name / "data").mkdir(parents=True)
+        table.to_csv(root / name / "data" / EVENTS, index=False)
+    items = np.flatnonzero(data.scored)
+    titles = [data.catalogue.texts[item] for item in items.tolist()]
+    public = pd.DataFrame({"item_id": data.catalogue.item_ids[items], "title": titles})
+    public.to_csv(root / CATALOGUE, index=False)
+    return root / CATALOGUE
+
+
+DELTA = 1e-6
 PAUSE = 0.25
 """Seconds between two looks at the server: each costs it a handshake."""
 
 
 def free_port() -> int:
     """Returns a free port on loopback."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def wait_until(what: Callable[[], bool], *, seconds: float, name: str) -> None:
@@ -45,11 +95,14 @@ def wait_until(what: Callable[[], bool], *, seconds: float, name: str) -> None:
     end = time.monotonic() + seconds
     while not what():
         if time.monotonic() >= end:
-            raise RunError(f"{name} did not happen within {seconds:g} s; is the machine busy?")
+            raise RunError(
+                f"{name} did not happen within {seconds:g} s",
+                remedy="see the log of the process and whether the machine is busy",
+            )
         time.sleep(PAUSE)
 
 
-class Watched:
+class LoggedProcess:
     """A command in a process group of its own; each line it prints is kept with its time.
 
     Args:
@@ -88,7 +141,10 @@ class Watched:
         if status is not None:
             self._reader.join(timeout=5)
             last = "; ".join(text for _, text in self.lines[-3:])
-            raise RunError(f"process ended with status={status}: {last}")
+            raise RunError(
+                f"process ended with status={status}: {last}",
+                remedy="see the output of the process",
+            )
 
     def wait(self, *, seconds: float) -> None:
         """Waits for a good end.
@@ -103,7 +159,10 @@ class Watched:
         self._reader.join(timeout=5)
         if status != 0:
             last = "; ".join(text for _, text in self.lines[-3:])
-            raise RunError(f"process ended with status={status} within {seconds:g} s: {last}")
+            raise RunError(
+                f"process ended with status={status} within {seconds:g} s: {last}",
+                remedy="see the output of the process",
+            )
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         """Ends the process and all that it started."""
@@ -130,7 +189,7 @@ class Deployment:
     root: Path
     settings: Mapping[str, object]
     port: int = field(default_factory=free_port)
-    processes: dict[str, Watched] = field(default_factory=dict)
+    processes: dict[str, LoggedProcess] = field(default_factory=dict)
 
     def __enter__(self) -> Deployment:
         return self
@@ -171,27 +230,30 @@ class Deployment:
         chosen = new_settings(options, [f"{name}={value}" for name, value in self.settings.items()])
         init_server(self.server.root, chosen, catalogue=catalogue)
 
-    def init_node(self, shop: str, *, port: int) -> None:
+    def init_node(self, shop: str, *, port: int, order_column: str | None = None) -> None:
         """Makes a shop's node.
 
         Args:
             shop: Its data are in `SHOP/data`.
             port: On which it reaches the server.
+            order_column: Stands for time where the data have no dates.
         """
         key = make_node_key(self.node(shop))
-        offer = invite(self.server, shop, key=key, out=self.root / f"{shop}.invitation")
+        offer = invite_shop(self.server, shop, key=key, out=self.root / f"{shop}.invitation")
         offer = offer.model_copy(update={"address": f"127.0.0.1:{port}"})
-        limits = Limits(epsilon=40.0, delta=DELTA)
+        limits = LifetimeLimits(epsilon=40.0, delta=DELTA)
         data = self.root / shop / "data"
-        chosen = new_node(data=data, order_column=None, limits=limits, encoder=None, offer=offer)
+        chosen = new_node(
+            data=data, order_column=order_column, limits=limits, encoder=None, invitation=offer
+        )
         make_folder(self.node(shop))
         init_node(self.node(shop), chosen, offer)
 
-    def start(self, name: str, *words: str | Path) -> Watched:
+    def start(self, name: str, *words: str | Path) -> LoggedProcess:
         """Starts a command of fedprofile."""
-        command = [sys.executable, "-m", "shared", *map(str, words)]
+        command = [sys.executable, "-P", "-m", "shared", *map(str, words)]
         environment = {"FEDPROFILE_CACHE": str(self.cache), "PYTHONUNBUFFERED": "1"}
-        self.processes[name] = Watched(command, folder=self.root, environment=environment)
+        self.processes[name] = LoggedProcess(command, folder=self.root, environment=environment)
         return self.processes[name]
 
     def start_server(self) -> None:
@@ -211,7 +273,7 @@ class Deployment:
     def online(self) -> set[str]:
         """Returns the shops that the server holds for connected."""
         names = {entry.node_id: entry.shop for entry in read_shops(self.server).values()}
-        with control(self.server) as link:
+        with connect_superlink(self.server) as link:
             return {names[node] for node in link.online() if node in names}
 
     def wait_online(self, number: int, *, seconds: float) -> None:
@@ -228,7 +290,19 @@ class Deployment:
 
         wait_until(all_there, seconds=seconds, name=f"connection of {number} nodes")
 
-    def run(self, *, seconds: float) -> Watched:
+    def sign_roster(self, shops: Sequence[str], *, seconds: float) -> None:
+        """Makes the roster, accepts it as each owner does, and sends what all have signed."""
+        for number, last in enumerate((False, True)):
+            words = ("server", "roster", "make", "--dir", self.server.root)
+            self.start(f"roster{number}", *words).wait(seconds=seconds)
+            for shop in () if last else shops:
+                folder = NodeFolder(self.node(shop))
+                roster = offered_roster(folder)
+                if roster is None:
+                    raise RunError("was offered none", name="roster of", value=shop)
+                accept_roster(folder, roster.digest())
+
+    def run(self, *, seconds: float) -> LoggedProcess:
         """Does a whole federated run."""
         process = self.start("run", "server", "run", "--dir", self.server.root)
         process.wait(seconds=seconds)

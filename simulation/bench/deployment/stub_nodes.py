@@ -10,31 +10,22 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
-from flwr.supercore.object_store import ObjectStoreFactory
-from flwr.supernode import start_client_internal as flower
-from flwr.supernode.nodestate import NodeStateFactory
 
-from client.deploy.activation import PatientClient, be_patient
 from client.deploy.folder import NodeFolder
-from client.deploy.kept_objects import KeptObjects
-from shared import messages
-from shared.deploy import records
-from shared.messages import Arrays, to_record, trainable_names
-from shared.privacy.key_lock import open_key
-
-POLL = 3.0
-"""Seconds between two looks for a message, as Flower's SuperNode takes them."""
+from shared.flower.simulation.stub_node import patch_stub_nodes, serve_stub
+from shared.keys.private_keys import open_key
+from shared.privacy.noise import GRID
+from shared.protocol import messages
+from shared.protocol import messages as records
+from shared.protocol.messages import Release, trainable_names
 
 
 def reply(shop: str, request: Message, rng: np.random.Generator) -> RecordDict:
@@ -57,10 +48,8 @@ def reply(shop: str, request: Message, rng: np.random.Generator) -> RecordDict:
     names = trainable_names(
         adapter, aggregation=str(content.config_records[messages.PLAN]["aggregation"])
     )
-    update: Arrays = {
-        name: rng.normal(scale=1e-3, size=adapter[name].shape).astype(np.float32) for name in names
-    }
-    return RecordDict({messages.UPDATE: to_record(update), messages.STATUS: status})
+    release: Release = {name: rng.integers(-GRID, GRID, size=adapter[name].shape) for name in names}
+    return RecordDict({messages.UPDATE: messages.release_record(release), messages.STATUS: status})
 
 
 def serve(folder: NodeFolder, address: str, authority: bytes) -> None:
@@ -76,63 +65,29 @@ def serve(folder: NodeFolder, address: str, authority: bytes) -> None:
         raise TypeError(f"key={folder.key} must be an ECDSA key")
     shop = folder.root.parent.name
     rng = np.random.default_rng(list(shop.encode()))
-    stores = ObjectStoreFactory()
-    state, store = NodeStateFactory(objectstore_factory=stores).state(), stores.store()
-    connect = flower._init_connection(address, False, authority, (key, key.public_key()))
-    with connect as found:
-        node_id, receive, send, get_run, get_fab, pull_object, push_object, confirm = found
-        state.set_node_id(node_id)
-        while True:
-            run = flower._pull_and_store_message(
-                state=state,
-                object_store=store,
-                node_config={"shop": shop},
-                receive=receive,
-                get_run=get_run,
-                get_fab=get_fab,
-                pull_object=pull_object,
-                confirm_message_received=confirm,
-                trusted_entities=None,
-            )
-            if run is None:
-                time.sleep(POLL)
-                continue
-            for request in _requests(state, store):
-                answer = Message(reply(shop, request, rng), reply_to=request)
-                state.record_message_processing_end(request.metadata.message_id)
-                flower._insert_message(answer, state, store)
-            flower._push_messages(state, store, send, push_object)
+    serve_stub(
+        shop,
+        key,
+        address=address,
+        authority=authority,
+        answer=lambda request: reply(shop, request, rng),
+    )
 
 
-def _requests(state: Any, store: Any) -> list[Message]:
-    """Takes what came out of the node's stores."""
-    found = []
-    for message in state.get_messages_legacy(is_reply=False):
-        number = message.metadata.message_id
-        state.record_message_processing_start(number)
-        tree = store.get_object_tree(number)
-        contents = {part.object_id: store.get(part.object_id) for part in iterate_object_tree(tree)}
-        whole = cast(Message, inflate_object_from_contents(number, contents))
-        whole.metadata.__dict__["_message_id"] = number
-        store.delete(number)
-        found.append(whole)
-    return found
-
-
-def main(root: str, *shops: str) -> None:
+def serve_all(be_node: Callable[[NodeFolder, str, bytes], None], root: str, *shops: str) -> None:
     """Starts a thread a node and waits for ever, or until one of them fails.
 
     Args:
+        be_node: Is one node until the process ends; takes its folder, the server's address and its
+            authority's certificate.
         root: Holds `SHOP/node` of each shop, `address` and `authority.pem`.
         *shops: Names.
     """
-    be_patient()
-    PatientClient.kept = KeptObjects(most=0)  # the threads are of many nodes; each pulls for itself
     folder = Path(root)
     address, authority = (folder / "address").read_text(), (folder / "authority.pem").read_bytes()
     nodes = [NodeFolder(folder / shop / "node") for shop in shops]
     with ThreadPoolExecutor(len(nodes)) as pool:
-        ends = [pool.submit(serve, node, address, authority) for node in nodes]
+        ends = [pool.submit(be_node, node, address, authority) for node in nodes]
         try:
             next(as_completed(ends)).result()
         except Exception:
@@ -141,4 +96,5 @@ def main(root: str, *shops: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    patch_stub_nodes()
+    serve_all(serve, *sys.argv[1:])

@@ -19,12 +19,11 @@ from unittest.mock import patch
 from safetensors.numpy import load
 
 from client.deploy.folder import NodeFolder
-from server.deploy.registry import Registry
+from server.runs.releases import ReleaseRegistry
 from simulation.bench.deployment.counting_proxy import CountingProxy
-from simulation.bench.deployment.processes import Deployment, wait_until
-from simulation.bench.deployment.shops import write_shops
-from simulation.bench.deployment.timing import Parts, Span, answers, parts, spans
-from simulation.peak_memory import PeakMemory
+from simulation.bench.deployment.processes import Deployment, wait_until, write_shops
+from simulation.bench.deployment.round_timing import RoundParts, Span, answers, parts, spans
+from simulation.reporting.terminal import PeakMemory
 
 SHOPS, USERS = ("shop1", "shop2", "shop3"), 300
 SETTINGS = {
@@ -37,7 +36,7 @@ DOWN = 35.0
 
 
 @dataclass(frozen=True)
-class Traffic:
+class RoundTraffic:
     """Bytes of one node on the wire: TLS records, without the headers of TCP and IP.
 
     Attributes:
@@ -52,7 +51,7 @@ class Traffic:
 
 
 @dataclass(frozen=True)
-class Measured:
+class DeploymentMeasurement:
     """What three nodes did.
 
     Attributes:
@@ -65,33 +64,33 @@ class Measured:
         back: Seconds from the server's return until all nodes were back.
     """
 
-    rounds: tuple[Parts, ...]
+    rounds: tuple[RoundParts, ...]
     first: float
-    traffic: dict[str, Traffic]
+    traffic: dict[str, RoundTraffic]
     adapter_bytes: int
     memory_mb: dict[str, float]
     back: float
 
 
-def measure() -> Measured:
+def measure() -> DeploymentMeasurement:
     """Does a run, then kills the server and starts it again."""
-    with tempfile.TemporaryDirectory() as name, _nodes(Path(name)) as (made, proxies):
+    with tempfile.TemporaryDirectory() as name, _nodes(Path(name)) as (deployment, proxies):
         with ExitStack() as stack:
             memory = {
-                shop: stack.enter_context(PeakMemory(pid=made.processes[shop].pid))
+                shop: stack.enter_context(PeakMemory(pid=deployment.processes[shop].pid))
                 for shop in SHOPS
             }
-            made.run(seconds=900)
+            deployment.run(seconds=900)
         ended = time.time()
-        rounds = spans((made.server.logs / "server.jsonl").read_text().splitlines())
+        rounds = spans((deployment.server.logs / "server.jsonl").read_text().splitlines())
         train = [span for span in rounds if span.number > 0]
-        return Measured(
-            rounds=tuple(_parts(made, train)),
+        return DeploymentMeasurement(
+            rounds=tuple(_parts(deployment, train)),
             first=sum(span.seconds for span in rounds if span.number == 0),
             traffic={s: _traffic(proxies[s], train, ended=ended) for s in SHOPS},
-            adapter_bytes=_size(made),
+            adapter_bytes=_size(deployment),
             memory_mb={shop: memory[shop].peak_mb for shop in SHOPS},
-            back=_seconds_back(made, proxies),
+            back=_seconds_back(deployment, proxies),
         )
 
 
@@ -99,65 +98,67 @@ def measure() -> Measured:
 def _nodes(root: Path) -> Iterator[tuple[Deployment, dict[str, CountingProxy]]]:
     """Starts the server and three nodes, each behind a proxy of its own."""
     catalogue = write_shops(root, SHOPS, users=USERS)
-    with Deployment(root, SETTINGS) as made, ExitStack() as stack:
-        with patch.dict(os.environ, {"FEDPROFILE_CACHE": str(made.cache)}):
-            made.init_server(catalogue=catalogue)
-        made.start_server()
-        proxies = {shop: stack.enter_context(CountingProxy(made.port)) for shop in SHOPS}
+    with Deployment(root, SETTINGS) as deployment, ExitStack() as stack:
+        with patch.dict(os.environ, {"FEDPROFILE_CACHE": str(deployment.cache)}):
+            deployment.init_server(catalogue=catalogue)
+        deployment.start_server()
+        proxies = {shop: stack.enter_context(CountingProxy(deployment.port)) for shop in SHOPS}
         for shop in SHOPS:
-            made.init_node(shop, port=proxies[shop].port)
+            deployment.init_node(shop, port=proxies[shop].port)
             if shop != SHOPS[-1]:
-                cache = NodeFolder(made.node(shop)).cache
-                shutil.copytree(made.cache, cache, dirs_exist_ok=True)
-            made.start_node(shop)
-        wait_until(lambda: made.online() == set(SHOPS), seconds=180, name="connection of the nodes")
-        yield made, proxies
+                cache = NodeFolder(deployment.node(shop)).cache
+                shutil.copytree(deployment.cache, cache, dirs_exist_ok=True)
+            deployment.start_node(shop)
+        wait_until(
+            lambda: deployment.online() == set(SHOPS), seconds=180, name="connection of the nodes"
+        )
+        yield deployment, proxies
 
 
-def _parts(made: Deployment, train: list[Span]) -> Iterator[Parts]:
+def _parts(deployment: Deployment, train: list[Span]) -> Iterator[RoundParts]:
     replies = []
     for shop in SHOPS:
-        log = NodeFolder(made.node(shop)).log.read_text().splitlines()
-        replies.append(answers(made.processes[shop].lines, log))
+        log = NodeFolder(deployment.node(shop)).log.read_text().splitlines()
+        replies.append(answers(deployment.processes[shop].lines, log))
     for span, *one in zip(train, *replies, strict=True):
         yield parts(span, one)
 
 
-def _traffic(proxy: CountingProxy, train: list[Span], *, ended: float) -> Traffic:
+def _traffic(proxy: CountingProxy, train: list[Span], *, ended: float) -> RoundTraffic:
     passed = [proxy.between(span.start, span.end) for span in train]
-    return Traffic(
+    return RoundTraffic(
         up=tuple(up for up, _ in passed),
         down=tuple(down for _, down in passed),
         release=proxy.between(train[-1].end, ended)[1],
     )
 
 
-def _size(made: Deployment) -> int:
-    arrays = load(Registry(made.server).newest()[-1].file)
+def _size(deployment: Deployment) -> int:
+    arrays = load(ReleaseRegistry(deployment.server).newest()[-1].file)
     return sum(array.nbytes for array in arrays.values())
 
 
-def _seconds_back(made: Deployment, proxies: dict[str, CountingProxy]) -> float:
+def _seconds_back(deployment: Deployment, proxies: dict[str, CountingProxy]) -> float:
     """Kills the server, starts it after a while, and waits until all nodes are back.
 
     A node is back when its heartbeat and its poll for messages were answered.
     """
-    known = {shop: len(made.processes[shop].lines) for shop in SHOPS}
-    made.processes["server"].kill()
+    known = {shop: len(deployment.processes[shop].lines) for shop in SHOPS}
+    deployment.processes["server"].kill()
     for proxy in proxies.values():
         proxy.cut()
     time.sleep(DOWN)
-    made.start_server()
+    deployment.start_server()
     for proxy in proxies.values():
         proxy.mend()
     returned = time.time()
 
     def is_back(shop: str) -> bool:
-        new = made.processes[shop].lines[known[shop] :]
+        new = deployment.processes[shop].lines[known[shop] :]
         return any("Connection successful after" in text for _, text in new)
 
     wait_until(
-        lambda: all(map(is_back, SHOPS)) and made.online() == set(SHOPS),
+        lambda: all(map(is_back, SHOPS)) and deployment.online() == set(SHOPS),
         seconds=120,
         name="return of the nodes",
     )

@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from small_service import client_of, opened
 from starlette.testclient import TestClient
 
-from client.serving.service import Service
+from client.serving.service.service import Service
+from tests.client.serving.small_service import client_of, opened
 
 
 @pytest.fixture

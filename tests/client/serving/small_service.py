@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 from starlette.testclient import TestClient
-from tiny_encoders import WORDS, build_encoder
 
-from client.serving.api.app import guarded
-from client.serving.opening import Opening, open_service
-from client.serving.service import Service
-from client.serving.settings import ServingSettings
-from shared.config import DataSettings, ModelSettings
+from client.serving.server import create_guarded_app
+from client.serving.service.service import Service
+from client.serving.service.settings import ServingSettings
+from client.serving.service.startup import ServingSource, open_service
 from shared.model.adapter_saving import save_adapter
 from shared.model.profile_model import ProfileModel
-from shared.model.projection import PROJECTION_A, PROJECTION_B
+from shared.model.profile_space import PROJECTION_A, PROJECTION_B
+from shared.settings.run_settings import DataSettings, ModelSettings
+from tests.shared.model.tiny_encoders import WORDS, build_encoder
 
 N_ITEMS, N_USERS, GROUPS = 60, 80, 3
 
@@ -59,7 +59,7 @@ def opened(folder: Path, *, adapter: Path | None = None, **settings: Any) -> Ser
     if not data.exists():
         write_shop(data)
     return open_service(
-        Opening(
+        ServingSource(
             store=f"sqlite:///{folder / 'shop.db'}",
             data=DataSettings(source=str(data)),
             adapter=adapter,
@@ -72,14 +72,14 @@ def opened(folder: Path, *, adapter: Path | None = None, **settings: Any) -> Ser
 @contextmanager
 def client_of(service: Service) -> Iterator[TestClient]:
     """Serves in this process; the service is closed at the end."""
-    with TestClient(guarded(service), raise_server_exceptions=False) as client:
+    with TestClient(create_guarded_app(service), raise_server_exceptions=False) as client:
         yield client
 
 
 def write_adapter(folder: Path, service: Service, *, seed: int, replace: bool = False) -> Path:
     """Writes a random adapter for the base that a service without an adapter has."""
     base = service.texts.base
-    from shared.model.encoder_source import text_space
+    from shared.model.encoder_files import text_space
 
     model = ProfileModel(base.whitening, text_space=text_space(base.settings))
     rng = np.random.default_rng(seed)

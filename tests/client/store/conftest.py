@@ -5,9 +5,9 @@ from itertools import count
 
 import pytest
 import sqlalchemy as sa
-from databases import postgres_binaries, postgres_server
 
 from client.store.store import Store
+from tests.client.store.databases import postgres_binaries, postgres_server
 
 _NUMBERS = count()
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from client.store import writing
-from client.store.faults import ConflictError, StoreUnavailableError, UnknownError
+from client.store import changes as writing
+from client.store.database import ConflictError, StoreUnavailableError, UnknownError
 from client.store.reading import (
     page_of,
     page_of_events,
@@ -16,10 +16,9 @@ from client.store.reading import (
     read_items,
     read_users,
 )
-from client.store.records import Event, Item, User
+from client.store.schema import Event, Item, User, metadata
+from client.store.schema import items as item_table
 from client.store.store import Store
-from client.store.tables import items as item_table
-from client.store.tables import metadata
 from shared.errors import ConfigError, StorageError
 from shared.interactions.events import Catalogue, Events, Shop
 

@@ -1,0 +1,1 @@
+"""What a shop answers in the federation, what its owner accepts, and what leaves the shop."""

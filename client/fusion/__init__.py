@@ -1,0 +1,1 @@
+"""How recommenders' scores become one ranking, and how a shop chooses the weights."""

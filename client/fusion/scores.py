@@ -1,0 +1,133 @@
+"""Fusion of several recommenders' scores: standardised, weighted, added up, and measured.
+
+Each signal is standardised per query over the candidates and enters with a non-negative weight.
+`client.fusion.fusion_weights` finds the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from client.recommenders.interface import Scores
+from client.recommenders.queries import Bools, Queries
+from shared.metrics.ranking import Ranks, hits, ndcg, top_k
+
+K = 10
+"""Places of the ranking that weights and hyper-parameters are chosen by."""
+_POOL = 50
+"""Candidates that each signal puts into a pool; others hardly reach a fused top 10."""
+
+
+def standardise(scores: Scores, allowed: Bools | None) -> Scores:
+    """Shifts and scales each query's scores to mean 0 and deviation 1 over its candidates.
+
+    Args:
+        scores: `(q, c)`, finite.
+        allowed: Candidates that count, `(q, c)`; None for all.
+
+    Returns:
+        `(q, c)`; 0 throughout for a query whose candidates all score the same.
+    """
+    mask = np.ones_like(scores) if allowed is None else allowed.astype(np.float32)
+    n = np.maximum(mask.sum(axis=1, keepdims=True), 1.0)
+    centred = scores - np.einsum("qc,qc->q", scores, mask)[:, None] / n
+    variance = np.einsum("qc,qc,qc->q", centred, centred, mask)[:, None] / n
+    # Rounding leaves a variance above 0 where all scores are equal; dividing by it makes noise.
+    flat = variance <= 1e-12 * np.square(scores).max(axis=1, keepdims=True, initial=1e-30)
+    standard: Scores = centred / np.where(flat, np.inf, np.sqrt(variance)).astype(np.float32)
+    return standard
+
+
+def masked(scores: Scores, queries: Queries) -> Scores:
+    """Puts minus infinity where a candidate must not be recommended."""
+    if queries.allowed is None:
+        return scores
+    masked_scores: Scores = np.where(queries.allowed, scores, np.float32(-np.inf))
+    return masked_scores
+
+
+def ndcg_of(scores: Scores, queries: Queries) -> npt.NDArray[np.float64]:
+    """NDCG@10 of each query, `(q,)`."""
+    relevant = hits(top_k(masked(scores, queries), K), queries.targets)
+    return ndcg(relevant, queries.targets.sum(axis=1), K)
+
+
+def better(
+    ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], *, standard_errors: float
+) -> bool:
+    """Says whether the paired gain of `ours` exceeds so many standard errors of itself.
+
+    With 0 or more there must be a gain; with a negative number a loss that may be chance passes.
+    """
+    gain = ours - theirs
+    # One query has no spread to judge by: its gain counts for nothing, its loss passes.
+    error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
+    if standard_errors < 0:
+        return bool(gain.mean() >= standard_errors * error)
+    return bool(gain.mean() > standard_errors * error) and bool(gain.mean() > 0)
+
+
+def fuse(signals: Mapping[str, Scores], weights: Mapping[str, float]) -> Scores:
+    """Adds up standardised signals `(q, c)` with their weights; weights of 0 cost nothing."""
+    used = {name: weight for name, weight in weights.items() if weight > 0}
+    first, *rest = used
+    total = np.float32(used[first]) * signals[first]
+    for name in rest:
+        total += np.float32(used[name]) * signals[name]
+    return total
+
+
+def best_of(scores: Scores, queries: Queries) -> Ranks:
+    """Returns the candidates of each query that one signal puts into a `Pool`, `(q, <= 50)`."""
+    k = min(_POOL, scores.shape[1])
+    best: Ranks = torch.topk(torch.from_numpy(masked(scores, queries)), k).indices.numpy()
+    return best
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The candidates of each query that can reach a fused top 10, for a fast search.
+
+    Attributes:
+        signals: Standardised scores by name, `(q, p)`; minus infinity in unused places.
+        targets: `(q, p)`.
+        n_targets: All targets of each query, in the pool or not, `(q,)`.
+    """
+
+    signals: dict[str, Scores]
+    targets: Bools
+    n_targets: npt.NDArray[np.int64]
+
+    @staticmethod
+    def of(signals: Mapping[str, Scores], best: Mapping[str, Ranks], queries: Queries) -> Pool:
+        """Takes the candidates that are among the `best` of any of the signals."""
+        reach = np.zeros_like(queries.targets)
+        for name in signals:
+            np.put_along_axis(reach, best[name], values=True, axis=1)
+        if queries.allowed is not None:
+            reach &= queries.allowed
+        rows, columns = np.nonzero(reach)
+        sizes = reach.sum(axis=1)
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        width = int(sizes.max(initial=1))
+        pooled = {}
+        for name, scores in signals.items():
+            pooled[name] = np.full((len(queries), width), -np.inf, dtype=np.float32)
+            pooled[name][rows, place] = scores[rows, columns]
+        targets = np.zeros((len(queries), width), dtype=np.bool_)
+        targets[rows, place] = queries.targets[rows, columns]
+        return Pool(pooled, targets, queries.targets.sum(axis=1))
+
+    def ndcg(self, weights: Mapping[str, float]) -> npt.NDArray[np.float64]:
+        """NDCG@10 of each query under the weights, `(q,)`."""
+        return self.ndcg_of(fuse(self.signals, weights))
+
+    def ndcg_of(self, scores: Scores) -> npt.NDArray[np.float64]:
+        """NDCG@10 of each query under fused scores `(q, p)`, `(q,)`."""
+        best = torch.topk(torch.from_numpy(scores), min(K, scores.shape[1])).indices.numpy()
+        return ndcg(hits(best, self.targets), self.n_targets, K)

@@ -1,0 +1,228 @@
+"""Recommenders from who took what: item-item nearest neighbours, EASE, and matrix factorisation."""
+
+from __future__ import annotations
+
+import copy
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from client.recommenders.defaults import N_NEIGHBOURS, SHRINK, VISIT_HALF_LIFE
+from client.recommenders.interface import Scores
+from client.recommenders.queries import Floats, Form, History, Queries
+
+_BLOCK = 256
+
+
+class ItemKNN:
+    """Scores an item by its similarity to the items of the context.
+
+    `s_ij = x_i . x_j / sqrt((|x_i|^2 + shrink) (|x_j|^2 + shrink))` over the items' columns in
+    `History.rows`. An item counts its `k` nearest only (of equal ones, the first), and itself with
+    similarity 1 (https://doi.org/10.1145/963770.963776).
+
+    Attributes:
+        k: Neighbours of an item.
+        shrink: Pulls similarities that rest on few users towards 0; above 0, in users.
+        form: How histories become rows.
+        half_life: Of an event in the rows, in the unit of `Events.time`.
+    """
+
+    def __init__(
+        self,
+        *,
+        k: int = N_NEIGHBOURS,
+        shrink: float = SHRINK,
+        form: Form = "binary",
+        half_life: float = np.inf,
+    ) -> None:
+        self.k = k
+        self.shrink = shrink
+        self.form: Form = form
+        self.half_life = half_life
+
+    def fit(self, history: History) -> Self:
+        """Finds the neighbours of all candidates, a block of items at a time."""
+        x = history.rows(self.form, self.half_life)
+        c = x.shape[1]
+        scaled = x / np.sqrt(np.einsum("nc,nc->c", x, x) + np.float32(self.shrink))
+        blocks = []
+        for start in range(0, c, _BLOCK):
+            similar = scaled[:, start : start + _BLOCK].T @ scaled
+            rows = np.arange(len(similar))
+            similar[rows, rows + start] = 1.0
+            blocks.append(_only_largest(similar, self.k))
+        near = sp.vstack(blocks) if blocks else sp.csr_array((c, c), dtype=np.float32)
+        self._near = near.T.tocsr()
+        return self
+
+    def score(self, queries: Queries) -> Scores:
+        """Sums over the context the similarities of the candidate's neighbours, `(q, c)`."""
+        x = queries.history.sparse_rows(self.form, self.half_life)
+        scores: Scores = sp.csr_array(x @ self._near).toarray()
+        return scores
+
+
+def _only_largest(values: Floats, k: int) -> sp.csr_array:
+    """Keeps the `k` largest of each row that are above 0, of equal ones the first."""
+    # Sorting whole rows is vectorised, finding the k-th value is not and suffers from ties.
+    smallest = np.finfo(np.float32).tiny
+    kth_value = np.sort(values, axis=1)[:, -k] if values.shape[1] > k else np.zeros(len(values))
+    largest = values >= np.maximum(kth_value, smallest)[:, None]
+    excess = largest.sum(axis=1) - k
+    for row in np.flatnonzero(excess > 0):
+        ties = np.flatnonzero(values[row] == kth_value[row])
+        largest[row, ties[-excess[row] :]] = False
+    cells = np.flatnonzero(largest)
+    ends = np.r_[0, np.cumsum(largest.sum(axis=1))]
+    return sp.csr_array((values.ravel()[cells], cells % values.shape[1], ends), values.shape)
+
+
+class EASE:
+    """Linear item-to-item model with a zero diagonal (https://arxiv.org/abs/1905.03375).
+
+    With `P = (X'X + l2 I)^-1` the weights are `B = I - P diag(1 / diag P)`. A shop has far fewer
+    users than items, so with `M = (XX' + l2 I)^-1`, users by users, Woodbury gives
+    `P = (I - X'MX) / l2`: no items x items matrix is ever built, and a query `x` scores
+    `x - (x - xX'MX) / (1 - diag X'MX)`.
+
+    Attributes:
+        l2: Ridge penalty.
+        form: How histories become rows of `X`.
+        half_life: Of an event in the rows, in the unit of `Events.time`.
+    """
+
+    def __init__(
+        self,
+        *,
+        l2: float = 100.0,
+        form: Form = "last",
+        half_life: float = VISIT_HALF_LIFE["days"],
+    ) -> None:
+        self.l2 = l2
+        self.form: Form = form
+        self.half_life = half_life
+
+    def fit(self, history: History) -> Self:
+        """Solves for all users of the history."""
+        self._x = history.sparse_rows(self.form, self.half_life)
+        # In float32 the inverse loses the small differences that the weights consist of.
+        exact = self._x.astype(np.float64)
+        gram = (exact @ exact.T).toarray()
+        gram[np.diag_indices_from(gram)] += self.l2
+        inverse: Scores = np.linalg.inv(gram).astype(np.float32)
+        columns = self._x.T.tocsr()
+        self._xm: Scores = columns @ inverse
+        weighed = _row_sums(columns, self._xm)
+        # `1 - diag X'MX` is `l2 diag P`, above 0, but rounding to float32 may pass 0.
+        self._rest: Scores = np.maximum(1.0 - weighed, 1e-6, dtype=np.float32)
+        return self
+
+    def score(self, queries: Queries) -> Scores:
+        """Predicts the candidates from the context, `(q, c)`."""
+        sparse = queries.history.sparse_rows(self.form, self.half_life)
+        x = sparse.toarray()
+        near = (sparse @ self._x.T).toarray()
+        projected: Scores = np.matmul(near, self._xm.T)
+        scores: Scores = x - (x - projected) / self._rest
+        return scores
+
+    def restrict(self, columns: npt.NDArray[np.int64]) -> Self:
+        """Returns the fitted model for some of its candidates only; weights do not change."""
+        part = copy.copy(self)
+        part._x, part._xm = self._x[:, columns], self._xm[columns]
+        part._rest = self._rest[columns]
+        return part
+
+
+def _row_sums(sparse: sp.csr_array, dense: Scores) -> Scores:
+    """Returns the row sums of the elementwise product of two matrices `(c, n)`, `(c,)`."""
+    rows = np.repeat(np.arange(len(dense)), np.diff(sparse.indptr))
+    sums = np.bincount(rows, sparse.data * dense[rows, sparse.indices], minlength=len(dense))
+    return sums.astype(np.float32)
+
+
+Factors = npt.NDArray[np.float32]
+_USER_BLOCK = 1024
+
+
+class ALS:
+    """Implicit ALS (Hu, Koren and Volinsky, https://doi.org/10.1109/ICDM.2008.22).
+
+    A row value `r > 0` is a preference of 1 with confidence `1 + alpha r`, an empty cell one of 0
+    with confidence 1. Users and items take turns in the ridge regression
+    `x_u = (Y'Y + alpha Y' diag(r_u) Y + l2 I)^-1 Y' (1 + alpha r_u)`, the last factor over the
+    cells of `u`. A query is folded in as a new user would be.
+
+    Attributes:
+        factors: Width of user and item factors.
+        l2: Ridge penalty.
+        alpha: Confidence of a full row value.
+        iterations: Turns of users and items.
+        form: How histories become rows.
+        half_life: Of an event in the rows, in the unit of `Events.time`.
+        seed: Of the items' first factors.
+    """
+
+    def __init__(
+        self,
+        *,
+        factors: int = 32,
+        l2: float = 10.0,
+        alpha: float = 10.0,
+        iterations: int = 8,
+        form: Form = "last",
+        half_life: float = VISIT_HALF_LIFE["days"],
+        seed: int = 0,
+    ) -> None:
+        self.factors = factors
+        self.l2 = l2
+        self.alpha = alpha
+        self.iterations = iterations
+        self.form: Form = form
+        self.half_life = half_life
+        self.seed = seed
+
+    def fit(self, history: History) -> Self:
+        """Alternates between the users of the history and the candidates."""
+        values = history.sparse_rows(self.form, self.half_life)
+        by_item = sp.csr_array(values.T)
+        rng = np.random.default_rng(self.seed)
+        start = rng.normal(size=(values.shape[1], self.factors)) / np.sqrt(self.factors)
+        items = start.astype(np.float32)
+        for _ in range(self.iterations):
+            users = self._solve(values, items)
+            items = self._solve(by_item, users)
+        self._items = items
+        return self
+
+    def score(self, queries: Queries) -> Scores:
+        """Folds the contexts in and multiplies with the candidates' factors, `(q, c)`."""
+        values = queries.history.sparse_rows(self.form, self.half_life)
+        scores: Scores = self._solve(values, self._items) @ self._items.T
+        return scores
+
+    def restrict(self, columns: npt.NDArray[np.int64]) -> Self:
+        """Returns the fitted model for some of its candidates only; a query knows no others."""
+        part = copy.copy(self)
+        part._items = self._items[columns]
+        return part
+
+    def _solve(self, values: sp.csr_array, fixed: Factors) -> Factors:
+        """Returns the factors of the rows of `values` `(n, m)` from those of its columns."""
+        d = fixed.shape[1]
+        # Y'Y is shared by all rows, and only the upper triangle of each row's own part is summed.
+        common = fixed.T @ fixed + np.float32(self.l2) * np.eye(d, dtype=np.float32)
+        first, second = np.triu_indices(d)
+        squares = fixed[:, first] * fixed[:, second]
+        place = np.empty((d, d), dtype=np.intp)
+        place[first, second] = place[second, first] = np.arange(len(first))
+        solved = np.empty((values.shape[0], d), dtype=np.float32)
+        for start in range(0, len(solved), _USER_BLOCK):
+            part = values[start : start + _USER_BLOCK] * np.float32(self.alpha)
+            left = common + (part @ squares)[:, place]
+            right = part @ fixed + (part > 0).astype(np.float32) @ fixed
+            solved[start : start + _USER_BLOCK] = np.linalg.solve(left, right[:, :, None])[:, :, 0]
+        return solved

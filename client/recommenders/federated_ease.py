@@ -1,0 +1,175 @@
+"""EASE on a shop's own users and on the co-purchase pairs of all other shops' users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from client.federation.own_contribution import OwnPairSums
+from client.recommenders.defaults import VISIT_HALF_LIFE
+from client.recommenders.interface import Scores
+from client.recommenders.queries import Bools, Floats, Form, History, Queries
+from shared.interactions.events import Events
+from shared.releases.noisy_statistics import PairRelease
+from shared.releases.pair_sums import square
+
+DIAGONAL = 0.6
+"""Share of the diagonal that is taken: the noise left in the many pairs that nobody bought adds up
+in the row sums, so that the whole of it would be too much."""
+TYPICAL_SIZE = 5
+"""Head items of a user, for a shop without users of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairGram:
+    """Gram matrix `X'X` of other shops' users, estimated from pairs without seeing a user.
+
+    Attributes:
+        head: Codes of the head items, ascending, `(h,)`.
+        matrix: Symmetric, positive semi-definite, `(h, h)`.
+    """
+
+    head: npt.NDArray[np.integer]
+    matrix: Floats
+
+    @staticmethod
+    def of(
+        head: npt.NDArray[np.integer],
+        pairs: npt.NDArray[np.floating],
+        sizes: npt.NDArray[np.int64] | None = None,
+    ) -> PairGram:
+        """Builds the nearest Gram matrix of estimated pairs, in units of the shop's own users.
+
+        Args:
+            head: Codes of the head items, ascending, `(h,)`.
+            pairs: Estimate for all other shops together, none below 0, `(h (h - 1) / 2,)`.
+            sizes: Head items of each of the shop's own users, which tell how many one has; None
+                for a shop without users.
+
+        Returns:
+            The pairs on the scale of unscaled users, with what such users have on the diagonal,
+            without the negative eigenvalues that no users can have.
+        """
+        diagonal, scale = _shape_of_users(np.zeros(0, np.int64) if sizes is None else sizes)
+        gram = square(pairs * scale, len(head))
+        # Pairs say nothing of the diagonal; without one EASE's inverse would not exist.
+        gram[np.diag_indices_from(gram)] = DIAGONAL * diagonal * gram.sum(axis=0)
+        values, axes = np.linalg.eigh(gram)
+        positive = values > 0
+        matrix: Floats = ((axes[:, positive] * values[positive]) @ axes[:, positive].T).astype(
+            np.float32
+        )
+        return PairGram(head, matrix)
+
+    @staticmethod
+    def of_others(
+        release: PairRelease,
+        own: OwnPairSums | Events | None = None,
+        *,
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> PairGram:
+        """Builds the Gram matrix of the shops' users without those of one shop.
+
+        Args:
+            release: Of all shops.
+            own: The shop's own part of the release, or the events behind it: that part is taken
+                out, as the shop has these users anyway. None for a shop that took no part.
+            rows: Row of each item of the catalogue in the shop's table, -1 for those that it does
+                not have and that are left out, `(n_items,)`; None leaves the codes as they are.
+        """
+        if isinstance(own, Events):
+            own = OwnPairSums.of(own, release.head)
+        others = release.estimate(None if own is None else own.sums)
+        sizes = None if own is None else own.sizes
+        if rows is None:
+            return PairGram.of(release.head, others, sizes)
+        row = rows[release.head]
+        places = np.argsort(row)[(row < 0).sum() :]
+        block = square(others, len(row))[np.ix_(places, places)]
+        return PairGram.of(row[places], block[np.triu_indices(len(places), 1)], sizes)
+
+
+def _shape_of_users(sizes: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Returns the diagonal as a share of the row sums, and unscaled over scaled pairs.
+
+    A user with `m` head items has `p = m (m - 1) / 2` pairs of `1 / sqrt(p)` in the sums, and would
+    have `1 / sqrt(p)` in each of `m` places of the diagonal.
+    """
+    m = sizes[sizes >= 2].astype(np.float64)
+    if len(m) == 0:
+        m = np.array([float(TYPICAL_SIZE)])
+    root = np.sqrt(m * (m - 1) / 2)
+    return float((m / root).sum() / (2 * root).sum()), float((root**2).sum() / root.sum())
+
+
+class FederatedEASE:
+    """EASE whose Gram matrix is `X'X + weight G`, with `G` from the pairs of other shops.
+
+    `G` is 0 outside the head, so with `D = weight G + l2 I`, of which only the head's block has to
+    be inverted, and the shop's few users, Woodbury gives
+    `P = (X'X + D)^-1 = D^-1 - D^-1 X' (I + X D^-1 X')^-1 X D^-1`, and a query `x` scores
+    `x - xP / diag P` (https://arxiv.org/abs/1905.03375).
+
+    Candidates that neither a user of the shop nor a pair has are unknown to it: they get the
+    mean of the query's scores, so that no item falls for being new.
+
+    Attributes:
+        gram: Pairs of the other shops' users.
+        weight: How much one of them counts against a user of the shop.
+        l2: Ridge penalty.
+        form: How histories become rows of `X`.
+        half_life: Of an event in the rows, in the unit of `Events.time`.
+    """
+
+    def __init__(
+        self,
+        gram: PairGram,
+        *,
+        weight: float = 1.0,
+        l2: float = 10.0,
+        form: Form = "last",
+        half_life: float = VISIT_HALF_LIFE["days"],
+    ) -> None:
+        self.gram = gram
+        self.weight = weight
+        self.l2 = l2
+        self.form: Form = form
+        self.half_life = half_life
+
+    def fit(self, history: History) -> Self:
+        """Solves for the users of the history and the pairs of its candidates."""
+        x = history.rows(self.form, self.half_life)
+        here = np.isin(self.gram.head, history.candidates)
+        self._head = np.searchsorted(history.candidates, self.gram.head[here])
+        block = self.weight * self.gram.matrix[np.ix_(here, here)].astype(np.float64)
+        block[np.diag_indices_from(block)] += self.l2
+        self._inverse: Floats = np.linalg.inv(block).astype(np.float32)
+        self._x = self._divide(x)
+        inner = (self._x @ x.T).astype(np.float64)
+        inner[np.diag_indices_from(inner)] += 1.0
+        self._mx: Floats = np.linalg.inv(inner).astype(np.float32) @ self._x
+        diagonal = np.full(x.shape[1], 1.0 / self.l2, dtype=np.float32)
+        diagonal[self._head] = np.diagonal(self._inverse)
+        diagonal -= np.einsum("nc,nc->c", self._x, self._mx)
+        self._diagonal: Floats = np.maximum(diagonal, np.float32(1e-6 / self.l2))
+        self._unknown: Bools = np.asarray(~x.any(axis=0))
+        self._unknown[self._head] &= ~self.gram.matrix[here].any(axis=1)
+        return self
+
+    def score(self, queries: Queries) -> Scores:
+        """Predicts the candidates from the context, `(q, c)`."""
+        x = queries.history.rows(self.form, self.half_life)
+        projected = self._divide(x) - (x @ self._x.T) @ self._mx
+        scores: Scores = np.subtract(x, projected / self._diagonal, dtype=np.float32)
+        if self._unknown.any() and not self._unknown.all():
+            scores[:, self._unknown] = scores[:, ~self._unknown].mean(axis=1, keepdims=True)
+        return scores
+
+    def _divide(self, x: Floats) -> Floats:
+        """Returns `x D^-1`, `(n, c)`."""
+        divided: Floats = x / np.float32(self.l2)
+        divided[:, self._head] = x[:, self._head] @ self._inverse
+        return divided

@@ -1,1 +1,0 @@
-"""The HTTP interface: thin routes over the service."""

@@ -1,0 +1,1 @@
+"""What signals are computed from: events, items, vectors, popularity and co-purchase."""

@@ -1,0 +1,1 @@
+"""The HTTP interface: middleware, schemas, errors and thin routes over the service."""

@@ -1,0 +1,140 @@
+"""Routes that keep items and users."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from client.serving.analytics.user_profile import describe_user
+from client.serving.http.routing import PathId, decode_cursor, json_reply, page_body, service_of
+from client.serving.http.schemas import Items, Users
+from client.serving.service.service import Service
+from client.store.database import UnknownError
+from client.store.reading import page_of
+from client.store.schema import Item
+from client.store.schema import items as item_table
+from client.store.schema import users as user_table
+
+router = APIRouter(prefix="/api", tags=["items and users"])
+Cursor = Annotated[str | None, Query(max_length=100)]
+N = Annotated[int, Query(ge=1, le=1000)]
+WHY_LEDGER_STAYS = (
+    "The privacy ledger stays as it is: it holds what rounds of training cost, never a user's "
+    "data, and without it nobody could verify the guarantee that was given to this user too."
+)
+
+
+@router.post("/items", summary="Add items", status_code=201)
+async def add_items(request: Request, items: Items) -> Response:
+    """Stores new items; they can be recommended by their text from the next answer on."""
+    records = [item.record() for item in items]
+    service = service_of(request)
+    job = await run_in_threadpool(service.add_items, records, replace=False)
+    await asyncio.wrap_future(job)
+    return json_reply({"added": len(records)}, 201)
+
+
+@router.put("/items", summary="Add or replace items")
+async def put_items(request: Request, items: Items) -> Response:
+    """Stores items, in place of those with the same ids."""
+    records = [item.record() for item in items]
+    service = service_of(request)
+    job = await run_in_threadpool(service.add_items, records, replace=True)
+    await asyncio.wrap_future(job)
+    return json_reply({"stored": len(records)})
+
+
+@router.get("/items", summary="List items")
+async def list_items(request: Request, cursor: Cursor = None, n: N = 100) -> Response:
+    """Lists items in order of arrival, a page at a time."""
+    rows = await _page(service_of(request), item_table, cursor, n)
+    page = page_body(rows, n=n, key="item_key")
+    return json_reply({"items": page["rows"], "next_cursor": page["next_cursor"]})
+
+
+@router.get("/items/{item_id}", summary="One item")
+async def get_item(request: Request, item_id: PathId) -> Response:
+    """Returns an item."""
+    items = service_of(request).engine.items
+    row = items.rows.get(item_id)
+    if row is None:
+        raise UnknownError(
+            "is not in the catalogue",
+            name="item_id",
+            value=f"{item_id!r}",
+            remedy="check its spelling",
+        )
+    return json_reply(item_view(items.item_at(row)))
+
+
+@router.delete("/items/{item_id}", summary="Delete an item and its events")
+async def delete_item(request: Request, item_id: PathId) -> Response:
+    """Deletes an item with all its events."""
+    await asyncio.wrap_future(service_of(request).delete_item(item_id))
+    return json_reply({"deleted": item_id})
+
+
+@router.post("/users", summary="Add users", status_code=201)
+async def add_users(request: Request, users: Users) -> Response:
+    """Stores new users; a user is also added by a first event."""
+    records = [user.record() for user in users]
+    await asyncio.wrap_future(service_of(request).add_users(records, replace=False))
+    return json_reply({"added": len(records)}, 201)
+
+
+@router.put("/users", summary="Add or replace users")
+async def put_users(request: Request, users: Users) -> Response:
+    """Stores users, in place of those with the same ids; their events stay."""
+    records = [user.record() for user in users]
+    await asyncio.wrap_future(service_of(request).add_users(records, replace=True))
+    return json_reply({"stored": len(records)})
+
+
+@router.get("/users", summary="List users")
+async def list_users(request: Request, cursor: Cursor = None, n: N = 100) -> Response:
+    """Lists users in order of arrival, a page at a time."""
+    rows = await _page(service_of(request), user_table, cursor, n)
+    page = page_body(rows, n=n, key="user_key")
+    return json_reply({"users": page["rows"], "next_cursor": page["next_cursor"]})
+
+
+@router.get("/users/{user_id}/profile", summary="A user's picture in words and numbers")
+async def profile(request: Request, user_id: PathId) -> Response:
+    """Describes a user's interests, price level, activity and favourite times."""
+    return json_reply(describe_user(service_of(request).engine, user_id))
+
+
+@router.delete("/users/{user_id}", summary="Delete a user and everything that is known")
+async def delete_user(request: Request, user_id: PathId) -> Response:
+    """Deletes a user's events and profile; says what must stay, and why."""
+    events = await asyncio.wrap_future(service_of(request).delete_user(user_id))
+    return json_reply({"deleted": user_id, "events": events, "kept": WHY_LEDGER_STAYS})
+
+
+async def _page(
+    service: Service, table: sa.Table, cursor: str | None, n: int
+) -> list[dict[str, object]]:
+    after = decode_cursor(cursor)
+
+    def read() -> list[dict[str, object]]:
+        with service.store.reading() as connection:
+            return page_of(connection, table, after=after, n=n + 1)
+
+    return await run_in_threadpool(read)
+
+
+def item_view(item: Item) -> dict[str, Any]:
+    """Describes an item."""
+    return {
+        "item_id": item.item_id,
+        "text": item.text,
+        "category": item.category,
+        "brand": item.brand,
+        "price": item.price,
+        "in_stock": item.in_stock,
+        "hidden": item.hidden,
+    }

@@ -1,0 +1,153 @@
+"""Routes that recommend, and their answers as plain values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+
+from client.serving.http.routing import PathId, QuickRoute, json_reply, service_of
+from client.serving.http.schemas import Id, Name, SessionIn
+from client.serving.ranking.ranker import RecommendationRequest, RecommendationResult
+from client.serving.state.browse import latest, popular, search, similar_items, similar_users
+from client.serving.state.engine import RecommendationEngine
+from client.serving.state.explain import explain
+
+router = APIRouter(prefix="/api", tags=["recommend"], route_class=QuickRoute)
+N = Annotated[int, Query(ge=1, le=200)]
+Offset = Annotated[int, Query(ge=0, le=1000)]
+Share = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)]
+
+
+@router.get("/recommend/{user_id}", summary="Recommend items to a user")
+async def recommend(
+    request: Request,
+    user_id: PathId,
+    surface: Literal["for-you", "discover", "buy-again"] = "for-you",
+    n: N = 10,
+    offset: Offset = 0,
+    category: Name | None = None,
+    exclude: Annotated[list[Id] | None, Query(max_length=100)] = None,
+    explain: bool = False,
+    diversity: Share | None = None,
+    max_per_category: Annotated[int, Query(ge=1, le=200)] | None = None,
+    preview: bool = False,
+) -> Response:
+    """Ranks items for a user; somebody unknown gets what a new visitor gets.
+
+    A preview is not shown to the user, and counts as no impression.
+    """
+    service = service_of(request)
+    wanted = RecommendationRequest(
+        surface,
+        n=n,
+        offset=offset,
+        category=category,
+        exclude=tuple(exclude or ()),
+        diversity=service.settings.diversity if diversity is None else diversity,
+        max_per_category=max_per_category,
+        variant=service.variant_of(user_id),
+    )
+    result = service.recommend(wanted, user_id)
+    body = recommendation_body(service.engine, result, wanted, with_reasons=explain)
+    if not preview:
+        service.shown(user_id, result, wanted, body)
+    return json_reply({"user_id": user_id, **body})
+
+
+@router.post("/session/recommend", summary="Recommend items for a cart or an anonymous visit")
+async def session_recommend(request: Request, session: SessionIn) -> Response:
+    """Ranks items that go with a cart; nothing of the cart is stored."""
+    service = service_of(request)
+    diversity = session.diversity
+    wanted = RecommendationRequest(
+        "session",
+        n=session.n,
+        offset=session.offset,
+        category=session.category,
+        exclude=tuple(session.exclude),
+        diversity=service.settings.diversity if diversity is None else diversity,
+        max_per_category=session.max_per_category,
+        variant=service.variant_of(session.user_id),
+    )
+    result = service.recommend(wanted, session.user_id, session.items)
+    body = recommendation_body(service.engine, result, wanted, with_reasons=session.explain)
+    if session.user_id is not None and not session.preview:
+        service.shown(session.user_id, result, wanted, body)
+    return json_reply(body)
+
+
+@router.get("/items/{item_id}/similar", summary="Items that go with an item")
+async def similar(request: Request, item_id: PathId, n: N = 10) -> Response:
+    """Ranks items by text and co-purchase with one item."""
+    engine = service_of(request).engine
+    return json_reply({"items": scored_items(engine, *similar_items(engine, item_id, n))})
+
+
+@router.get("/search", summary="Search the catalogue by text")
+def find(
+    request: Request,
+    q: Annotated[str, Query(min_length=1, max_length=500, pattern=r"^[^\x00]*$")],
+    user_id: Id | None = None,
+    n: N = 10,
+) -> Response:
+    """Ranks items by the meaning and the words of a query, nearer a user's taste where given."""
+    service = service_of(request)
+    ranked = search(service.engine, service.texts.of_query(q), q, user_id, n)
+    return json_reply({"items": scored_items(service.engine, *ranked)})
+
+
+@router.get("/users/{user_id}/similar", summary="Users of like taste")
+def alike(request: Request, user_id: PathId, n: N = 10) -> Response:
+    """Ranks users by the likeness of their profiles."""
+    ids, scores = similar_users(service_of(request).engine, user_id, n)
+    pairs = zip(ids, scores, strict=True)
+    return json_reply({"users": [{"user_id": i, "score": s} for i, s in pairs]})
+
+
+@router.get("/popular", summary="Items with most users")
+async def most_popular(request: Request, n: N = 10, category: Name | None = None) -> Response:
+    """Ranks items by the number of their users."""
+    engine = service_of(request).engine
+    return json_reply({"items": scored_items(engine, *popular(engine, n, category))})
+
+
+@router.get("/latest", summary="Items that came last")
+async def newest(request: Request, n: N = 10, category: Name | None = None) -> Response:
+    """Lists the items that came last into the catalogue."""
+    engine = service_of(request).engine
+    return json_reply({"items": scored_items(engine, *latest(engine, n, category))})
+
+
+def recommendation_body(
+    engine: RecommendationEngine,
+    result: RecommendationResult,
+    request: RecommendationRequest,
+    *,
+    with_reasons: bool,
+) -> dict[str, Any]:
+    """Describes a ranking: `surface`, `variant`, `items` and where the next page begins."""
+    ranking = result.ranking
+    entries = []
+    with engine.lock:
+        for place, (row, score) in enumerate(
+            zip(ranking.items.tolist(), ranking.scores.tolist(), strict=True)
+        ):
+            entry: dict[str, Any] = {"item_id": engine.items.item_at(row).item_id, "score": score}
+            if with_reasons:
+                entry["explanation"] = explain(engine, result, place)
+            entries.append(entry)
+    full = len(entries) == request.n
+    return {
+        "surface": request.surface,
+        "variant": request.variant,
+        "items": entries,
+        "next_offset": request.offset + request.n if full else None,
+    }
+
+
+def scored_items(engine: RecommendationEngine, rows: Any, scores: Any) -> list[dict[str, Any]]:
+    """Describes items with a score each."""
+    pairs = zip(np.asarray(rows).tolist(), np.asarray(scores).tolist(), strict=True)
+    return [{"item_id": engine.items.item_at(r).item_id, "score": float(s)} for r, s in pairs]

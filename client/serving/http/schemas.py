@@ -1,0 +1,114 @@
+"""What callers send: every field with its bounds, unknown fields refused."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from client.store.schema import Item, User
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""Any text without control characters."""
+Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+Number = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+EventType = Literal["purchase", "view", "click", "cart", "rating", "review", "search"]
+
+
+class Body(BaseModel):
+    """Base of all bodies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class EventIn(Body):
+    """One thing that a user did with an item."""
+
+    event_id: Id | None = Field(default=None, examples=["order-1001-1"])
+    """Makes a repeated delivery harmless; without one, each delivery is an event of its own."""
+    user_id: Id = Field(examples=["u1"])
+    """The user, who is added where new."""
+    item_id: Id = Field(examples=["i1"])
+    """An item of the catalogue."""
+    event_type: EventType = "purchase"
+    """What the user did."""
+    time: datetime | None = Field(default=None, examples=["2026-05-31T12:00:00Z"])
+    """When; UTC where no zone is given, now where absent."""
+    position: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)] | None = None
+    """The user's rank of the event, in data that is ordered by rank; the next one where absent."""
+    weight: Number = 1.0
+    """The shop's own weight of the event."""
+    quantity: Number = 1.0
+    """Number of pieces."""
+    price: Number | None = None
+    """Of one piece."""
+    session_id: Id | None = Field(default=None, examples=["visit-7"])
+    """The visit or basket."""
+
+
+class ItemIn(Body):
+    """One item of the catalogue."""
+
+    item_id: Id = Field(examples=["i1"])
+    """The shop's id."""
+    text: Text = Field(default="", examples=["dark roast coffee beans 1 kg"])
+    """What describes it: title, category, brand."""
+    category: Name = Field(default="", examples=["coffee"])
+    """Name of its category."""
+    brand: Name = ""
+    """Name of its brand."""
+    price: Number | None = None
+    """In the shop's currency."""
+    in_stock: bool = True
+    """Whether it can be sold now."""
+    hidden: bool = False
+    """Whether it must never be recommended."""
+
+    def record(self) -> Item:
+        """Returns it as the database holds it."""
+        return Item(**self.model_dump())
+
+
+class UserIn(Body):
+    """One customer."""
+
+    user_id: Id = Field(examples=["u1"])
+    """The shop's id."""
+    segment: Name = ""
+    """A group that the shop puts the user in."""
+
+    def record(self) -> User:
+        """Returns it as the database holds it."""
+        return User(**self.model_dump())
+
+
+class SessionIn(Body):
+    """A cart or an anonymous visit; nothing of it is stored."""
+
+    items: Annotated[list[Id], Field(max_length=200)] = Field(default=[], examples=[["i1", "i2"]])
+    """Items of the cart or visit; those that are not known are passed over."""
+    user_id: Id | None = None
+    """Who it is, where known."""
+    n: Annotated[int, Field(ge=1, le=200)] = 10
+    """Items wanted."""
+    offset: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Items to leave out first."""
+    category: Name | None = None
+    """Only items of this category."""
+    exclude: Annotated[list[Id], Field(max_length=1000)] = []
+    """Items never to show."""
+    explain: bool = False
+    """Whether to say what brought each item."""
+    diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    """0 keeps the ranking, 1 looks only at what differs; None for the service's default."""
+    max_per_category: Annotated[int, Field(ge=1, le=200)] | None = None
+    """Items of one category at most."""
+    preview: bool = False
+    """Whether nobody gets to see it; it counts as no impression of `user_id` then."""
+
+
+Events = Annotated[list[EventIn], Field(min_length=1, max_length=10_000)]
+Items = Annotated[list[ItemIn], Field(min_length=1, max_length=1_000)]
+Users = Annotated[list[UserIn], Field(min_length=1, max_length=10_000)]

@@ -1,0 +1,192 @@
+"""Fusion weights of a surface: of the shop's own signals, and with those of the federation.
+
+The federation's popularity belongs to its profile model: its training leaves popularity out, so the
+two are joined as one signal, with as much popularity as the shop's users show to be right, and
+enter the fusion together. Each then has a weight of its own again,
+so that a score can be explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from client.fusion import scores as fusion
+from client.fusion.fusion_weights import (
+    add_federated_signals,
+    add_public_federated_weights,
+    default_weights,
+    local_weights,
+)
+from client.serving.ranking.signals import LOCAL_SIGNALS, SIGNAL_NAMES, SignalSources
+
+SERVED_SURFACES = {"for-you": "for-you", "discover": "discover", "session": "basket"}
+"""Surface of the service -> surface of the evaluation whose public weights it starts from."""
+MIN_QUERIES = 20
+"""Fewer queries than this say nothing; the public weights are used then."""
+PRIOR_STRENGTHS = {"global-prior": 1.0, "global-half": 0.5, "global": 0.0}
+"""Variants of the profile model, the default first: how much of the popularity in all shops each
+has beside the similarities; as in the simulation's evaluation."""
+_SAMPLE = 32
+
+Weights = dict[str, float]
+
+
+@dataclass(frozen=True)
+class FusionWeights:
+    """Weights of one surface and what they are worth.
+
+    Attributes:
+        local: Weights of the shop's own signals, sum 1.
+        fused: Weights with the federation's signals among them; their sum may be above 1, see
+            `apart`.
+        queries: Validation queries that they were learned on; 0 for public weights.
+        ndcg: NDCG@10 on them, by signal, and of `local` and `fused`.
+    """
+
+    local: Weights
+    fused: Weights
+    queries: int = 0
+    ndcg: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values."""
+        return asdict(self)
+
+
+def federated_signals(sources: SignalSources) -> tuple[str, ...]:
+    """Returns the signals of the federation that a shop has."""
+    there = {
+        "global": sources.space.has_adapter,
+        "pairs": sources.federated.gram is not None,
+        "prior": sources.space.has_adapter and sources.federated.prior is not None,
+    }
+    return tuple(name for name in SIGNAL_NAMES if there.get(name, False))
+
+
+def profile_variants(sources: SignalSources) -> tuple[str, ...]:
+    """Returns the variants of the profile model that a shop can try."""
+    names = federated_signals(sources)
+    if "prior" in names:
+        return tuple(PRIOR_STRENGTHS)
+    return ("global",) if "global" in names else ()
+
+
+def public_fusion_weights(sources: SignalSources) -> dict[str, FusionWeights]:
+    """Returns the weights of a shop that has learned none yet.
+
+    The federation has its public weight as far as the releases stand out of their noise.
+    """
+    names = [name for name in ("pairs",) if name in federated_signals(sources)]
+    names += profile_variants(sources)[:1]
+    fusion_weights, trust = {}, sources.federated.reliability
+    for surface, public in SERVED_SURFACES.items():
+        local = default_weights(public, LOCAL_SIGNALS)
+        with_federation = add_public_federated_weights(local, names, surface=public)
+        fused = {name: trust * weight + (1 - trust) * local.get(name, 0.0)
+                 for name, weight in with_federation.items()}  # fmt: skip
+        fusion_weights[surface] = FusionWeights(local, split_profile_weight(fused, sources))
+    return fusion_weights
+
+
+def fit_fusion_weights(
+    pool: fusion.Pool, public: str, sources: SignalSources
+) -> FusionWeights | None:
+    """Learns a surface's weights, never worse on the queries than the best single local signal.
+
+    Args:
+        pool: The validation queries, with every signal and every variant of the profile model.
+        public: Surface of the evaluation whose public weights count.
+        sources: What the signals were computed from.
+
+    Returns:
+        None where there are too few queries.
+    """
+    if len(pool.targets) < MIN_QUERIES:
+        return None
+    singles = (*LOCAL_SIGNALS, *federated_signals(sources))
+    ndcg = {name: float(pool.ndcg({name: 1.0}).mean()) for name in singles}
+    best = max(LOCAL_SIGNALS, key=lambda name: ndcg[name])
+    local = _no_worse(pool, local_weights(pool, public, LOCAL_SIGNALS), best)
+    fused = _add_federation(pool, local, public, sources)
+    ndcg |= {"local": float(pool.ndcg(local).mean()), "fused": float(pool.ndcg(fused).mean())}
+    return FusionWeights(_plain(local), _plain(fused), len(pool.targets), ndcg)
+
+
+def _add_federation(
+    pool: fusion.Pool, local: Weights, public: str, sources: SignalSources
+) -> Weights:
+    """Adds the federation's signals, unless they lower the NDCG of the queries."""
+    names = [name for name in ("pairs",) if name in federated_signals(sources)]
+    names += [_choose_variant(pool, tried)] if (tried := profile_variants(sources)) else []
+    without = split_profile_weight(local, sources)
+    if not names:
+        return without
+    # With public weights first; where these cost something here, by what the queries clearly show.
+    for trust in (sources.federated.reliability, 0.0):
+        joined = add_federated_signals(pool, local, names, surface=public, reliability=trust)
+        fused = split_profile_weight(joined, sources)
+        if pool.ndcg(fused).mean() > pool.ndcg(without).mean():
+            return fused
+    return without
+
+
+def _choose_variant(pool: fusion.Pool, tried: tuple[str, ...]) -> str:
+    """Chooses how much popularity is added to the profile model: the default unless clearly beaten.
+
+    With few queries or much luck the default stays, as in `client.fusion.hyperparameters`.
+    """
+    values = [pool.ndcg({name: 1.0}) for name in tried]
+    top = int(np.argmax([value.mean() for value in values]))
+    return tried[top] if fusion.better(values[top], values[0], standard_errors=1.0) else tried[0]
+
+
+def split_profile_weight(weights: Mapping[str, float], sources: SignalSources) -> Weights:
+    """Writes the weight of a variant of the profile model as weights of `global` and `prior`.
+
+    Both signals are standardised on their own, so each gets the weight times its share in the
+    deviation of the variant, as it is for histories of one item.
+
+    Returns:
+        A weight for every signal. The sum is that of `weights` or more: the deviations of two
+        signals add up to no less than that of their sum. Only the order of scores matters.
+    """
+    by_signal = dict.fromkeys(SIGNAL_NAMES, 0.0) | {
+        n: w for n, w in weights.items() if n in SIGNAL_NAMES
+    }
+    for name, strength in PRIOR_STRENGTHS.items():
+        if name not in SIGNAL_NAMES and weights.get(name, 0.0) > 0:
+            own, prior = _shares(sources, strength)
+            by_signal["global"] += weights[name] * own
+            by_signal["prior"] += weights[name] * prior
+    return by_signal
+
+
+def _shares(sources: SignalSources, strength: float) -> tuple[float, float]:
+    """Deviation of similarities and of popularity over that of their sum, typically."""
+    space, federated = sources.space, sources.federated
+    if federated.prior is None or not len(space.vectors):
+        return 1.0, 0.0
+    sample = np.unique(np.linspace(0, len(space.vectors) - 1, _SAMPLE).astype(np.int64))
+    profiles = [space.global_profile(vector) for vector in space.vectors[sample]]
+    scores = np.stack([space.vectors.scores(profile) for profile in profiles], axis=1)
+    alike = federated.scale * scores.astype(np.float64)
+    prior = strength * federated.prior.values.astype(np.float64)
+    together = (alike + prior[:, None]).std(axis=0)
+    together_or_inf = np.where(together > 0, together, np.inf)
+    return float((alike.std(axis=0) / together_or_inf).mean()), float(
+        (prior.std() / together_or_inf).mean()
+    )
+
+
+def _no_worse(pool: fusion.Pool, weights: Weights, single: str) -> Weights:
+    """Returns the weights, or the best single signal alone where they rank below it."""
+    alone = {name: float(name == single) for name in weights}
+    return weights if pool.ndcg(weights).mean() >= pool.ndcg(alone).mean() else alone
+
+
+def _plain(weights: Mapping[str, float]) -> Weights:
+    return {name: float(weight) for name, weight in weights.items()}

@@ -1,0 +1,276 @@
+"""How an answer is ranked: request, items that may be shown, fused signals, the best items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from client.serving.features.interactions import NO_EVENTS, UserEvents
+from client.serving.features.item_scores import (
+    DenseScores,
+    DirectionScores,
+    ItemScores,
+    SparseScores,
+)
+from client.serving.features.item_table import ItemTable
+from client.serving.features.item_vectors import ItemVectors
+from client.serving.ranking.signals import SIGNAL_NAMES, QueryContext
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The best items of a query.
+
+    Attributes:
+        items: Rows of the item table, best first, `(k,)`.
+        scores: `(k,)`.
+        parts: What each signal adds to each score, `(k, len(SIGNAL_NAMES))`; a row's sum is its
+            score.
+    """
+
+    items: Rows
+    scores: Floats
+    parts: Floats
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def select(self, places: Rows | slice) -> Ranking:
+        """Returns some places of the ranking."""
+        return Ranking(self.items[places], self.scores[places], self.parts[places])
+
+
+def mean_and_deviation(
+    signals: Sequence[ItemScores | None], vectors: ItemVectors, excluded: npt.NDArray[np.int32]
+) -> tuple[Floats, Floats]:
+    """Returns mean and deviation of each signal over all items but the excluded ones.
+
+    A signal that is the same everywhere, or absent, has an infinite deviation, so that it counts
+    for nothing.
+
+    Args:
+        signals: `(s,)`, None for an absent one.
+        vectors: Of all items.
+        excluded: Distinct items.
+
+    Returns:
+        `(s,)` and `(s,)`.
+    """
+    n = max(len(vectors) - len(excluded), 1)
+    sums = np.zeros((len(signals), 2))
+    for place, signal in enumerate(signals):
+        if signal is None:
+            continue
+        sums[place] = signal.sums(vectors)
+        if len(excluded):
+            of_excluded = signal.at(excluded, vectors).astype(np.float64)
+            sums[place] -= of_excluded.sum(), of_excluded @ of_excluded
+    mean, square = sums[:, 0] / n, sums[:, 1] / n
+    variance = square - mean**2
+    # The difference of two large numbers: below 1e-6 of the square it is rounding, no signal.
+    flat = variance <= 1e-6 * np.maximum(square, 1e-30)
+    deviation = np.where(flat, np.inf, np.sqrt(np.maximum(variance, 0)))
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def weight_row(weights: Mapping[str, float]) -> Floats:
+    """Returns weights in the order of `SIGNAL_NAMES`, 0 for names that are absent."""
+    return np.array([weights.get(name, 0.0) for name in SIGNAL_NAMES], dtype=np.float32)
+
+
+def rank(
+    signals: Sequence[ItemScores | None],
+    weights: Floats,
+    *,
+    vectors: ItemVectors,
+    excluded: npt.NDArray[np.int32],
+    allowed: Bools,
+    k: int,
+) -> Ranking:
+    """Fuses standardised signals and takes the best items.
+
+    Args:
+        signals: `(s,)`, None where the weight is 0.
+        weights: `(s,)`, non-negative.
+        vectors: Of all items.
+        excluded: Items that are no candidates of the query, left out of the standardisation.
+        allowed: Items that may be shown, `(n_items,)`; excluded ones are never shown.
+        k: Length of the ranking at most.
+    """
+    mean, deviation = mean_and_deviation(signals, vectors, excluded)
+    factors: Floats = (weights / deviation).astype(np.float32)
+    # One product serves all directions, and int8 serves it first: only the items whose rough score
+    # lies within the error bound of the k-th can be among the best, and are scored exactly.
+    direction = _direction(signals, factors, vectors.dim)
+    rough, slack = vectors.rough(direction)
+    scores = _add_rest(rough.copy(), signals, factors)
+    scores[~allowed] = -np.inf
+    scores[excluded] = -np.inf
+    # Two items can be off by the bound each, in opposite directions: hence twice.
+    best = top_k(scores, k) if slack == 0.0 else _near_top(scores, k, 2.0 * slack)
+    if slack:
+        better = scores[best] - rough[best] + vectors[best] @ direction
+        best = best[np.argsort(-better, kind="stable")[:k]]
+    parts = np.zeros((len(best), len(signals)), dtype=np.float32)
+    for place, signal in enumerate(signals):
+        if signal is not None and factors[place]:
+            parts[:, place] = factors[place] * (signal.at(best, vectors) - mean[place])
+    return Ranking(best, parts.sum(axis=1), parts)
+
+
+def _direction(signals: Sequence[ItemScores | None], factors: Floats, dim: int) -> Floats:
+    """Adds up all directions, so that one product with the vectors serves them all."""
+    direction = np.zeros(dim, dtype=np.float32)
+    for signal, factor in zip(signals, factors, strict=True):
+        if isinstance(signal, DirectionScores):
+            direction += factor * signal.direction
+    return direction
+
+
+def _add_rest(scores: Floats, signals: Sequence[ItemScores | None], factors: Floats) -> Floats:
+    for signal, factor in zip(signals, factors, strict=True):
+        if isinstance(signal, DenseScores):
+            scores += factor * signal.values
+        elif isinstance(signal, SparseScores):
+            scores[signal.rows] += factor * signal.values
+    return scores
+
+
+def _near_top(scores: Floats, k: int, margin: float) -> Rows:
+    """Returns all places within a margin of the best `k`, ascending."""
+    floor = -np.inf
+    if k < len(scores):
+        floor = np.partition(scores, len(scores) - k)[len(scores) - k] - margin
+    return np.flatnonzero(scores >= floor if floor > -np.inf else scores > floor)
+
+
+def top_k(scores: Floats, k: int) -> Rows:
+    """Returns the best `k` places of `(n,)`, equal ones by place; minus infinity is left out."""
+    if k < len(scores):
+        # All that equal the k-th stay until the stable sort, so that ties go by place and a page of
+        # a ranking is the same whatever its length.
+        floor = np.partition(scores, len(scores) - k)[len(scores) - k]
+        best = (
+            np.flatnonzero(scores >= floor) if floor > -np.inf else np.flatnonzero(scores > floor)
+        )
+    else:
+        best = np.flatnonzero(scores > -np.inf)
+    order = np.argsort(-scores[best], kind="stable")[:k]
+    return best[order]
+
+
+def diversify(ranking: Ranking, vectors: Floats, *, n: int, diversity: float) -> Ranking:
+    """Chooses `n` items by maximal marginal relevance (https://doi.org/10.1145/290941.291025).
+
+    Args:
+        ranking: More items than are asked for.
+        vectors: Item vectors of the ranking, `(k, d)`.
+        n: Items to choose.
+        diversity: 0 keeps the ranking, 1 looks only at what differs from the items before.
+    """
+    if diversity == 0.0 or len(ranking) <= 1:
+        return ranking.select(slice(0, n))
+    spread = float(ranking.scores[0] - ranking.scores[-1])
+    relevance = (ranking.scores - ranking.scores[-1]) / max(spread, 1e-9)
+    likeness = vectors @ vectors.T
+    nearest = np.zeros(len(ranking), dtype=np.float32)
+    chosen: list[int] = []
+    value = (1 - diversity) * relevance
+    for _ in range(min(n, len(ranking))):
+        gain = value - diversity * nearest
+        gain[chosen] = -np.inf
+        chosen.append(int(gain.argmax()))
+        np.maximum(nearest, likeness[chosen[-1]], out=nearest)
+    return ranking.select(np.array(chosen))
+
+
+def cap_groups(ranking: Ranking, groups: npt.NDArray[np.int32], most: int) -> Ranking:
+    """Drops items beyond the first `most` of their group; group -1 has no bound."""
+    n_of_group: dict[int, int] = {}
+    places = []
+    for place, group in enumerate(groups.tolist()):
+        n_of_group[group] = n_of_group.get(group, 0) + 1
+        if group < 0 or n_of_group[group] <= most:
+            places.append(place)
+    return ranking.select(np.array(places, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class RecommendationRequest:
+    """What a caller wants.
+
+    Attributes:
+        surface: `for-you`, `discover`, `buy-again` or `session`.
+        n: Items.
+        offset: Items of the ranking to leave out first.
+        category: Only items of this category; None for all.
+        exclude: Ids never to show.
+        diversity: 0 to 1; see `diversify`.
+        max_per_category: Items of one category at most; None for any number.
+        variant: `fused`, or `local` for the shop's own signals alone.
+    """
+
+    surface: str
+    n: int = 10
+    offset: int = 0
+    category: str | None = None
+    exclude: tuple[str, ...] = ()
+    diversity: float = 0.0
+    max_per_category: int | None = None
+    variant: str = "fused"
+
+    @property
+    def weights_surface(self) -> str:
+        """Name of the fusion weights that the surface takes."""
+        return "for-you" if self.surface == "buy-again" else self.surface
+
+
+@dataclass(frozen=True, eq=False)
+class RecommendationResult:
+    """A ranking and what it was computed from.
+
+    Attributes:
+        ranking: The items.
+        context: The context of the query.
+        events: Its events.
+    """
+
+    ranking: Ranking
+    context: QueryContext
+    events: UserEvents
+
+
+def excluded_rows(
+    request: RecommendationRequest, events: UserEvents, own: UserEvents
+) -> npt.NDArray[np.int32]:
+    """Returns distinct items that are no candidates at all, so that no mean counts them.
+
+    Args:
+        request: What is wanted.
+        events: Of the context.
+        own: The user's history.
+    """
+    if request.surface == "discover":
+        return own.taken
+    return np.unique(events.item) if request.surface == "session" else NO_EVENTS.item
+
+
+def allowed_mask(items: ItemTable, request: RecommendationRequest, own: UserEvents) -> Bools:
+    """Marks the candidates that may be shown, `(n_items,)`."""
+    allowed = items.shown.copy()
+    if request.category is not None:
+        allowed &= items.in_category(request.category)
+    if request.exclude:
+        allowed[items.rows_of(request.exclude)] = False
+    if request.surface == "buy-again":
+        again = np.zeros_like(allowed)
+        again[own.taken] = True
+        allowed &= again
+    return allowed

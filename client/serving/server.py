@@ -1,0 +1,124 @@
+"""The HTTP application of one shop's service, and the server that runs it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib import metadata
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+from threadpoolctl import threadpool_limits
+
+from client.serving.http import errors
+from client.serving.http.middleware import RequestGuard, SlashSafeIds
+from client.serving.http.routes import bulk, catalogue, feedback, operations, page, recommend
+from client.serving.service.service import Service
+from shared.errors import RunError
+
+
+def create_app(service: Service) -> FastAPI:
+    """Builds the application; its background work begins and ends with it."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="fedprofile node",
+        version=metadata.version("fedprofile"),
+        description="Recommendations of one shop, from its own machine.",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere; `page` has our own
+        redoc_url=None,
+    )
+    app.state.service = service
+    errors.install_error_handlers(app)
+    for router in (
+        recommend.router,
+        feedback.router,
+        bulk.router,
+        catalogue.router,
+        operations.privacy_router,
+        operations.router,
+        page.router,
+    ):
+        app.include_router(router)
+    return app
+
+
+def create_guarded_app(service: Service) -> ASGIApp:
+    """Builds the application behind its guard, with ids that may hold slashes."""
+    return RequestGuard(
+        SlashSafeIds(create_app(service)), settings=service.settings, metrics=service.metrics
+    )
+
+
+_SWITCH_SECONDS = 0.0005
+"""For how long work in the background may keep an answer waiting, not Python's 5 ms."""
+_SHUTDOWN_SECONDS = 10
+"""Seconds at the end for answers under way."""
+
+
+def run_server(service: Service, *, announce: Callable[[str], None]) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Args:
+        service: Opened; closed at the end.
+        announce: Gets the address once connections are taken.
+
+    Raises:
+        RunError: The port is taken.
+    """
+    settings = service.settings
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        service.close()
+        raise RunError(
+            f"port={settings.port} of host={settings.host} cannot be taken ({error.strerror})",
+            remedy="choose another with --port",
+        ) from error
+    listening.listen(2048)
+    port = listening.getsockname()[1]
+    announce(
+        f"serving on http://{settings.host}:{port}, routes on http://{settings.host}:{port}/docs, "
+        f"a page for people on http://{settings.host}:{port}/"
+    )
+    config = uvicorn.Config(
+        create_guarded_app(service),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+    # One answer is too small a piece of work for several threads to share.
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    with threadpool_limits(limits=1), _quiet_end():
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def _quiet_end() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM end the block in order; uvicorn raises them again at its end."""
+    before = {one: signal.signal(one, _ignore_signal) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _ignore_signal(_number: int, _frame: FrameType | None) -> None:
+    return

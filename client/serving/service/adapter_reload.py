@@ -1,0 +1,195 @@
+"""Reads, checks and sets a new adapter while answers go on with the old one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from client.serving.features.federated_statistics import (
+    FederatedStatistics,
+    co_purchase_with_federation,
+)
+from client.serving.features.item_vectors import ItemVectors, ProfileSpace
+from client.serving.features.text_vectors import TextVectors, space_of_adapter
+from client.serving.ranking.fusion_weights import FusionWeights
+from client.serving.ranking.weight_learning import learn_fusion_weights
+from client.serving.service.serving_bundle import ServingBundle, read_serving_bundle, watched_file
+from client.serving.state.engine import RecommendationEngine
+from shared.errors import FedprofileError, ModelError
+
+OnReloaded = Callable[[TextVectors, dict[str, FusionWeights]], None]
+FileMark = tuple[int, int, int]
+"""What tells one adapter's file from the next: inode, time and size."""
+
+
+class ReloadBusyError(ModelError):
+    """Another adapter is being put in place; this one was not looked at."""
+
+
+@dataclass(frozen=True)
+class ReloadProgress:
+    """How far the next adapter is.
+
+    Attributes:
+        state: `none`, `encoding`, `learning`, `in place` or `refused`.
+        adapter: Its folder's name.
+        done: Items encoded.
+        total: Items in all.
+        problem: Why it was refused, "" for nothing.
+    """
+
+    state: str = "none"
+    adapter: str = ""
+    done: int = 0
+    total: int = 0
+    problem: str = ""
+
+
+class AdapterReloader:
+    """Builds the space of an adapter folder in the caller's thread and sets it in the engine.
+
+    Args:
+        engine: Whose adapter is replaced.
+        texts: Encodes by the present base.
+        ready: Gets the new encoder of texts and the new weights, once they are in place.
+    """
+
+    def __init__(self, engine: RecommendationEngine, texts: TextVectors, ready: OnReloaded) -> None:
+        self._engine = engine
+        self._texts = texts
+        self._ready = ready
+        self._reloading = threading.Lock()
+        self.progress = ReloadProgress()
+
+    def reload(self, folder: Path) -> None:
+        """Reads an adapter, encodes all items where its base is new, learns weights and sets all.
+
+        Raises:
+            ReloadBusyError: Another one is being put in place.
+            ModelError: The folder is damaged, or the adapter belongs to another base; what is
+                served stays as it is.
+        """
+        if not self._reloading.acquire(blocking=False):
+            raise ReloadBusyError(
+                "is being put in place",
+                name="adapter",
+                value=self.progress.adapter,
+                remedy="wait for it",
+            )
+        try:
+            self.progress = ReloadProgress("encoding", folder.name)
+            self._build_and_set(folder)
+        except FedprofileError as error:
+            self.progress = replace(self.progress, state="refused", problem=str(error))
+            raise
+        finally:
+            self._reloading.release()
+
+    def _build_and_set(self, folder: Path) -> None:
+        bundle = read_serving_bundle(folder)
+        saved = bundle.saved
+        if saved is None:  # a node's first run has not come to its adapter yet
+            self.progress = ReloadProgress()
+            return
+        self._check_base(bundle)
+        engine = self._engine
+        same = bundle.base.base_hash == engine.sources.space.base_hash
+        texts = self._texts if same else TextVectors(bundle.base)
+        with engine.lock:
+            known, rows, interactions = _texts(engine), dict(engine.items.rows), engine.interactions
+            vectors = engine.sources.space.vectors
+        if not same:
+            int8 = vectors.values is None
+            vectors = ItemVectors.of(texts.of_items(known, self._encoded), int8=int8)
+        time_unit, now = engine.sources.time_unit, engine.sources.popularity.now
+        space = space_of_adapter(saved, vectors, name=bundle.name, time_unit=time_unit)
+        self.progress = replace(self.progress, state="learning")
+        federated = FederatedStatistics.of(bundle.released, rows, interactions, n_items=len(known))
+        federated_ease = co_purchase_with_federation(
+            interactions, federated, n_items=len(known), now=now, time_unit=time_unit
+        )
+        fusion_weights = learn_fusion_weights(
+            replace(
+                engine.sources, space=space, federated=federated, federated_ease=federated_ease
+            ),
+            interactions,
+            rng=np.random.default_rng(0),
+        )
+        # The lock is reentrant: no item may come between the last encoding and the new adapter.
+        with engine.lock:
+            engine.set_adapter(
+                _encode_changes(space, known, engine, texts),
+                federated,
+                federated_ease,
+                fusion_weights,
+            )
+            self._texts = texts
+            self._ready(texts, fusion_weights)
+        self.progress = replace(self.progress, state="in place")
+
+    def _check_base(self, bundle: ServingBundle) -> None:
+        served = self._engine.sources.space
+        if served.has_adapter and bundle.base.base_hash != served.base_hash:
+            raise ModelError(
+                f"has base {bundle.base.base_hash[:16]}…, the node serves {served.base_hash[:16]}…",
+                name="adapter",
+                value=bundle.name,
+                remedy="take an adapter of this federation, or restart "
+                "`fedprofile node serve --adapter FOLDER`",
+            )
+
+    def _encoded(self, done: int, total: int) -> None:
+        self.progress = replace(self.progress, done=done, total=total)
+
+
+def _texts(engine: RecommendationEngine) -> list[str]:
+    return ["" if item is None else item.text for item in engine.items.items]
+
+
+def _encode_changes(
+    space: ProfileSpace, known: list[str], engine: RecommendationEngine, texts: TextVectors
+) -> ProfileSpace:
+    """Encodes what was added or changed while the others were encoded."""
+    present = _texts(engine)
+    rows = [r for r, text in enumerate(present) if r >= len(known) or known[r] != text]
+    if not rows:
+        return space
+    vectors = np.stack([texts.of_query(present[row]) for row in rows])
+    return space.put(np.array(rows), vectors, n_items=len(present))
+
+
+class AdapterWatch:
+    """Notices when an adapter folder was replaced.
+
+    A mark is taken before the folder is read and noted afterwards, so that an adapter that is
+    written while the folder is read counts as a new one at the next look.
+
+    Args:
+        folder: From `save_adapter`, or a node's; None for nothing to watch. To be read after this.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._seen = self._mark()
+
+    def changed(self) -> FileMark | None:
+        """Returns the mark of an adapter that was not read yet; None for none."""
+        mark = self._mark()
+        return mark if mark != self._seen else None
+
+    def note(self, mark: FileMark) -> None:
+        """Takes an adapter for read."""
+        self._seen = mark
+
+    def _mark(self) -> FileMark | None:
+        if self.folder is None:
+            return None
+        try:
+            about = watched_file(self.folder).stat()
+        except OSError:
+            return None
+        return about.st_ino, about.st_mtime_ns, about.st_size

@@ -1,0 +1,242 @@
+"""The running service: recommends, counts impressions, and follows events and adapters."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from client.serving.analytics.ab_test import variant_of
+from client.serving.features.text_vectors import TextVectors
+from client.serving.ranking.fusion_weights import FusionWeights
+from client.serving.ranking.ranker import RecommendationRequest, RecommendationResult
+from client.serving.ranking.weight_learning import learn_fusion_weights
+from client.serving.service.adapter_reload import AdapterReloader, AdapterWatch, ReloadBusyError
+from client.serving.service.settings import ServingSettings
+from client.serving.service.write_through import WriteThrough
+from client.serving.state.engine import RecommendationEngine
+from client.serving.state.refresh import refresh_engine
+from client.serving.state.snapshot import Snapshot
+from client.store.store import Store
+from shared.errors import FedprofileError
+
+SNAPSHOT_EVENTS = 100_000
+"""Events beyond the copy on the disk from which it is written before its time."""
+_log = logging.getLogger(__name__)
+
+
+class BackgroundWork:
+    """Regular work of a service in a thread of its own.
+
+    Args:
+        service: Whose work it is.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="background", daemon=True)
+        self._saved_at = time.monotonic()
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the piece of work at hand."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        service = self._service
+        try:
+            # In the background: public weights serve until thousands of queries are scored.
+            if not service.load_stored_weights():
+                service.learn()
+            service.texts.warm()
+        except FedprofileError as error:
+            _log.warning("start: %s", error)
+        if not service.snapshot.exists:
+            self._save()
+        while not self._stop.wait(service.settings.refresh_seconds):
+            service.follow_adapter()
+            begun = time.perf_counter()
+            if refresh_engine(service.engine):
+                service.metrics.refresh_seconds.set(time.perf_counter() - begun)
+            service.store_counters()
+            if self._save_is_due():
+                self._save()
+
+    def _save_is_due(self) -> bool:
+        service = self._service
+        if service.snapshot.fits(service.engine):
+            return False
+        waited = time.monotonic() - self._saved_at >= service.settings.snapshot_seconds
+        return waited or service.snapshot.behind(service.engine) >= SNAPSHOT_EVENTS
+
+    def _save(self) -> None:
+        self._service.snapshot.save(self._service.engine)
+        self._saved_at = time.monotonic()
+
+
+WEIGHTS_FACT = "mixes"
+"""Name of the fact that holds the learned weights, in databases of version 0.1 too."""
+
+
+class Service(WriteThrough):
+    """A shop's store and engine, which hold the same, with all that is done with them.
+
+    Args:
+        store: The database.
+        engine: The state in memory, built from it.
+        texts: Encodes new items and searches.
+        settings: Of the service.
+        snapshot: Where the state is stored for a quick start.
+        watch: Of the folder of the next adapter, begun before that was read; None for none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        engine: RecommendationEngine,
+        *,
+        texts: TextVectors,
+        settings: ServingSettings,
+        snapshot: Snapshot,
+        watch: AdapterWatch | None = None,
+    ) -> None:
+        super().__init__(store, engine, texts=texts, snapshot=snapshot)
+        self.reloader = AdapterReloader(engine, texts, self._adapter_reloaded)
+        self.watch = watch or AdapterWatch(None)
+        self.settings = settings
+        self.online.load(store.fact("online") or {})
+        self.started = time.time()
+        self._background = BackgroundWork(self)
+
+    def start(self) -> None:
+        """Begins the work in the background."""
+        self._background.start()
+
+    def close(self) -> None:
+        """Stops the background and finishes all writes."""
+        self._background.stop()
+        self.store_counters()
+        refresh_engine(self.engine)
+        self.snapshot.save(self.engine)
+        self.store.close()
+
+    def recommend(
+        self, request: RecommendationRequest, user_id: str | None, cart: Sequence[str] | None = None
+    ) -> RecommendationResult:
+        """Ranks items without what the shop denies; see `RecommendationEngine.recommend`."""
+        if self.settings.deny:
+            request = replace(request, exclude=(*request.exclude, *self.settings.deny))
+        self.metrics.recommended.labels(request.surface, request.variant).inc()
+        events = None if cart is None else self.engine.cart(cart)
+        return self.engine.recommend(request, user_id, events)
+
+    def shown(
+        self,
+        user_id: str,
+        result: RecommendationResult,
+        request: RecommendationRequest,
+        body: dict[str, Any],
+    ) -> None:
+        """Counts the items that a user with a name gets to see."""
+        item_ids = [entry["item_id"] for entry in body["items"]]
+        self.online.show(user_id, result, item_ids, (request.surface, request.variant))
+
+    def variant_of(self, user_id: str | None) -> str:
+        """Returns `local` for the share of users who get no global model, else `fused`."""
+        return variant_of(user_id, local_share=self.settings.local_share)
+
+    def status(self) -> dict[str, Any]:
+        """Says what is loaded, how signals are fused and what that is worth."""
+        engine = self.engine
+        with engine.lock:
+            space = engine.sources.space
+            return {
+                "adapter": space.adapter or None,
+                "releases": dict(engine.sources.federated.releases),
+                "own_part_of_pairs": engine.sources.federated.own_contribution_source,
+                "next_adapter": asdict(self.reloader.progress),
+                "base_hash": space.base_hash,
+                "time_unit": engine.sources.time_unit,
+                "items": len(engine.items.rows),
+                "users": len(engine.users),
+                "events": engine.interactions.n_events,
+                "events_since_refresh": engine.events_since_refresh,
+                "weights": {
+                    surface: weights.to_json() for surface, weights in engine.fusion_weights.items()
+                },
+            }
+
+    def reload_adapter(self, folder: Path) -> None:
+        """Replaces the adapter; answers go on with the old one until the new one is complete.
+
+        Raises:
+            ModelError: As `AdapterReloader.reload`.
+        """
+        self.reloader.reload(folder)
+
+    def follow_adapter(self) -> None:
+        """Reloads the adapter of the watched folder where it is a new one.
+
+        One that is refused is not tried again until there is another.
+        """
+        folder, mark = self.watch.folder, self.watch.changed()
+        if folder is None or mark is None:
+            return
+        try:
+            self.reloader.reload(folder)
+        except ReloadBusyError:
+            return  # not noted, so that the next look tries it
+        except FedprofileError as error:
+            _log.warning("adapter: %s", error)
+        self.watch.note(mark)
+
+    def _adapter_reloaded(self, texts: TextVectors, weights: dict[str, FusionWeights]) -> None:
+        self.texts = texts
+        self.metrics.swaps.inc()
+        self._store_weights(weights)
+
+    def _store_weights(self, fusion_weights: dict[str, FusionWeights]) -> Future[Any]:
+        plain = {surface: weights.to_json() for surface, weights in fusion_weights.items()}
+        model = self.engine.sources.model
+        return self.store.set_fact(WEIGHTS_FACT, {"model": model, "mixes": plain})
+
+    def load_stored_weights(self) -> bool:
+        """Takes the stored weights; False where none were learned for what is loaded."""
+        stored = self.store.fact(WEIGHTS_FACT)
+        if stored is None or stored["model"] != self.engine.sources.model:
+            return False
+        self.engine.set_fusion_weights(
+            {name: FusionWeights(**weights) for name, weights in stored["mixes"].items()}
+        )
+        return True
+
+    def learn(self, seed: int = 0) -> None:
+        """Learns the fusion weights from the present events and stores them."""
+        engine = self.engine
+        rng = np.random.default_rng(seed)
+        fusion_weights = learn_fusion_weights(engine.sources, engine.interactions, rng=rng)
+        engine.set_fusion_weights(fusion_weights)
+        self._store_weights(fusion_weights).result()
+
+    def store_counters(self) -> None:
+        """Stores the online counters where they changed."""
+        if not self.online.changed:
+            return
+        try:
+            self.store.set_fact("online", self.online.state()).result()
+        except FedprofileError as error:
+            self.online.changed = True
+            _log.warning("online counters: %s", error)

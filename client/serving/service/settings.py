@@ -1,0 +1,71 @@
+"""Settings of a shop's service: frozen, checked, every field with its unit and bounds."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from shared.settings.run_settings import Settings
+
+
+class ServingSettings(Settings):
+    """Where the service listens, what it lets in and how it recommends."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; other than loopback only with `api_key`."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """Port; 0 takes a free one."""
+    api_key: Annotated[str, Field(min_length=16)] | None = None
+    """What callers must send as `X-API-Key`; None lets everybody on loopback in."""
+    requests_per_second: Annotated[float, Field(gt=0)] = 2000.0
+    """Requests that one address may make, each second on average."""
+    burst: Annotated[int, Field(ge=1)] = 4000
+    """Requests that one address may make in one moment."""
+    max_body: Annotated[int, Field(ge=1024)] = 5_000_000
+    """Bytes of a request's body at most."""
+    max_bulk: Annotated[int, Field(ge=1024)] = 2_000_000_000
+    """Bytes of a bulk import's body at most; it is never in memory as a whole."""
+    refresh_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """Seconds between two refreshes of co-purchase, when there are new events."""
+    snapshot_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    """Seconds after which what changed is written to the copy of the state, for a quick start."""
+    local_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of users, by hash, who get the shop's own signals alone (the A/B switch)."""
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Default diversity of rankings; see `client.serving.ranking.ranker.diversify`."""
+    int8: bool = False
+    """Whether item vectors are stored in one byte a number alone; see `features.item_vectors`."""
+    deny: tuple[str, ...] = ()
+    """Ids of items that are never recommended."""
+    ledger: Path | None = None
+    """The shop's privacy ledger, a file, to be shown; None shows none."""
+    future_seconds: Annotated[float, Field(ge=0)] = 86_400.0
+    """Seconds that an event's time may lie ahead of this machine's clock."""
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @model_validator(mode="after")
+    def _key_beyond_loopback(self) -> ServingSettings:
+        if not self.on_loopback and self.api_key is None:
+            raise PydanticCustomError(
+                "api_key_missing",
+                "is reachable from other machines and needs an API key of at least 16 characters",
+                {
+                    "name": "host",
+                    "value": self.host,
+                    "remedy": "set FEDPROFILE_API_KEY or listen on 127.0.0.1",
+                },
+            )
+        return self

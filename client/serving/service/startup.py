@@ -1,0 +1,117 @@
+"""From a data folder or a filled database to a service that can answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from client.serving.features.federated_statistics import ReleasedStatistics
+from client.serving.features.item_table import ItemTable
+from client.serving.features.item_vectors import ItemVectors, ProfileSpace
+from client.serving.features.text_vectors import (
+    TextVectors,
+    catalogue_base,
+    plain_space,
+    space_of_adapter,
+)
+from client.serving.service.adapter_reload import AdapterWatch
+from client.serving.service.service import Service
+from client.serving.service.serving_bundle import read_serving_bundle
+from client.serving.service.settings import ServingSettings
+from client.serving.state.loader import load_state
+from client.serving.state.snapshot import Snapshot
+from client.store.database import hide_password
+from client.store.importing import choose_shop
+from client.store.store import Store
+from shared.errors import DataError
+from shared.interactions.datasets.load import load_dataset
+from shared.settings.run_settings import DataSettings, ModelSettings
+
+
+@dataclass(frozen=True)
+class ServingSource:
+    """What a node serves.
+
+    Attributes:
+        store: Database URL.
+        data: Folder or file to import first; None where the database is filled.
+        shop: Which of the data's shops; None where there is one.
+        adapter: Adapter folder, or the folder of the shop's node; None serves the shop's own
+            signals alone.
+        settings: Of the service.
+        model: Encoder and width, for a shop without an adapter.
+    """
+
+    store: str
+    data: DataSettings | None = None
+    shop: str | None = None
+    adapter: Path | None = None
+    settings: ServingSettings = field(default_factory=ServingSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+
+
+def import_data(store: Store, data: DataSettings, shop: str | None) -> int:
+    """Imports a source's items and one shop's users and events; returns the number of events.
+
+    Raises:
+        DataError: The source cannot be read, or which shop is meant is not clear.
+    """
+    dataset = load_dataset(data, seed=0)
+    chosen = choose_shop(dataset, shop)
+    return store.import_shop(chosen, dataset.catalogue, time_unit=dataset.time_unit)
+
+
+def open_service(source: ServingSource) -> Service:
+    """Opens the database, imports where asked, and builds the state in memory.
+
+    Raises:
+        FedprofileError: The database, the data or the adapter cannot be used.
+    """
+    store = Store(source.store)
+    try:
+        if source.data is not None:
+            import_data(store, source.data, source.shop)
+        return _build(store, source)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _build(store: Store, source: ServingSource) -> Service:
+    time_unit = store.fact("time_unit") or "days"
+    snapshot = Snapshot.beside(source.store)
+    loaded = load_state(store, snapshot)
+    if len(loaded.items.rows) < 2:
+        raise DataError(
+            f"holds {len(loaded.items.rows)} items, needs at least 2",
+            name="store",
+            value=hide_password(source.store),
+            remedy="import some with `fedprofile node import --data PATH`",
+        )
+    watch = AdapterWatch(source.adapter)
+    texts, space, released = _space(loaded.items, source, time_unit)
+    engine = loaded.engine(space, time_unit=time_unit, released=released)
+    service = Service(
+        store,
+        engine,
+        texts=texts,
+        settings=source.settings,
+        snapshot=snapshot,
+        watch=watch,
+    )
+    service.load_stored_weights()
+    return service
+
+
+def _space(
+    items: ItemTable, source: ServingSource, time_unit: str
+) -> tuple[TextVectors, ProfileSpace, ReleasedStatistics | None]:
+    """Encodes all items, by the adapter's base or by one fitted to the catalogue."""
+    texts = ["" if item is None else item.text for item in items.items]
+    bundle = None if source.adapter is None else read_serving_bundle(source.adapter)
+    encoder = TextVectors(catalogue_base(texts, source.model) if bundle is None else bundle.base)
+    vectors = ItemVectors.of(encoder.of_items(texts), int8=source.settings.int8)
+    if bundle is None or bundle.saved is None:
+        return encoder, plain_space(encoder.base, vectors, time_unit=time_unit), None
+    space = space_of_adapter(bundle.saved, vectors, name=bundle.name, time_unit=time_unit)
+    return encoder, space, bundle.released

@@ -1,0 +1,223 @@
+"""The shop's recommender in memory: ranks for users and carts, and learns with every event."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from client.serving.features.events import cart_rows, event_row
+from client.serving.features.federated_statistics import FederatedStatistics
+from client.serving.features.interactions import NO_EVENTS, Interactions, UserEvents
+from client.serving.features.item_item import FederatedNeighbours
+from client.serving.features.item_table import ItemTable
+from client.serving.features.item_vectors import ProfileSpace
+from client.serving.ranking.fusion_weights import FusionWeights, public_fusion_weights
+from client.serving.ranking.ranker import (
+    Ranking,
+    RecommendationRequest,
+    RecommendationResult,
+    allowed_mask,
+    cap_groups,
+    diversify,
+    excluded_rows,
+    rank,
+    weight_row,
+)
+from client.serving.ranking.signals import SignalSources
+from client.store.schema import Event, EventColumns, Item, User
+
+RERANK_POOL = 100
+"""Items ranked before diversity and caps choose among them, beyond those asked for."""
+
+
+class RecommendationEngine:
+    """All that is needed to answer, behind one lock.
+
+    Args:
+        items: The shop's items.
+        users: Ids by row, None for a deleted user.
+        segments: Segments that the shop gave, by user id.
+        interactions: The users' events.
+        sources: What signals are computed from.
+        last_key: `event_key` up to which the histories go.
+        generation: Changes and deletions that they know of.
+    """
+
+    def __init__(
+        self,
+        *,
+        items: ItemTable,
+        users: Sequence[str | None],
+        segments: dict[str, str],
+        interactions: Interactions,
+        sources: SignalSources,
+        last_key: int = 0,
+        generation: int = 0,
+    ) -> None:
+        # One lock for all: an answer must not see an item without its vector or an event without
+        # its user. What takes seconds, as a refresh, works on copies.
+        self.lock = threading.RLock()
+        self.items = items
+        self.users = {user_id: row for row, user_id in enumerate(users) if user_id is not None}
+        self.segments = segments
+        self.n_rows = len(users)
+        self.interactions = interactions
+        self.sources = sources
+        self.last_key = self.sorted_key = last_key
+        self.generation = self.sorted_generation = generation
+        self.events_since_refresh = 0
+        self.recount = False
+        self.set_fusion_weights(public_fusion_weights(sources))
+
+    def set_fusion_weights(self, fusion_weights: dict[str, FusionWeights]) -> None:
+        """Takes new fusion weights from the next answer on."""
+        rows = {}
+        for surface, weights in fusion_weights.items():
+            rows[surface, "fused"] = weight_row(weights.fused)
+            rows[surface, "local"] = weight_row(weights.local)
+        with self.lock:
+            self.fusion_weights, self._weights = fusion_weights, rows
+
+    def history(self, user_id: str | None) -> UserEvents:
+        """Returns a user's events; none for somebody unknown."""
+        row = self.users.get(user_id, -1) if user_id is not None else -1
+        return self.interactions.of(row)
+
+    def recommend(
+        self, request: RecommendationRequest, user_id: str | None, cart: UserEvents | None = None
+    ) -> RecommendationResult:
+        """Ranks the items of a surface for a user, a cart or both.
+
+        Args:
+            request: What is wanted.
+            user_id: None for a visitor without a name; an unknown user has no history.
+            cart: Events of a session that are not stored; None takes the user's history.
+        """
+        with self.lock:
+            own = self.history(user_id)
+            events = own if cart is None else cart
+            context = self.sources.context(events, own)
+            weights = self._weights[request.weights_surface, request.variant]
+            ranking = rank(
+                self.sources.weighted_signals(context, weights),
+                weights,
+                vectors=self.sources.space.vectors,
+                excluded=excluded_rows(request, events, own),
+                allowed=allowed_mask(self.items, request, own),
+                k=request.offset + request.n + (RERANK_POOL if _needs_reranking(request) else 0),
+            )
+            return RecommendationResult(self._rerank(ranking, request), context, events)
+
+    def _rerank(self, ranking: Ranking, request: RecommendationRequest) -> Ranking:
+        if request.max_per_category is not None:
+            groups = self.items.category[ranking.items]
+            ranking = cap_groups(ranking, groups, request.max_per_category)
+        n = request.offset + request.n
+        if request.diversity > 0:
+            vectors = self.sources.space.vectors[ranking.items]
+            ranking = diversify(ranking, vectors, n=n, diversity=request.diversity)
+        return ranking.select(slice(request.offset, n))
+
+    def cart(self, item_ids: Sequence[str]) -> UserEvents:
+        """Returns a session's items as events of this moment that nobody stores."""
+        rows = self.items.rows_of(dict.fromkeys(item_ids))
+        return cart_rows(rows, self.sources.popularity.now)
+
+    def add_events(self, events: Sequence[Event], last_key: int) -> None:
+        """Updates profile, frequency and counts by events that are stored.
+
+        Args:
+            events: The new ones.
+            last_key: `event_key` of the newest stored event.
+        """
+        with self.lock:
+            for event in events:
+                self._add(event)
+            self.last_key = last_key
+            self.events_since_refresh += len(events)
+
+    def changed(self, generation: int, last_key: int) -> None:
+        """Notes that stored events were changed or deleted; counts follow with a refresh."""
+        with self.lock:
+            self.generation, self.last_key = generation, max(last_key, self.last_key)
+            self.recount = True
+            self.events_since_refresh += 1
+
+    def _add(self, event: Event) -> None:
+        item = self.items.rows.get(event.item_id)
+        if item is None:
+            return
+        row = self._user_row(event.user_id)
+        new = event_row(event, item)
+        seen = self.interactions.of(row)
+        self.sources.popularity.add(new, seen=seen, dated=self.sources.time_unit == "days")
+        self.interactions.append(row, new)
+
+    def _user_row(self, user_id: str) -> int:
+        row = self.users.get(user_id)
+        if row is None:
+            row = self.users[user_id] = self.n_rows
+            self.n_rows += 1
+        return row
+
+    def put_users(self, users: Sequence[User]) -> None:
+        """Takes new or changed users."""
+        with self.lock:
+            for user in users:
+                self._user_row(user.user_id)
+                self.segments[user.user_id] = user.segment
+
+    def replace_user(self, user_id: str, rows: EventColumns, items: npt.NDArray[np.int32]) -> None:
+        """Puts a user's whole history in place of the old one, after an event was changed."""
+        with self.lock:
+            row = self._user_row(user_id)
+            _, events = UserEvents.of(np.zeros(len(rows), np.int32), items, rows)
+            self.interactions.replace(row, events)
+
+    def forget(self, user_id: str) -> None:
+        """Drops a user and all their events; counts follow with the next refresh."""
+        with self.lock:
+            row = self.users.pop(user_id, None)
+            self.segments.pop(user_id, None)
+            if row is not None:
+                self.interactions.replace(row, NO_EVENTS)
+
+    def put_items(self, items: Sequence[Item], vectors: npt.NDArray[np.float32]) -> None:
+        """Takes new or changed items with their vectors, from the next answer on."""
+        with self.lock:
+            rows = self.items.put(items)
+            n = len(self.items)
+            self.sources.popularity.grow(n)
+            space = self.sources.space.put(rows, vectors, n_items=n)
+            row_of_new = {item.item_id: self.items.rows[item.item_id] for item in items}
+            federated = self.sources.federated.grown(row_of_new, n_items=n)
+            self.sources = replace(self.sources, space=space, federated=federated)
+
+    def delete_item(self, item_id: str) -> None:
+        """Never shows an item again."""
+        with self.lock:
+            self.items.delete(item_id)
+
+    def set_adapter(
+        self,
+        space: ProfileSpace,
+        federated: FederatedStatistics,
+        federated_ease: FederatedNeighbours,
+        fusion_weights: dict[str, FusionWeights],
+    ) -> None:
+        """Replaces the adapter, and all that depends on it, between two answers."""
+        with self.lock:
+            # Items may have come since the statistics were read.
+            federated = federated.grown(self.items.rows, n_items=len(self.items))
+            self.sources = replace(
+                self.sources, space=space, federated=federated, federated_ease=federated_ease
+            )
+            self.set_fusion_weights(fusion_weights)
+
+
+def _needs_reranking(request: RecommendationRequest) -> bool:
+    return request.diversity > 0 or request.max_per_category is not None

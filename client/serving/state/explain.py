@@ -1,0 +1,106 @@
+"""Why an item is recommended: which signals and which of the user's items brought it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from client.serving.ranking.ranker import RecommendationResult
+from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
+from client.serving.state.engine import RecommendationEngine
+
+_WORDS = {
+    "popularity": "many customers of this shop take it",
+    "recency": "it has sold well recently",
+    "frequency": "you often take it",
+    "item-knn": "it is often taken with {items}",
+    "ease": "it goes with {items}",
+    "text": "it is like {items}",
+    "global": "it fits your profile, as with {items}",
+    "pairs": "shoppers of other shops buy it together with {items}",
+    "prior": "many shoppers of other shops take it",
+}
+_ITEMS = 3
+
+
+def explain(
+    engine: RecommendationEngine, result: RecommendationResult, place: int
+) -> dict[str, Any]:
+    """Explains one place of an answer.
+
+    Returns:
+        `sentence`; `signals`: name -> what it adds to the score, which they sum up to; `because`:
+        items of the context by signal, with the share of the signal's raw score that each carries.
+    """
+    row = int(result.ranking.items[place])
+    parts = result.ranking.parts[place]
+    contributions = {
+        name: float(part) for name, part in zip(SIGNAL_NAMES, parts, strict=True) if part != 0
+    }
+    carriers = {name: _carriers(engine, result, name, row) for name in contributions}
+    leading = sorted(
+        (name for name in contributions if contributions[name] > 0),
+        key=lambda name: -contributions[name],
+    )
+    item_id = engine.items.item_at(row).item_id
+    phrases = ["you took it before"] if row in result.context.own_items else []
+    for name in leading[:2]:
+        names = [c["item_id"] for c in carriers[name] if c["item_id"] != item_id]
+        if names or "{items}" not in _WORDS[name]:
+            phrases.append(_WORDS[name].format(items=" and ".join(names[:2])))
+    sentence = ", and ".join(phrases) or "nothing speaks against it"
+    return {
+        "sentence": f"{sentence[0].upper()}{sentence[1:]}.",
+        "signals": contributions,
+        "because": {name: items for name, items in carriers.items() if items},
+    }
+
+
+def _carriers(
+    engine: RecommendationEngine, result: RecommendationResult, name: str, row: int
+) -> list[dict[str, Any]]:
+    """Returns the items of the context that a signal rests on, most important first."""
+    context, sources = result.context, engine.sources
+    tables = {
+        "item-knn": sources.neighbours,
+        "ease": sources.ease,
+        "pairs": sources.federated_ease.neighbours,
+    }
+    if name in tables:
+        table = tables[name]
+        values = [
+            v * table.between(int(item), row)
+            for item, v in zip(context.items, context.visits, strict=True)
+        ]
+    elif name in ("text", "global"):
+        values = _likeness(sources, result, name, row)
+    else:
+        return []
+    weights = np.asarray(values, dtype=np.float64)
+    total = np.abs(weights).sum()  # EASE has negative weights too
+    best = [int(i) for i in np.argsort(-weights)[:_ITEMS] if weights[i] > 0]
+    carriers = []
+    for place in best:
+        item = engine.items.items[int(context.items[place])]
+        if item is not None:
+            share = round(float(weights[place] / total), 4)
+            carriers.append({"item_id": item.item_id, "share": share})
+    return carriers
+
+
+def _likeness(
+    sources: SignalSources, result: RecommendationResult, name: str, row: int
+) -> list[float]:
+    """Splits a profile's score among the items of the context; it is linear in them."""
+    space, events = sources.space, result.events
+    target = space.vectors[row]
+    if name == "global" and space.projection is not None:
+        target = target @ space.projection[:, :-1]
+    half_life = space.half_life if name == "global" else space.text_half_life
+    age = events.time.max(initial=0.0) - events.time
+    weights = events.amount * np.exp2(-age / half_life)
+    values = weights * (space.vectors[events.item] @ target)
+    place = np.searchsorted(result.context.items, events.item)
+    shares: list[float] = np.bincount(place, values, minlength=len(result.context.items)).tolist()
+    return shares

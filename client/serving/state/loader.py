@@ -1,0 +1,172 @@
+"""The state in memory from the database, with the copy on the disk where it is still true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from client.serving.features.federated_statistics import (
+    FederatedStatistics,
+    ReleasedStatistics,
+    co_purchase_with_federation,
+)
+from client.serving.features.interactions import Interactions, UserEvents
+from client.serving.features.item_item import co_purchase
+from client.serving.features.item_popularity import ItemPopularity
+from client.serving.features.item_table import ItemTable
+from client.serving.features.item_vectors import ProfileSpace
+from client.serving.ranking.signals import SignalSources
+from client.serving.state.engine import RecommendationEngine
+from client.serving.state.snapshot import Snapshot, SnapshotContent
+from client.store.changes import GENERATION
+from client.store.reading import read_events, read_items, read_users
+from client.store.schema import EventColumns, Item
+from client.store.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedShop:
+    """Everything that the database holds, by row.
+
+    Attributes:
+        items: The shop's items.
+        user_ids: By row, None for a deleted user.
+        segments: Segments that the shop gave, by user id.
+        user: Row of each event's user, `(n,)`; of the events that `state` does not know.
+        item: Row of each event's item, `(n,)`.
+        rows: Those events.
+        state: The copy on the disk, None for none.
+        generation: Changes and deletions so far.
+    """
+
+    items: ItemTable
+    user_ids: Sequence[str | None]
+    segments: dict[str, str]
+    user: npt.NDArray[np.int32]
+    item: npt.NDArray[np.int32]
+    rows: EventColumns
+    state: SnapshotContent | None
+    generation: int
+
+    def engine(
+        self, space: ProfileSpace, *, time_unit: str, released: ReleasedStatistics | None = None
+    ) -> RecommendationEngine:
+        """Builds the state, all of it or only what the copy does not know.
+
+        Args:
+            space: Item vectors and adapter.
+            time_unit: "days" or "order".
+            released: What the federation knows of other shops' users.
+        """
+        interactions, sources = (
+            self._fresh(space, time_unit)
+            if self.state is None
+            else self._copied(self.state, space, time_unit)
+        )
+        # Never in the copy on the disk: a newer release may have been installed since.
+        sources = with_federation(sources, released, self.items, interactions)
+        known = 0 if self.state is None else self.state.last_key
+        engine = RecommendationEngine(
+            items=self.items,
+            users=self.user_ids,
+            segments=self.segments,
+            interactions=interactions,
+            sources=sources,
+            last_key=int(self.rows.key.max(initial=known)),
+            generation=self.generation,
+        )
+        if self.state is not None:
+            engine.sorted_key, engine.events_since_refresh = known, len(self.rows)
+        return engine
+
+    def _fresh(self, space: ProfileSpace, time_unit: str) -> tuple[Interactions, SignalSources]:
+        n_items = len(self.items)
+        interactions = Interactions.build(
+            self.user, self.item, self.rows, n_users=len(self.user_ids)
+        )
+        now = float(self.rows.time.max(initial=0.0))
+        popularity = ItemPopularity.of(
+            interactions, n_items=n_items, now=now, dated=time_unit == "days"
+        )
+        neighbours, ease = co_purchase(interactions, n_items=n_items, now=now, time_unit=time_unit)
+        return interactions, SignalSources(popularity, neighbours, ease, space, time_unit)
+
+    def _copied(
+        self, state: SnapshotContent, space: ProfileSpace, time_unit: str
+    ) -> tuple[Interactions, SignalSources]:
+        interactions, popularity = state.interactions, state.popularity
+        popularity.grow(len(self.items))
+        users, events = UserEvents.of(self.user, self.item, self.rows)
+        for place, user in enumerate(users.tolist()):
+            one = events.select(slice(place, place + 1))
+            popularity.add(one, seen=interactions.of(user), dated=time_unit == "days")
+            interactions.append(user, one)
+        return interactions, SignalSources(
+            popularity, state.neighbours, state.ease, space, time_unit
+        )
+
+
+def with_federation(
+    sources: SignalSources,
+    released: ReleasedStatistics | None,
+    items: ItemTable,
+    interactions: Interactions,
+) -> SignalSources:
+    """Adds what a federation released, on the shop's own items and with its users in the pairs."""
+    n_items = len(items)
+    federated = FederatedStatistics.of(released, items.rows, interactions, n_items=n_items)
+    now, time_unit = sources.popularity.now, sources.time_unit
+    federated_ease = co_purchase_with_federation(
+        interactions, federated, n_items=n_items, now=now, time_unit=time_unit
+    )
+    return replace(sources, federated=federated, federated_ease=federated_ease)
+
+
+def load_state(store: Store, snapshot: Snapshot) -> LoadedShop:
+    """Reads the database, events only from where the copy on the disk ends."""
+    generation = int(store.fact(GENERATION) or 0)
+    state = snapshot.load(generation=generation)
+    # One transaction: an event between two reads would name a user that is not in the list.
+    with store.reading() as connection:
+        items, users = read_items(connection), read_users(connection)
+        rows = read_events(connection, after=0 if state is None else state.last_key)
+    by_id = {item.item_id: item for _, item in items}
+    item_ids = _order(
+        [item.item_id for _, item in items], None if state is None else state.item_ids
+    )
+    user_ids = _order(
+        [user.user_id for _, user in users], None if state is None else state.user_ids
+    )
+    table: list[Item | None] = [None if i is None else by_id.get(i) for i in item_ids]
+    return LoadedShop(
+        items=ItemTable(table),
+        user_ids=user_ids,
+        segments={user.user_id: user.segment for _, user in users if user.segment},
+        user=_rows_of(rows.user, [(key, user.user_id) for key, user in users], user_ids),
+        item=_rows_of(rows.item, [(key, item.item_id) for key, item in items], item_ids),
+        rows=rows,
+        state=state,
+        generation=generation,
+    )
+
+
+def _order(ids: list[str], known: list[str | None] | None) -> list[str | None]:
+    """Puts ids in the rows that the copy has them in, new ones behind."""
+    if known is None:
+        return list(ids)
+    placed, stored = set(known), set(ids)
+    in_place = [name if name in stored else None for name in known]
+    return [*in_place, *(name for name in ids if name not in placed)]
+
+
+def _rows_of(
+    keys: npt.NDArray[np.int64], keyed: list[tuple[int, str]], ids: Sequence[str | None]
+) -> npt.NDArray[np.int32]:
+    """Translates keys of the database to rows."""
+    row_of = {name: row for row, name in enumerate(ids)}
+    stored = np.array([key for key, _ in keyed], dtype=np.int64)
+    rows = np.array([row_of[name] for _, name in keyed], dtype=np.int32)
+    return rows[np.searchsorted(stored, keys)] if len(keys) else np.zeros(0, np.int32)

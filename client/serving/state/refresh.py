@@ -1,0 +1,125 @@
+"""Counts anew what single events cannot update, co-purchase above all, while answers go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from client.serving.features.federated_statistics import (
+    FederatedStatistics,
+    co_purchase_with_federation,
+)
+from client.serving.features.interactions import Interactions, UserEvents
+from client.serving.features.item_item import FederatedNeighbours, Neighbours, co_purchase
+from client.serving.features.item_popularity import ItemPopularity
+from client.serving.state.engine import RecommendationEngine
+
+
+@dataclass(frozen=True, eq=False)
+class _RefreshStart:
+    """What a refresh starts from, so that it needs no lock while it counts."""
+
+    interactions: Interactions
+    changed: dict[int, UserEvents]
+    n_users: int
+    alive: npt.NDArray[np.bool_]
+    key: int
+    generation: int
+    recount: bool
+    now: float
+    time_unit: str
+    federated: FederatedStatistics
+    new_pairs: Mapping[str, int] | None
+    """Row of each item by id where there are items whose pairs are not placed yet."""
+
+
+@dataclass(frozen=True, eq=False)
+class _RefreshResult:
+    interactions: Interactions
+    neighbours: Neighbours
+    ease: Neighbours
+    federated: FederatedStatistics
+    federated_ease: FederatedNeighbours
+    popularity: ItemPopularity | None
+
+
+def refresh_engine(engine: RecommendationEngine) -> bool:
+    """Counts co-purchase, and all else where events were deleted; False where nothing happened.
+
+    Meant for a thread of its own. Events that come while it counts are left to the next refresh.
+    """
+    # Only the first and the last step hold the lock: EASE takes seconds in a large catalogue.
+    start = _read_start(engine)
+    if start is None:
+        return False
+    _install(engine, start, _recount(start))
+    return True
+
+
+def _read_start(engine: RecommendationEngine) -> _RefreshStart | None:
+    with engine.lock:
+        rows, federated = engine.items.rows, engine.sources.federated
+        new_pairs = dict(rows) if federated.lacks_pairs(rows) else None
+        if not engine.events_since_refresh and new_pairs is None:
+            return None
+        recount, engine.events_since_refresh, engine.recount = engine.recount, 0, False
+        return _RefreshStart(
+            interactions=engine.interactions,
+            changed=engine.interactions.changed(),
+            n_users=engine.n_rows,
+            alive=np.array([item is not None for item in engine.items.items]),
+            key=engine.last_key,
+            generation=engine.generation,
+            recount=recount,
+            now=engine.sources.popularity.now,
+            time_unit=engine.sources.time_unit,
+            federated=federated,
+            new_pairs=new_pairs,
+        )
+
+
+def _recount(start: _RefreshStart) -> _RefreshResult:
+    interactions = start.interactions.merged(
+        start.changed, n_users=start.n_users, alive=start.alive
+    )
+    now, dated, n_items = start.now, start.time_unit == "days", len(start.alive)
+    if start.recount and dated:  # the latest event may be one that was deleted
+        now = float(interactions.columns.time.max(initial=0.0))
+    neighbours, ease = co_purchase(
+        interactions, n_items=n_items, now=now, time_unit=start.time_unit
+    )
+    federated = start.federated
+    if start.new_pairs is not None:
+        federated = federated.with_pairs(start.new_pairs, interactions)
+    federated_ease = co_purchase_with_federation(
+        interactions, federated, n_items=n_items, now=now, time_unit=start.time_unit
+    )
+    popularity = None
+    if start.recount:
+        popularity = ItemPopularity.of(interactions, n_items=n_items, now=now, dated=dated)
+    return _RefreshResult(interactions, neighbours, ease, federated, federated_ease, popularity)
+
+
+def _install(engine: RecommendationEngine, start: _RefreshStart, refreshed: _RefreshResult) -> None:
+    with engine.lock:
+        # Users with events after the start keep them beside the sorted columns.
+        refreshed.interactions.adopt(engine.interactions.changed(), start.changed)
+        engine.interactions = refreshed.interactions
+        engine.sorted_key, engine.sorted_generation = start.key, start.generation
+        engine.sources = replace(
+            engine.sources, neighbours=refreshed.neighbours, ease=refreshed.ease
+        )
+        federated = engine.sources.federated
+        if federated.released is start.federated.released:  # else a new release came
+            federated = replace(federated, gram=refreshed.federated.gram)
+            engine.sources = replace(
+                engine.sources, federated=federated, federated_ease=refreshed.federated_ease
+            )
+        if refreshed.popularity is not None and engine.events_since_refresh:
+            engine.recount = True  # these counts miss the latest events
+        elif refreshed.popularity is not None:
+            refreshed.popularity.grow(len(engine.items))
+            engine.sources = replace(engine.sources, popularity=refreshed.popularity)

@@ -1,0 +1,4 @@
+"""The coordinator as a service.
+
+Folder, settings, certificates, invited shops, SuperLink and metrics.
+"""

@@ -1,1 +1,0 @@
-"""The coordinator as a service: folder, certificates, invitations, runs and releases."""

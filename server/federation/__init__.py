@@ -1,0 +1,4 @@
+"""A federated run: its plan, state, checkpoints, requests and replies.
+
+The strategy that Flower calls.
+"""

@@ -1,0 +1,4 @@
+"""Runs of a deployed coordinator.
+
+Their folders, supervised attempts, invited nodes and signed releases.
+"""

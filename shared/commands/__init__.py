@@ -1,0 +1,1 @@
+"""Commands and options of `fedprofile` that belong to neither client, server nor simulation."""

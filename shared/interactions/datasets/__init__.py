@@ -1,0 +1,1 @@
+"""From a source to shops: loading, cleaning, dividing, and the embedded data set."""

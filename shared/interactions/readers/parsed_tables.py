@@ -1,0 +1,224 @@
+"""What every reader gives: parsed events, and items and users as text tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from shared.errors import DataError
+from shared.interactions.events import EVENT_TYPES
+from shared.interactions.persons import PERSON
+from shared.interactions.readers.raw_table import RawTable
+from shared.settings.run_settings import DataSettings
+
+TimeUnit = Literal["days", "order"]
+
+COLUMNS = {
+    "user_id": "user_id",
+    "item_id": "item_id",
+    "datetime": "datetime",
+    "event_type": "event_type",
+    "weight": "weight",
+    "quantity": "quantity",
+    "price": "price",
+    "session_id": "session_id",
+}
+"""Our names of the event columns, as a mapping from themselves."""
+
+MISSING_QUANTITY = -1.0
+"""Stands for the empty quantity of a purchase or cart event, which cleaning drops."""
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedTables:
+    """One source, parsed and not yet cleaned.
+
+    Attributes:
+        layout: Name of the file layout, for the report.
+        files: All files read.
+        events: Columns `user_id`, `item_id` (text, "" where missing), `time` (float64, NaN where
+            missing or impossible), `event_type` (uint8) and, where the source has them, `shop_id`
+            and `session_id` (text), `weight`, `quantity`, `price` (float64); `malformed` (bool)
+            where rows with a cell that cannot be used are to be dropped.
+        items: `item_id` and further columns as text, or None without an items file.
+        users: `user_id` and further columns as text, or None.
+        time_unit: What `time` counts.
+        ignored_columns: Event columns that nothing reads.
+        unreadable: Lines of the events' files that were dropped before they were rows.
+    """
+
+    layout: str
+    files: tuple[Path, ...]
+    events: pd.DataFrame
+    items: pd.DataFrame | None
+    users: pd.DataFrame | None
+    time_unit: TimeUnit
+    ignored_columns: tuple[str, ...] = ()
+    unreadable: int = 0
+
+
+def events_tables(
+    raw: RawTable,
+    settings: DataSettings,
+    *,
+    layout: str,
+    columns: Mapping[str, str] = COLUMNS,
+    event_type: str = "purchase",
+) -> ParsedTables:
+    """Parses the events of one file.
+
+    Args:
+        raw: The file's rows.
+        settings: Names the shop and order columns.
+        layout: For the report.
+        columns: From our names (the keys of `COLUMNS`) to the file's.
+        event_type: Type of events that give none.
+
+    Raises:
+        DataError: A column is missing, or a cell is not what its column holds.
+    """
+    time_column, unit = _time_column(raw, settings, columns["datetime"])
+    needed = [columns["user_id"], columns["item_id"], time_column]
+    if settings.shop_column:
+        needed.append(settings.shop_column)
+    raw.require(needed, "rename them, or point --shop-column and --order-column at yours")
+    parsed: dict[str, object] = {
+        "user_id": raw.ids(columns["user_id"]),
+        "item_id": raw.ids(columns["item_id"]),
+        "time": raw.days(time_column) if unit == "days" else raw.numbers(time_column),
+    }
+    _refuse_open_quotes(raw, columns["user_id"], columns["item_id"])
+    if settings.shop_column:
+        parsed["shop_id"] = raw.ids(settings.shop_column)
+    used = {name: column for name, column in columns.items() if column in raw.frame.columns}
+    kinds = _event_types(raw, used.get("event_type"), event_type)
+    parsed["event_type"] = kinds
+    if "session_id" in used:
+        parsed["session_id"] = raw.ids(used["session_id"])
+    parsed |= {name: raw.numbers(used[name]) for name in ("weight", "price") if name in used}
+    if "quantity" in used:
+        quantity = raw.numbers(used["quantity"])
+        parsed["quantity"] = _quantities(quantity, kinds, alone=raw.faults is not None)
+    if raw.faults is not None:
+        raw.faults.mark(np.zeros(len(kinds), dtype=bool))
+        parsed["malformed"] = raw.faults.cells
+    ignored = set(raw.frame.columns) - set(used.values()) - set(needed)
+    return ParsedTables(
+        layout=layout,
+        files=(raw.path,),
+        events=pd.DataFrame(parsed),
+        items=None,
+        users=None,
+        time_unit=unit,
+        ignored_columns=tuple(sorted(map(str, ignored))),
+        unreadable=0 if raw.faults is None else raw.faults.unreadable,
+    )
+
+
+def text_table(raw: RawTable, key: str, renamed: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Returns all columns as text, the key column (`item_id` or `user_id`) as ids.
+
+    Raises:
+        DataError: The key column is missing.
+    """
+    back = {column: name for name, column in (renamed or {}).items()}
+    source = (renamed or {}).get(key, key)
+    raw.require([source], f"rename the id column to {source}")
+    table = {
+        back.get(name, name): raw.ids(name) if name in (source, PERSON) else raw.texts(name)
+        for name in map(str, raw.frame.columns)
+    }
+    return pd.DataFrame(table)
+
+
+def merge(
+    parts: Sequence[ParsedTables],
+    *,
+    layout: str,
+    items: pd.DataFrame | None = None,
+    users: pd.DataFrame | None = None,
+) -> ParsedTables:
+    """Puts the files of one source together; `items` and `users` replace the parts' own.
+
+    Raises:
+        DataError: Some parts have dates and others ranks.
+    """
+    units = {part.time_unit: part.files[0] for part in parts}
+    if len(units) > 1:
+        raise DataError(
+            f"{units['order']} has ranks and {units['days']} has dates for time, expected the same "
+            "in every shop",
+            remedy="name a column that all have with --order-column",
+        )
+    own_items = [part.items for part in parts if part.items is not None]
+    own_users = [part.users for part in parts if part.users is not None]
+    if items is None and own_items:
+        items = pd.concat(own_items, ignore_index=True)
+    if users is None and own_users:
+        users = pd.concat(own_users, ignore_index=True)
+    return ParsedTables(
+        layout=layout,
+        files=tuple(file for part in parts for file in part.files),
+        events=pd.concat([part.events for part in parts], ignore_index=True),
+        items=items,
+        users=users,
+        time_unit=parts[0].time_unit,
+        ignored_columns=tuple(sorted({name for part in parts for name in part.ignored_columns})),
+        unreadable=sum(part.unreadable for part in parts),
+    )
+
+
+def _time_column(raw: RawTable, settings: DataSettings, dates: str) -> tuple[str, TimeUnit]:
+    if settings.order_column:
+        return settings.order_column, "order"
+    if dates not in raw.frame and "position" in raw.frame and settings.split == "leave-last-out":
+        return "position", "order"
+    return dates, "days"
+
+
+def _refuse_open_quotes(raw: RawTable, *columns: str) -> None:
+    for column in columns:
+        # A quote that is never closed takes all rows up to the next quote into one cell, which
+        # would load as one strange id with no error.
+        cells = raw.frame[column].astype("str")
+        broken = cells.str.contains("\n", regex=False, na=False).to_numpy(dtype=bool)
+        raw.refuse(broken, column, cells, expected="an id on one line", remedy="close every quote")
+
+
+def _event_types(raw: RawTable, column: str | None, default: str) -> npt.NDArray[np.uint8]:
+    if column is None:
+        return np.full(len(raw.frame), EVENT_TYPES.index(default), dtype=np.uint8)
+    texts = raw.texts(column)
+    codes, names = pd.factorize(texts.str.lower())
+    known = {name: code for code, name in enumerate(EVENT_TYPES)} | {"": EVENT_TYPES.index(default)}
+    unknown = [code for code, name in enumerate(names) if name not in known]
+    raw.refuse(
+        np.isin(codes, unknown),
+        column,
+        texts,
+        expected=f"one of {', '.join(EVENT_TYPES)}",
+        remedy="rename or remove the rows",
+    )
+    table = np.array([known.get(name, 0) for name in names], dtype=np.uint8)
+    return table[codes] if len(table) else np.zeros(0, dtype=np.uint8)
+
+
+def _quantities(
+    quantity: npt.NDArray[np.float64], kinds: npt.NDArray[np.uint8], *, alone: bool
+) -> npt.NDArray[np.float64]:
+    """An empty quantity is 1, except for purchases and carts in a column that has others.
+
+    With `alone` it is always 1: else one user's quantity would drop the rows of all others.
+    """
+    empty = np.isnan(quantity)
+    if alone:
+        return np.where(empty, 1.0, quantity)
+    counted = np.isin(kinds, [EVENT_TYPES.index("purchase"), EVENT_TYPES.index("cart")])
+    filled = np.where(empty & counted & ~empty.all(), MISSING_QUANTITY, 1.0)
+    return np.where(empty, filled, quantity)

@@ -1,0 +1,1 @@
+"""Keys: signatures, private keys under a passphrase, certificates."""

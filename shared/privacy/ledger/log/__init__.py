@@ -1,0 +1,1 @@
+"""The ledger's lines, their chain and the files that hold them."""

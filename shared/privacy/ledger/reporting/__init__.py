@@ -1,0 +1,1 @@
+"""Status, plans, verification and statements for people."""

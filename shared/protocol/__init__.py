@@ -1,0 +1,1 @@
+"""What server and shops send each other: plan, messages, manifests and invitations."""

@@ -1,0 +1,1 @@
+"""The process and its machine: files, device, log, counters and the metrics endpoint."""

@@ -1,0 +1,1 @@
+"""Settings: their fields and bounds, and the files, environment and options they come from."""

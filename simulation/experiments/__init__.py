@@ -1,0 +1,1 @@
+"""The three experiments: a single run, a sweep over budgets, and new shops."""

@@ -1,0 +1,1 @@
+"""One run and its control: `report.json`, `report.html`, the terminal, TensorBoard."""

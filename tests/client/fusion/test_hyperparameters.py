@@ -1,0 +1,126 @@
+"""Hyper-parameters: the default stays unless the shop's own users clearly say otherwise."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import pytest
+
+from client.fusion.hyperparameters import (
+    LOCAL_SIGNALS,
+    Grid,
+    local_grids,
+    parameters,
+    score_surfaces,
+    tune,
+)
+from client.recommenders.collaborative_filtering import EASE
+from client.recommenders.interface import OwnFrequency, Scores
+from client.recommenders.queries import SURFACES, History, Queries, build_queries
+from tests.client.recommenders.small_shops import history_before, item_vectors, shop_events
+
+
+def questions(seed: int = 0) -> tuple[History, dict[str, Queries]]:
+    events = shop_events(seed)
+    known = history_before(events, 72.0)
+    window = events.select(events.time >= 72.0)
+    built = {
+        surface: build_queries(surface, known=known, window=window, rng=np.random.default_rng(0))
+        for surface in SURFACES
+    }
+    return known, {name: queries for name, queries in built.items() if isinstance(queries, Queries)}
+
+
+class Oracle:
+    """Scores the targets above the rest for a share of the users."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def fit(self, history: History) -> Self:
+        del history
+        return self
+
+    def score(self, queries: Queries) -> Scores:
+        right = np.arange(len(queries)) < self.share * len(queries)
+        return (queries.targets * right[:, None]).astype(np.float32)
+
+
+def test_a_clear_gain_wins_and_a_slight_one_does_not() -> None:
+    known, queries = questions()
+    clear = tune(Grid([Oracle(0.2), Oracle(0.9), Oracle(0.5)], {}), known, queries)
+    assert parameters(clear["for-you"].recommender) == {"share": 0.9}
+    one_user = 0.5 + 1.0 / len(queries["basket"])
+    slight = tune(Grid([Oracle(0.5), Oracle(one_user)], {}), known, queries)
+    assert parameters(slight["basket"].recommender) == {"share": 0.5}
+
+
+def test_default_may_stand_anywhere_in_the_grid() -> None:
+    known, queries = questions()
+    grid = Grid([Oracle(0.5), Oracle(0.5), Oracle(0.1)], {"basket": 1, "for-you": 2})
+    chosen = tune(grid, known, queries)
+    assert chosen["basket"].recommender is grid.variants[1]
+    assert chosen["for-you"].recommender is grid.variants[0]
+
+
+def test_surfaces_that_share_histories_share_scores() -> None:
+    known, queries = questions(3)
+    assert queries["tail"].users.tolist() == [1, 25, 28, 31]  # of the forty that all are asked of
+    ease = EASE(l2=20.0).fit(known)
+    asked_of = []
+
+    class Counted:
+        def fit(self, history: History) -> Self:
+            raise AssertionError(f"{history.shape} is fitted again")
+
+        def score(self, queries: Queries) -> Scores:
+            asked_of.append(queries.surface)
+            return ease.score(queries)
+
+    shared = score_surfaces(Counted(), queries)
+    for surface, asked in queries.items():
+        assert shared[surface] == pytest.approx(ease.score(asked), abs=1e-5)
+    assert asked_of == ["for-you", "new-user", "basket"]
+
+
+def test_validation_scores_are_those_of_the_choice() -> None:
+    known, queries = questions(2)
+    grid = local_grids(item_vectors(), "days")["ease"]
+    choice = tune(grid, known, queries)["for-you"]
+    again = choice.recommender.fit(known).score(queries["for-you"])
+    spread = (again - again.mean(axis=1, keepdims=True)) / again.std(axis=1, keepdims=True)
+    assert choice.scores == pytest.approx(spread, abs=1e-3)
+
+
+@pytest.mark.parametrize("unit", ["days", "order"])
+def test_grids_name_their_parameters(unit: str) -> None:
+    grids = local_grids(item_vectors(), unit)
+    assert tuple(grids) == LOCAL_SIGNALS
+    assert {"popularity", "frequency", "item-knn", "ease", "als", "text", "text-map"} <= set(grids)
+    for grid in grids.values():
+        named = [str(parameters(variant)) for variant in grid.variants]
+        assert len(set(named)) == len(named)
+        assert all(0 <= index < len(named) for index in grid.defaults.values())
+    assert parameters(OwnFrequency(7.0)) == {"half_life": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("unit", "signal", "half_lives"),
+    [
+        ("days", "frequency", {120.0, 60.0, 240.0}),
+        ("order", "frequency", {10.0, 3.0, 100.0}),
+        ("days", "text", {60.0, 30.0, 120.0}),
+        ("order", "text", {3.0, 10.0, 100.0}),
+        ("days", "item-knn", {120.0}),
+        ("order", "item-knn", {10.0}),
+        ("days", "als", {120.0}),
+        ("order", "als", {10.0}),
+        ("days", "text-map", {60.0}),
+        ("order", "text-map", {3.0}),
+    ],
+)
+def test_half_lives_are_in_days_or_in_ranks(unit: str, signal: str, half_lives: set[float]) -> None:
+    # Figures, not the constants of the code: a day's half-life among ranks would forget nothing.
+    grid = local_grids(item_vectors(), unit)[signal]
+    assert {parameters(variant)["half_life"] for variant in grid.variants} == half_lives

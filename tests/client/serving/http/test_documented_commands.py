@@ -1,0 +1,44 @@
+"""The curl and Python commands of docs/serve.md, run as they stand against a real node."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests import ROOT
+from tests.client.serving.http.test_page import ledger_of, served
+from tests.client.serving.small_service import opened
+
+PAGE = ROOT / "docs" / "serve.md"
+ADDRESS = "http://127.0.0.1:8080/"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on the path")
+def test_the_commands_of_the_page_work_in_order(tmp_path) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    commands = re.findall(r"^curl .*$", text, re.MULTILINE)
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(commands) == 13
+    answers = {}
+    with served(opened(tmp_path, ledger=ledger_of(tmp_path))) as url:
+        for command in commands:
+            shown = command.replace(ADDRESS, url).replace("curl -s", "curl -sS --fail-with-body", 1)
+            done = subprocess.run(["bash", "-c", shown], capture_output=True, text=True)
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+            answers[command] = json.loads(done.stdout)
+        program = program.replace(ADDRESS.rstrip("/"), url.rstrip("/"))
+        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert len(ran.stdout.splitlines()) == 5
+    found = list(answers.values())
+    assert len(found[0]["items"]) == 5
+    assert "i4" in [entry["item_id"] for entry in found[3]["items"]]
+    assert found[6]["items"][0]["item_id"] == "tea-1"
+    assert found[4]["stored"] == 1
+    assert found[-1]["ok"] is True

@@ -1,0 +1,291 @@
+"""Signals against the dense recommenders of the evaluation, which know nothing of these."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from client.recommenders.collaborative_filtering import EASE, ItemKNN
+from client.recommenders.interface import OwnFrequency, Popularity
+from client.recommenders.profile import ProfileRecommender
+from client.recommenders.queries import History, Queries
+from client.serving.features.federated_statistics import FederatedStatistics
+from client.serving.features.interactions import NO_EVENTS, TYPE_WEIGHT, Interactions, UserEvents
+from client.serving.features.item_item import co_purchase
+from client.serving.features.item_popularity import RECENCY_HALF_LIFE, ItemPopularity
+from client.serving.features.item_scores import DenseScores, DirectionScores, SparseScores
+from client.serving.features.item_vectors import ItemVectors, ProfileSpace, QuantizedVectors
+from client.serving.features.text_vectors import FrozenBase, plain_space
+from client.serving.ranking.ranker import mean_and_deviation, rank, top_k
+from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
+from client.store.schema import EventColumns
+from shared.interactions.events import Events
+from shared.model.profile_space import fit_whitening
+from shared.settings.run_settings import ModelSettings
+from tests.client.recommenders.small_shops import N_ITEMS, item_vectors, shop_events
+
+NOW = 97.0
+N_USERS = 40
+PUBLIC = {"days": (120.0, 60.0, 100.0), "order": (10.0, 3.0, 20.0)}
+"""Half-life of a visit, half-life in the text profile and penalty of EASE that come from public
+data. They stand here as figures: a constant of the code that slips must fail against them."""
+
+
+@pytest.fixture(scope="module")
+def events():
+    return shop_events(seed=3, n_users=N_USERS)
+
+
+def in_order(events: Events) -> Events:
+    """The same purchases without a clock: each event's time is its rank among its user's."""
+    ranked = events.select(np.lexsort((events.time, events.user)))
+    first = np.searchsorted(ranked.user, np.arange(N_USERS))
+    rank = np.arange(len(ranked)) - first[ranked.user]
+    return replace(ranked, time=rank.astype(float), session=np.full(len(ranked), -1))
+
+
+def columns_of(events) -> EventColumns:
+    return EventColumns(
+        key=np.arange(len(events)),
+        user=events.user.astype(np.int64),
+        item=events.item.astype(np.int64),
+        time=events.time,
+        event_type=events.event_type,
+        amount=np.ones(len(events), np.float32),
+        price=events.price,
+        session=events.session,
+    )
+
+
+@pytest.fixture(scope="module")
+def sources(events) -> tuple[SignalSources, Interactions]:
+    return sources_in_days(events)
+
+
+def sources_in_days(events: Events) -> tuple[SignalSources, Interactions]:
+    rows = columns_of(events)
+    interactions = Interactions.build(events.user, events.item, rows, n_users=N_USERS)
+    counts = ItemPopularity.of(interactions, n_items=N_ITEMS, now=NOW, dated=True)
+    near, solved = co_purchase(interactions, n_items=N_ITEMS, now=NOW, time_unit="days")
+    vectors = ItemVectors.of(item_vectors())
+    projection = np.random.default_rng(0).normal(size=(8, 9)).astype(np.float32)
+    space = ProfileSpace(vectors, projection, half_life=120.0, text_half_life=60.0)
+    return SignalSources(counts, near, solved, space, "days"), interactions
+
+
+def sources_in_order(events: Events) -> tuple[SignalSources, Interactions]:
+    histories = Interactions.build(events.user, events.item, columns_of(events), n_users=N_USERS)
+    counts = ItemPopularity.of(histories, n_items=N_ITEMS, now=0.0, dated=False)
+    near, solved = co_purchase(histories, n_items=N_ITEMS, now=0.0, time_unit="order")
+    base = FrozenBase(ModelSettings(), fit_whitening(item_vectors(), dim=8), "base")
+    space = plain_space(base, ItemVectors.of(item_vectors()), time_unit="order")
+    return SignalSources(counts, near, solved, space, "order"), histories
+
+
+def dense(events, unit: str = "days") -> dict[str, np.ndarray]:
+    """Scores by the dense recommenders: at one moment, or at each user's next rank."""
+    visit, text, l2 = PUBLIC[unit]
+    now = np.full(N_USERS, NOW)
+    if unit == "order":
+        now = np.bincount(events.user, minlength=N_USERS).astype(float)
+    known = History(events, np.arange(N_ITEMS, dtype=np.int32), now)
+    nothing = np.zeros((N_USERS, N_ITEMS), np.bool_)
+    queries = Queries("for-you", np.arange(N_USERS), known, known, None, nothing)
+    models = {
+        "popularity": Popularity(),
+        "frequency": OwnFrequency(visit),
+        "item-knn": ItemKNN(k=200, shrink=20.0, form="visits", half_life=visit),
+        "ease": EASE(l2=l2, form="visits", half_life=visit),
+        "text": ProfileRecommender(item_vectors(), half_life=text),
+    }
+    return {name: model.fit(known).score(queries) for name, model in models.items()}
+
+
+@pytest.mark.parametrize("unit", ["days", "order"])
+def test_each_signal_scores_as_the_dense_recommender(events, sources, unit: str) -> None:
+    source, interactions = sources
+    if unit == "order":
+        events = in_order(events)
+        source, interactions = sources_in_order(events)
+    expected = dense(events, unit)
+    for user in range(N_USERS):
+        own = interactions.of(user)
+        signals = source.signals(source.context(own, own))
+        for name, scores in expected.items():
+            found = signals[SIGNAL_NAMES.index(name)].dense(source.space.vectors)
+            if name == "text":  # ours has unit length
+                found, scores = found / found.max(), scores / scores[user].max()
+            np.testing.assert_allclose(found, scores[user], rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def test_sources_without_a_federation_are_named_by_their_base_and_adapter_alone(sources) -> None:
+    # Else weights that a shop learned without a federation would count as learned anew.
+    source, _ = sources
+    assert source.model == source.space.model
+    first, second = (
+        replace(source, federated=FederatedStatistics(digest=digest)).model for digest in "ab"
+    )
+    assert len({source.model, first, second}) == 3
+
+
+def test_recency_counts_visits_of_late(events, sources) -> None:
+    # one visit an item and session, each halved every fortnight
+    expected = np.zeros(N_ITEMS)
+    seen = set()
+    for user, item, session, time in zip(
+        events.user, events.item, events.session, events.time, strict=True
+    ):
+        if (user, item, session) not in seen:
+            expected[item] += 2 ** (-(NOW - time) / RECENCY_HALF_LIFE)
+        seen.add((user, item, session))
+    np.testing.assert_allclose(sources[0].popularity.recency.values, np.log1p(expected), rtol=1e-4)
+
+
+def test_counts_after_single_events_are_those_of_all_events(events) -> None:
+    rng = np.random.default_rng(2)
+    kinds = rng.integers(0, 4, len(events)).astype(np.uint8)
+    twice = np.sort(np.r_[np.arange(len(events)), rng.integers(0, len(events), 500)])
+    events = replace(events, event_type=kinds).select(twice)
+    events = replace(events, event_type=rng.permutation(events.event_type))
+    early = events.select(events.time < 60.0)
+    late = events.select(np.argsort(events.time, kind="stable"))
+    late = late.select(late.time >= 60.0)
+    now = float(early.time.max())
+    before = Interactions.build(early.user, early.item, columns_of(early), n_users=N_USERS)
+    counts = ItemPopularity.of(before, n_items=N_ITEMS, now=now, dated=True)
+    for place in range(len(late)):
+        user = int(late.user[place])
+        row = slice(place, place + 1)
+        one = UserEvents(
+            item=late.item[row],
+            time=late.time[row],
+            event_type=late.event_type[row],
+            amount=np.ones(1, np.float32),
+            visit=TYPE_WEIGHT[late.event_type[row]],
+            price=late.price[row],
+            session=late.session[row],
+        )
+        counts.add(one, seen=before.of(user), dated=True)
+        before.append(user, one)
+    every = Interactions.build(events.user, events.item, columns_of(events), n_users=N_USERS)
+    expected = ItemPopularity.of(every, n_items=N_ITEMS, now=counts.now, dated=True)
+    np.testing.assert_array_equal(counts.users, expected.users)
+    np.testing.assert_allclose(counts.recent, expected.recent, rtol=1e-6)
+    merged = before.merged(before.changed(), n_users=N_USERS)
+    for user in range(N_USERS):
+        np.testing.assert_array_equal(merged.of(user).item, every.of(user).item)
+        np.testing.assert_array_equal(merged.of(user).visit, every.of(user).visit)
+
+
+def three_kinds(
+    n: int, seed: int
+) -> tuple[list[DenseScores | SparseScores | DirectionScores], ItemVectors]:
+    rng = np.random.default_rng(seed)
+    vectors = ItemVectors.of(rng.normal(0.1, 1.0, size=(n, 8)).astype(np.float32))
+    few = np.sort(rng.choice(n, n // 5, replace=False))
+    return [
+        DenseScores.of(rng.normal(size=n).astype(np.float32)),
+        SparseScores(few, rng.random(len(few)).astype(np.float32)),
+        DirectionScores(rng.normal(size=8).astype(np.float32)),
+        DirectionScores(rng.normal(size=8).astype(np.float32)),
+    ], vectors
+
+
+def test_standardisation_leaves_out_what_is_no_candidate() -> None:
+    signals, vectors = three_kinds(50, seed=0)
+    excluded = np.array([3, 7, 8], np.int32)
+    kept = np.setdiff1d(np.arange(50), excluded)
+    plain = np.stack([signal.dense(vectors) for signal in signals])[:, kept]
+    mean, deviation = mean_and_deviation([*signals, None], vectors, excluded)
+    np.testing.assert_allclose(mean, [*plain.mean(axis=1), 0.0], atol=1e-5)
+    np.testing.assert_allclose(deviation, [*plain.std(axis=1), np.inf], rtol=1e-4)
+    flat = DenseScores.of(np.ones(50, np.float32))
+    assert np.isinf(mean_and_deviation([flat], vectors, NO_EVENTS.item)[1]).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_of_a_ranking_add_up_and_order_as_a_plain_sum(seed: int) -> None:
+    signals, vectors = three_kinds(200, seed)
+    weights = np.array([0.2, 0.5, 0.2, 0.1], np.float32)
+    allowed = np.random.default_rng(seed).random(200) < 0.8
+    excluded = np.array([5, 60], np.int32)
+    found = rank(signals, weights, vectors=vectors, excluded=excluded, allowed=allowed, k=20)
+    matrix = np.stack([signal.dense(vectors) for signal in signals])
+    kept = np.delete(matrix, excluded, axis=1)
+    plain = (matrix - kept.mean(axis=1, keepdims=True)) / kept.std(axis=1, keepdims=True)
+    plain = weights @ plain
+    plain[~allowed] = -np.inf
+    plain[excluded] = -np.inf
+    np.testing.assert_array_equal(found.items, np.argsort(-plain, kind="stable")[:20])
+    np.testing.assert_allclose(found.scores, plain[found.items], atol=1e-5)
+    np.testing.assert_allclose(found.parts.sum(axis=1), found.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_sums_over_all_vectors_follow_items_that_come_and_change(int8: bool) -> None:
+    rng = np.random.default_rng(4)
+    first = rng.normal(size=(40, 6)).astype(np.float32)
+    news = rng.normal(size=(5, 6)).astype(np.float32)
+    rows = np.array([3, 40, 41, 42, 17])
+    found = ItemVectors.of(first, int8=int8).put(rows, news, n_items=43)
+    whole = np.concatenate([first, np.zeros((3, 6), np.float32)])
+    whole[rows] = news
+    expected = ItemVectors.of(whole, int8=int8)
+    np.testing.assert_array_equal(found[:], expected[:])
+    np.testing.assert_allclose(found.total, expected.total, atol=1e-9)
+    np.testing.assert_allclose(found.gram, expected.gram, atol=1e-9)
+    direction = rng.normal(size=6).astype(np.float32)
+    np.testing.assert_allclose(found.scores(direction), expected.scores(direction), atol=1e-6)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_row_that_is_put_twice_counts_once_with_its_last_vector(int8: bool) -> None:
+    rng = np.random.default_rng(8)
+    first, news = (rng.normal(size=(n, 6)).astype(np.float32) for n in (5, 4))
+    found = ItemVectors.of(first, int8=int8).put(np.array([3, 5, 3, 5]), news, n_items=6)
+    whole = np.concatenate([first[:3], news[2:3], first[4:], news[3:]])
+    expected = ItemVectors.of(whole, int8=int8)
+    np.testing.assert_array_equal(found[:], expected[:])
+    np.testing.assert_allclose(found.total, expected.total, atol=1e-9)
+    np.testing.assert_allclose(found.gram, expected.gram, atol=1e-9)
+
+
+def test_rounded_products_are_never_further_off_than_they_say() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(3000, 32)).astype(np.float32) * rng.lognormal(size=(3000, 1))
+    codes = QuantizedVectors.of(values.astype(np.float32))
+    for scale in (1e-3, 1.0, 40.0):
+        direction = (scale * rng.normal(size=32)).astype(np.float32)
+        found, bound = codes.scores(direction)
+        off = np.abs(found - values @ direction).max()
+        assert 0.02 * bound < off <= bound
+
+
+def test_the_best_by_rounded_and_exact_products_are_the_best_by_exact_ones() -> None:
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(2000, 16)).astype(np.float32)
+    whole, rounded = ItemVectors.of(values), ItemVectors.of(values, int8=True)
+    allowed, nothing = np.ones(2000, np.bool_), NO_EVENTS.item
+    differing = 0
+    for _ in range(20):
+        signal, one = (
+            DirectionScores(rng.normal(size=16).astype(np.float32)),
+            np.ones(1, np.float32),
+        )
+        truth = np.argsort(-(values @ signal.direction))[:50]
+        for vectors in (whole, rounded):
+            found = rank([signal], one, vectors=vectors, excluded=nothing, allowed=allowed, k=50)
+            if vectors is whole:
+                np.testing.assert_array_equal(found.items, truth)
+            else:
+                differing += int((found.items != truth).any())
+                assert len(np.intersect1d(found.items, truth)) >= 45
+    assert differing > 0  # so that rounding alone would not do for the exact order
+
+
+def test_equal_scores_rank_by_place() -> None:
+    scores = np.array([1, 2, 2, -np.inf, 2, 0], np.float32)
+    assert top_k(scores, 2).tolist() == [1, 2]
+    assert top_k(scores, 10).tolist() == [1, 2, 4, 0, 5]
