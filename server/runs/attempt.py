@@ -156,12 +156,11 @@ def main(root: str, task: str, number: str) -> int:
             else:
                 train_and_publish(TrainingRun(folder, int(number)), grid)
     except FedprofileError as error:
-        if task == "rounds":
-            _note_failed(TrainingRun(folder, int(number)), error)
+        noted = task != "rounds" or _note_failed(TrainingRun(folder, int(number)), error)
         told = error.told(options_of(COMMAND_OF_TASK[task]))
         LOG.error("%s", told)
         print(f"fedprofile: {told}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
+        return error.exit_code if noted else StorageError.exit_code
     except SUPERLINK_GONE as error:
         LOG.warning("the SuperLink is gone (%s)", type(error).__name__)
         return TRY_AGAIN
@@ -183,13 +182,15 @@ def _take_up(folder: ServerFolder) -> AbstractContextManager[BoundedGrid]:
     )
 
 
-def _note_failed(run: TrainingRun, cause: FedprofileError) -> None:
-    """Notes why a run failed; a full disk is no reason to say nothing at all."""
+def _note_failed(run: TrainingRun, cause: FedprofileError) -> bool:
+    """Notes why a run failed and says whether it could: a full disk is no reason to say nothing."""
     try:
         remedy = cause.remedy.words(options_of(COMMAND_OF_TASK["rounds"]))
         run.note(status="failed", message=cause.message, remedy=remedy)
     except StorageError as error:
         LOG.error("%s", error)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from server.coordinator.ledger_receipts import last_receipt, refused_head
 from server.coordinator.roster import roster_state
 from server.coordinator.superlink import connect_superlink, superlink_environment
 from server.runs.training_run import TrainingRun, TrainingRunState, list_runs
-from shared.errors import RunError
+from shared.errors import RunError, StorageError
 from shared.flower.server.control import SuperLinkControl
 from shared.keys.certificates import days_left
 from shared.keys.private_keys import PASSPHRASE
@@ -49,9 +49,7 @@ def supervise_run(run: TrainingRun) -> TrainingRunState:
         if state.status == "finished":
             return state
         if status in FINAL:
-            if state.message:
-                raise RunError(state.message, remedy=state.remedy)
-            raise RunError("was interrupted", name="run", value=run.number, remedy=RESTART_REMEDY)
+            raise end_of(run, status, state)
         seen = {"run": run.number, "round": state.round}
         LOG.warning("attempt ended with status %d; %d left", status, left, extra=seen)
     error = RunError(
@@ -62,6 +60,17 @@ def supervise_run(run: TrainingRun) -> TrainingRunState:
     )
     run.note(status="failed", message=error.message, remedy=error.remedy.text)
     raise error
+
+
+def end_of(run: TrainingRun, status: int, state: TrainingRunState) -> RunError:
+    """Returns why a run has ended with an attempt."""
+    if state.message:
+        return RunError(state.message, remedy=state.remedy)
+    if status == StorageError.exit_code:
+        return StorageError(
+            "cannot be written", name="folder", value=run.path, remedy="free some space"
+        )
+    return RunError("was interrupted", name="run", value=run.number, remedy=RESTART_REMEDY)
 
 
 def run_attempt(

@@ -10,11 +10,13 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from client.deploy.folder import NodeFolder
 from client.deploy.node_process import installed, node_status
+from client.deploy.roster import accept_roster, offered_roster
 from client.deploy.setup import init_node, make_node_key, new_node
 from server.coordinator.folder import ServerFolder
 from server.coordinator.invited_shops import invite_shop
@@ -23,6 +25,7 @@ from server.federation.server_state import Checkpoints
 from server.runs.supervision import server_status
 from server.runs.training_run import TrainingRun
 from shared.privacy.ledger.log.entries import LifetimeLimits
+from shared.privacy.ledger.log.shop_files import ShopFiles
 from shared.protocol.invitation import read_invitation
 from simulation.bench.deployment.processes import free_port, wait_until
 from tests import ROOT
@@ -181,11 +184,13 @@ class Federation:
         words = ("node", "start", "--dir", self.node(shop))
         return self.start(shop, *words, environment=environment)
 
-    def start_hostile(self, shop: str, *, plan: dict[str, str]) -> None:
+    def start_hostile(
+        self, shop: str, *, plan: dict[str, str], program: str = "hostile_node", **environment: str
+    ) -> subprocess.Popen[bytes]:
         """Starts a node of somebody who changed the code; see `hostile_node`."""
         (self.node(shop) / "hostile.json").write_text(json.dumps(plan))
-        command = [sys.executable, "-m", "tests.deploy.faults.hostile_node"]
-        self.start(shop, self.node(shop), command=command)
+        command = [sys.executable, "-m", f"tests.deploy.faults.{program}"]
+        return self.start(shop, self.node(shop), command=command, environment=environment)
 
     def online(self) -> set[str]:
         found = server_status(ServerFolder(self.server))["shops"]
@@ -203,6 +208,32 @@ class Federation:
     def budget(self, shop: str) -> dict[str, float]:
         found: dict[str, float] = node_status(NodeFolder(self.node(shop)))["budget"]
         return found
+
+    def ledger(self, shop: str) -> Path:
+        return ShopFiles.of(NodeFolder(self.node(shop)).ledgers, shop).ledger
+
+    def bodies(self, shop: str) -> list[dict[str, Any]]:
+        """What stands in a shop's ledger, line by line."""
+        lines = self.ledger(shop).read_text().splitlines()
+        return [json.loads(line)["body"] for line in lines]
+
+    def make_roster(self, *words: object) -> None:
+        """Makes a roster of all shops, and tells all nodes what was signed until then."""
+        self.run("server", "roster", "make", "--dir", self.server, *words)
+
+    def accept_roster(self, *shops: str) -> None:
+        """Accepts what was offered as the command does, without a process for each owner."""
+        for shop in shops:
+            folder = NodeFolder(self.node(shop))
+            roster = offered_roster(folder)
+            assert roster is not None, shop
+            accept_roster(folder, roster.digest())
+
+    def sign_roster(self) -> None:
+        """Makes the roster and lets all owners accept it."""
+        self.make_roster()
+        self.accept_roster(*self.shops)
+        self.make_roster()
 
     def build(self, *, start: bool = True, **sets: object) -> Federation:
         """Makes and starts everything, and waits until all nodes are connected."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from client.deploy.folder import NodeFolder
-from client.deploy.roster import accept_roster, offered_roster
 from client.deploy.roster import signed_roster as roster_of_node
 from server.coordinator.folder import ServerFolder
 from server.runs.releases import ReleaseRegistry
-from shared.privacy.ledger.log.shop_files import ShopFiles
 from shared.privacy.ledger.reporting.evidence import Evidence
 from shared.privacy.ledger.reporting.verify import verify
 from tests.deploy.federations import Federation
@@ -23,17 +19,6 @@ SHOPS = ("shop0", "shop1", "shop2", "shop3")
 """One may be missing and one may help the server."""
 
 
-def sign_roster(federation: Federation) -> None:
-    """Makes the roster and lets all owners accept it."""
-    federation.run("server", "roster", "make", "--dir", federation.server)
-    for shop in federation.shops:
-        folder = NodeFolder(federation.node(shop))
-        roster = offered_roster(folder)
-        assert roster is not None, shop
-        accept_roster(folder, roster.digest())
-    federation.run("server", "roster", "make", "--dir", federation.server)
-
-
 @pytest.fixture(scope="module")
 def trained(
     make_federation: Callable[..., Federation],
@@ -41,18 +26,8 @@ def trained(
     federation = make_federation(shops=SHOPS)
     pairs = {"privacy.pairs_share": 0.2, "privacy.adapter_share": 0.6}
     federation.build(**pairs)
-    sign_roster(federation)
+    federation.sign_roster()
     return federation, federation.run_rounds().stdout
-
-
-def bodies(federation: Federation, shop: str) -> list[dict[str, object]]:
-    path = ledger(federation, shop)
-    return [json.loads(line)["body"] for line in path.read_text().splitlines()]
-
-
-def ledger(federation: Federation, shop: str) -> Path:
-    folder = NodeFolder(federation.node(shop))
-    return ShopFiles.of(folder.ledgers, shop).ledger
 
 
 def test_noise_is_shared_where_all_have_signed(trained: tuple[Federation, str]) -> None:
@@ -68,7 +43,7 @@ def test_noise_is_shared_where_all_have_signed(trained: tuple[Federation, str]) 
 def test_every_ledger_says_who_was_in_each_sum(trained: tuple[Federation, str]) -> None:
     federation, _ = trained
     for shop in SHOPS:
-        kinds = [body["kind"] for body in bodies(federation, shop)]
+        kinds = [body["kind"] for body in federation.bodies(shop)]
         wanted = {
             "aggregation": 1,
             "reservation": 1,
@@ -78,12 +53,12 @@ def test_every_ledger_says_who_was_in_each_sum(trained: tuple[Federation, str]) 
             "opened": 4,
         }
         assert {kind: kinds.count(kind) for kind in wanted} == wanted
-        verdict = verify(ledger(federation, shop), Evidence())
+        verdict = verify(federation.ledger(shop), Evidence())
         assert verdict.ok, verdict.fault
         roster = roster_of_node(NodeFolder(federation.node(shop)))
         assert roster is not None
-        mechanisms = next(b for b in bodies(federation, shop) if b["kind"] == "reservation")
-        assert {m["shared_by"] for m in mechanisms["mechanisms"]} == {2}  # type: ignore[attr-defined]
+        mechanisms = next(b for b in federation.bodies(shop) if b["kind"] == "reservation")
+        assert {m["shared_by"] for m in mechanisms["mechanisms"]} == {2}
 
 
 def test_no_secret_outlives_the_run(trained: tuple[Federation, str]) -> None:
@@ -95,7 +70,7 @@ def test_no_secret_outlives_the_run(trained: tuple[Federation, str]) -> None:
 
 def test_status_and_report_state_both_guarantees(trained: tuple[Federation, str]) -> None:
     federation, _ = trained
-    done = federation.run("privacy", "status", ledger(federation, "shop1"))
+    done = federation.run("privacy", "status", federation.ledger("shop1"))
     assert "own" in done.stdout
     assert "if all" in done.stdout
 
@@ -111,4 +86,4 @@ def test_the_culprit_is_looked_for_at_a_price_that_is_printed_first(
         "run 2: epsilon 8 at delta 1e-06 in each shop; each shop adds all of the noise"
     )
     assert "run 2 finished" in done.stdout
-    assert [b["kind"] for b in bodies(federation, "shop0")].count("aggregation") == 1
+    assert [b["kind"] for b in federation.bodies("shop0")].count("aggregation") == 1

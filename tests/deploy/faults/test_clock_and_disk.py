@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import re
-import resource
-import shutil
-import subprocess
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from cryptography import x509
 
@@ -21,7 +15,8 @@ from server.runs.training_run import TrainingRun
 from shared.flower.node.link import SignatureRefusals
 from shared.keys.certificates import make_authority, make_server_certificate
 from simulation.bench.deployment.processes import wait_until
-from tests.deploy.federations import COMMAND, WAIT, Federation
+from tests.deploy.faults.full_disk import Piped, fill_disk, free_disk
+from tests.deploy.federations import WAIT, Federation
 
 ROUNDS = 3
 FULL = [
@@ -61,75 +56,6 @@ def test_a_refused_signature_is_explained_by_the_clock_only_where_it_is_off(
     assert (found is None) == (line is None)
     assert found is None or re.match(rf"clock is 3(599|60[01]) s {line}, at most 5 s", found)
     assert SignatureRefusals().reason() is None
-
-
-class Piped:
-    """A command whose words go into a pipe: a file of them could not grow either."""
-
-    def __init__(self, federation: Federation, name: str, *words: object) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, *map(str, words)],
-            env=federation.environment(),
-            cwd=federation.root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        federation.processes[name] = self.process
-        self._said: list[bytes] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        self._said.extend(self.process.stdout)
-
-    def said(self) -> str:
-        """Returns what came until now."""
-        return b"".join(self._said).decode(errors="replace")
-
-    def ended(self, *, seconds: float) -> str:
-        """Waits for its end and returns all that it said."""
-        self.process.wait(timeout=seconds)
-        self._reader.join(timeout=10)
-        return self.said()
-
-
-def fill_disk(federation: Federation, *names: str) -> None:
-    """Lets no file of these processes grow, as a full disk would; needs no rights."""
-    _limit_files(federation, names, 0)
-
-
-def free_disk(federation: Federation, *names: str) -> None:
-    _limit_files(federation, names, resource.RLIM_INFINITY)
-
-
-def _limit_files(federation: Federation, names: tuple[str, ...], size: int) -> None:
-    for name in names:
-        top = psutil.Process(federation.processes[name].pid)
-        if top.status() == psutil.STATUS_ZOMBIE:
-            continue
-        for process in (top, *top.children(recursive=True)):
-            _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, hard))
-
-
-@pytest.fixture
-def clock(tmp_path: Path) -> Callable[[int], dict[str, str]]:
-    """Sets the clock of the processes that are started with what it returns."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler for a clock that is off")
-    library, offset = tmp_path / "clock.so", tmp_path / "offset"
-    source = Path(__file__).with_name("clock.c")
-    words = [compiler, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
-    subprocess.run(words, check=True, timeout=60)
-
-    def set_clock(seconds: int) -> dict[str, str]:
-        offset.write_text(str(seconds))
-        return {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(offset)}
-
-    return set_clock
 
 
 @pytest.mark.slow
