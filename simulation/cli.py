@@ -39,6 +39,7 @@ OPTIONS = {
     "delta": "privacy.delta",
     "head_items": "privacy.head_items",
     "seed": "seed",
+    "primary": "evaluation.primary",
     "engine": "engine",
     "device": "device",
 }
@@ -73,6 +74,7 @@ OPTIONS = {
 @click.option("--budget", help=BUDGET_HELP, metavar="PART=SHARE,...")
 @click.option("--head-items", type=int, help="Items whose co-purchase pairs are released.")
 @click.option("--new-shops", help="Users of shops that join later: 0,15,60,200.", metavar="LIST")
+@click.option("--primary", help="Surface that is judged by itself.", metavar="SURFACE")
 @click.option("--no-privacy", is_flag=True, help="Train without noise, for comparison only.")
 @click.option("--seed", type=int, help="Seed of everything random.")
 @click.option("--seeds", type=click.IntRange(1, 100), default=1, help="Seeds, counted from --seed.")

@@ -57,7 +57,11 @@ def default_weights(surface: str, names: Sequence[str], *, sparse: bool = False)
 
 
 def add_public_federated_weights(
-    weights: Mapping[str, float], names: Sequence[str], *, surface: str
+    weights: Mapping[str, float],
+    names: Sequence[str],
+    *,
+    surface: str,
+    reliability: float = 1.0,
 ) -> Weights:
     """Adds the public mix of federated signals to local weights, for a shop without queries.
 
@@ -65,6 +69,7 @@ def add_public_federated_weights(
         weights: Of the local signals, with sum 1.
         names: Federated signals; kinds without a public weight get 0.
         surface: Names the public mix.
+        reliability: Share of the mix that is added, in [0, 1].
 
     Returns:
         Weights with sum 1.
@@ -72,7 +77,11 @@ def add_public_federated_weights(
     mix, kinds = FEDERATED_MIX[surface], {name.split("-")[0] for name in names}
     factor = GLOBAL_ALONE if kinds == {"global"} else 1.0
     public = {name: factor * mix.get(name.split("-")[0], 0.0) for name in names}
-    return normalised({**weights, **public})
+    whole = normalised({**weights, **public})
+    return {
+        name: reliability * weight + (1 - reliability) * weights.get(name, 0.0)
+        for name, weight in whole.items()
+    }
 
 
 def normalised(weights: Mapping[str, float]) -> Weights:
@@ -177,6 +186,7 @@ def add_federated_signals(
     surface: str,
     reliability: float = 1.0,
     min_queries: int = MIN_QUERIES,
+    searched: Weights | None = None,
 ) -> Weights:
     """Adds federated signals to local weights, unless the validation queries speak against it.
 
@@ -191,18 +201,24 @@ def add_federated_signals(
         surface: Names the required gain and the public mix. Without a public mix for any
             of `names` the validation queries alone decide.
         reliability: How far the public mix may be relied on, in [0, 1]: what is mostly noise
-            has to show its worth on the shop's own queries.
+            has to show its worth on the shop's own queries. Of a release that cannot be told from
+            noise, which has 0, nothing enters: what it seemed to be worth here would be chance.
         min_queries: Queries below which no weights are fitted to them.
+        searched: What `search_weights` returned for the same pool; None searches here.
 
     Returns:
         Weights with sum 1. The local signals that federated ones replace may fall. Where the
         gain on the pool is below what is required it is `weights` itself, all of `names` at 0.
     """
     without = {**weights, **dict.fromkeys(names, 0.0)}
+    if reliability <= 0:
+        return without
     public = add_public_federated_weights(weights, names, surface=surface)
     advised = any(public[name] > 0 for name in names)
-    few = len(pool.n_targets) < min_queries
-    fitted = without if few else _search(pool, weights, names)
+    if len(pool.n_targets) < min_queries:
+        fitted = without
+    else:
+        fitted = searched or search_weights(pool, weights, names)
     trust = reliability * public_trust(pool) if advised else 0.0
     mixed = {name: (1 - trust) * fitted[name] + trust * public[name] for name in without}
     required = REQUIRED_STANDARD_ERRORS[surface] - _FEWER_STANDARD_ERRORS * trust
@@ -210,8 +226,17 @@ def add_federated_signals(
     return mixed if better(pool.ndcg(mixed), before, standard_errors=required) else without
 
 
-def _search(pool: Pool, weights: Mapping[str, float], names: Sequence[str]) -> Weights:
-    """Fits the weights of `names` and the fall of what they replace, by coordinate search."""
+def search_weights(pool: Pool, weights: Mapping[str, float], names: Sequence[str]) -> Weights:
+    """Fits the weights of `names` and the fall of what they replace, by coordinate search.
+
+    Args:
+        pool: The validation queries of the surface.
+        weights: Of the local signals, with sum 1.
+        names: Federated signals.
+
+    Returns:
+        Weights with sum 1, at least as good on the pool as `weights`.
+    """
     entered = dict.fromkeys(names, 0.0)
     fitted: Weights = {**weights, **entered}
     best = float(pool.ndcg(fitted).mean())

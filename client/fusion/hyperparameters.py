@@ -100,6 +100,17 @@ def pairs_grid(gram: PairGram, time_unit: str) -> Grid:
     return Grid(variants, {})
 
 
+def own_pairs_grid(time_unit: str) -> Grid:
+    """Returns the grid of EASE on a shop's own users with the settings of `pairs_grid`.
+
+    Args:
+        time_unit: "days" or "order".
+    """
+    form, half_life = _PAIRS_FORM[time_unit], VISIT_HALF_LIFE[time_unit]
+    penalties = (EASE_L2[time_unit], 3.0 * EASE_L2[time_unit])
+    return Grid([EASE(l2=l2, form=form, half_life=half_life) for l2 in penalties], {})
+
+
 def _als_grid(*, days: bool) -> Grid:
     half_life = VISIT_HALF_LIFE[_unit(days)]
     if days:

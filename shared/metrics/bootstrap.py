@@ -63,36 +63,6 @@ def bootstrap_means(
     return intervals
 
 
-def paired_difference(
-    ours: npt.NDArray[np.float64],
-    theirs: npt.NDArray[np.float64],
-    *,
-    draws: int,
-    rng: np.random.Generator,
-) -> Interval:
-    """Bootstrap interval of the mean difference of two methods on the same users.
-
-    Args:
-        ours: One value a user, `(n,)`.
-        theirs: The other method's values of the same users in the same order, `(n,)`.
-        draws: Bootstrap samples.
-        rng: Source of the resampling.
-
-    Returns:
-        Mean and interval of `ours - theirs`.
-
-    Raises:
-        ValueError: Where the two do not cover the same number of users, or none.
-    """
-    if ours.shape != theirs.shape or ours.ndim != 1 or len(ours) == 0:
-        raise ValueError(
-            f"shapes {ours.shape} and {theirs.shape} must be equal and one value a user; "
-            "align both methods by user"
-        )
-    counts = resample(len(ours), draws, rng)
-    return bootstrap_means((ours - theirs)[:, None], counts)[0]
-
-
 def coverage(shown: npt.NDArray[np.int64], n_candidates: int) -> Interval:
     """Share of the candidates that at least one user is shown, with a jackknife interval.
 

@@ -44,6 +44,10 @@ def denoise_counts(counts: FloatArray, item_vectors: FloatArray, *, std: float) 
     return estimate
 
 
+_NOISE_DEVIATIONS = 3.0
+"""Standard deviations above the length of pure noise from which on counts say something."""
+
+
 def signal_share(counts: FloatArray, *, std: float) -> float:
     """Says how far noisy counts stand out of their noise; free, as it is made of them alone.
 
@@ -52,12 +56,15 @@ def signal_share(counts: FloatArray, *, std: float) -> float:
         std: Standard deviation of the noise in `counts`.
 
     Returns:
-        Length of the clean counts over that of the noisy ones, estimated, in [0, 1].
+        Length of the clean counts over that of the noisy ones, estimated, in [0, 1]; 0 where noise
+        alone would be as long once in 700 times.
     """
     energy = float(np.square(counts, dtype=np.float64).sum())
-    if energy == 0:
+    noise = len(counts) * std**2
+    # The squared length of n normal numbers has mean n and deviation sqrt(2 n).
+    if energy <= noise * (1.0 + _NOISE_DEVIATIONS * (2.0 / max(len(counts), 1)) ** 0.5):
         return 0.0
-    return float(max(0.0, 1.0 - len(counts) * std**2 / energy) ** 0.5)
+    return float((1.0 - noise / energy) ** 0.5)
 
 
 def smoothed(popularity: FloatArray) -> FloatArray:

@@ -201,6 +201,9 @@ class EvaluationSettings(Settings):
     """Also keep what each shop sent in a private run, as sent, in `releases/`."""
     controls: bool = True
     """Also train without privacy, for the row `fused-non-private`."""
+    primary: Literal["for-you", "discover", "tail", "cold", "new-user", "basket"] = "discover"
+    """Surface of the one comparison that is judged by itself; all others are corrected for there
+    being several. Name it before you look at results."""
     new_shops: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Numbers of own users, ascending, with which every shop is also measured as a new shop that
     took no part; each needs a federation of the others. Empty measures none."""

@@ -217,7 +217,7 @@ def measure_surfaces(
         for recommender in recommenders.values():
             if id(recommender) not in fitted:
                 fitted[id(recommender)] = recommender.fit(history)
-    rankings = {}
+    rankings: dict[str, dict[str, Ranking]] = {}
     shared: dict[int, Scores] = {}
     for surface, asked in queries.items():
         if surface not in SHARED_CONTEXT:
@@ -226,8 +226,12 @@ def measure_surfaces(
             name: standardise(score_surface(fitted[id(r)], queries, surface, shared), asked.allowed)
             for name, r in chosen[surface].items()
         }
-        rankings[surface] = {
-            method: measure(fuse(signals, mix), asked, facts)
-            for method, mix in weights[surface].items()
-        }
+        measured: dict[frozenset[tuple[str, float]], Ranking] = {}
+        rankings[surface] = {}
+        for method, mix in weights[surface].items():
+            # Where nothing from outside enters, methods are the same mix.
+            used = frozenset((name, weight) for name, weight in mix.items() if weight > 0)
+            if used not in measured:
+                measured[used] = measure(fuse(signals, mix), asked, facts)
+            rankings[surface][method] = measured[used]
     return rankings

@@ -15,7 +15,7 @@ from shared.metrics.bootstrap import LEVEL, resample
 from simulation.evaluation.evaluate import EvaluationResult
 from simulation.evaluation.measures import METRICS, Ranking
 from simulation.evaluation.shop import named
-from simulation.reporting.records import Interval, Verdict
+from simulation.reporting.records import Interval, Noise, Verdict, kind_name, surface_name
 
 Values = npt.NDArray[np.float64]
 MeanAndDraws = tuple[float, Values]
@@ -107,6 +107,68 @@ def difference_p(draws: Values, *, unequal: int) -> float:
         unequal: Users whose difference is not 0.
     """
     return max(two_sided_p(draws), least_p(unequal))
+
+
+@dataclass(frozen=True)
+class JudgedGain:
+    """A gain over the better of what a shop reaches alone and of the placebo.
+
+    Attributes:
+        gain: The mean by whose sign words say better or worse.
+        p: Two-sided p-value of it, uncorrected.
+    """
+
+    gain: float
+    p: float
+
+
+def worse_of(over_local: JudgedGain, over_placebo: JudgedGain | None) -> JudgedGain:
+    """Judges a gain by the harder of two comparisons.
+
+    A gain is one only where it is above best local *and* above the placebo, so that its p-value is
+    the larger of the two (an intersection-union test, https://doi.org/10.2307/2288298, which needs
+    no correction). A loss against best local is a loss whatever the placebo does; a system that is
+    above best local and not above the placebo is no better.
+    """
+    if over_placebo is None or over_local.gain <= 0:
+        return over_local
+    if over_placebo.gain <= 0:
+        return JudgedGain(over_placebo.gain, 1.0)
+    return JudgedGain(min(over_local.gain, over_placebo.gain), max(over_local.p, over_placebo.p))
+
+
+def worse_of_draws(
+    over_local: MeanAndDraws,
+    over_placebo: MeanAndDraws | None,
+    *,
+    unequal: int,
+    unequal_to_placebo: int,
+) -> JudgedGain:
+    """Judges a gain by the draws of both differences; see `worse_of`.
+
+    Args:
+        over_local: Mean and draws of the gain over best local.
+        over_placebo: The same over the placebo; None where it was not measured.
+        unequal: Users whose value differs from that of best local.
+        unequal_to_placebo: Users whose value differs from that of the placebo.
+    """
+    placebo = over_placebo and JudgedGain(
+        over_placebo[0], difference_p(over_placebo[1], unequal=unequal_to_placebo)
+    )
+    local = JudgedGain(over_local[0], difference_p(over_local[1], unequal=unequal))
+    return worse_of(local, placebo)
+
+
+def judged_mean(gain: Interval, over_placebo: Interval | None) -> float:
+    """Returns the mean gain by whose sign words judge, as `worse_of` chooses it."""
+    if over_placebo is None or gain.mean <= 0:
+        return gain.mean
+    return min(gain.mean, over_placebo.mean)
+
+
+def primary_name(surface: str, epsilon: float | None, noise: Noise | None) -> str:
+    """Names the comparison that is judged by itself."""
+    return f"{surface_name(surface)} at {kind_name(epsilon, noise)}"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -211,17 +273,24 @@ def verdict_of(gain: float, p_adjusted: float) -> Verdict:
     return "better" if gain > 0 else "worse"
 
 
-def judge_by_holm(gains: Sequence[tuple[float, float]]) -> Iterator[dict[str, float | Verdict]]:
-    """Corrects the p-values of all comparisons of a file together and judges by them.
+def judge(
+    gains: Sequence[tuple[float, float]], *, primary: int | None = None
+) -> Iterator[dict[str, float | Verdict]]:
+    """Judges comparisons: the primary one by itself, all others corrected together by Holm.
 
     Args:
         gains: Mean gain and p-value of each comparison.
+        primary: Place of the comparison that was named before anything was measured; None where
+            there is none.
 
     Returns:
         For each in order, its `p_adjusted` and `verdict`.
     """
-    adjusted = holm([p for _, p in gains])
+    others = [i for i in range(len(gains)) if i != primary]
+    adjusted = dict(zip(others, holm([gains[i][1] for i in others]), strict=True))
+    if primary is not None:
+        adjusted[primary] = gains[primary][1]
     return (
-        {"p_adjusted": p, "verdict": verdict_of(gain, p)}
-        for (gain, _), p in zip(gains, adjusted, strict=True)
+        {"p_adjusted": adjusted[i], "verdict": verdict_of(gain, adjusted[i])}
+        for i, (gain, _) in enumerate(gains)
     )

@@ -13,6 +13,7 @@ from client.fusion.fusion_weights import (
     add_public_federated_weights,
     default_weights,
     local_weights,
+    search_weights,
 )
 from client.fusion.hyperparameters import (
     LOCAL_SIGNALS,
@@ -32,9 +33,15 @@ from shared.interactions.events import Events
 from shared.interactions.persons import Persons, by_person
 from shared.releases.noisy_statistics import PairRelease
 from simulation.evaluation.measures import ItemFacts, Ranking, Stage, measure_surfaces
+from simulation.evaluation.placebo import (
+    PLACEBO_GLOBAL,
+    PLACEBO_PAIRS,
+    PRIOR_STRENGTHS,
+    placebo_grids,
+)
 from simulation.evaluation.pooled import TWINS, Pooled
 
-OF_MODELS = ("global", "pairs", "fused")
+OF_MODELS = ("global", "pairs", "placebo", "fused")
 """Methods that every global model has; a model without pairs lacks `pairs`."""
 SPARSE_ITEMS = 20.0
 """A shop whose users have fewer items than this on average has sparse histories."""
@@ -58,6 +65,8 @@ class GlobalModel:
         saw_answers: Whether the answers of the shop's validation window are in counts and adapter.
             Where items have a handful of events, one more is the answer: so on *cold items* nothing
             of such a model comes in.
+        untrained: `project` before training, for the placebo; None leaves history vectors as they
+            are.
     """
 
     project: Project
@@ -67,6 +76,7 @@ class GlobalModel:
     contributors: frozenset[str] | None = None
     reliability: float = 1.0
     saw_answers: bool = False
+    untrained: Project | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +132,7 @@ def evaluate_shop(
         if model.pairs is not None:
             gram = _gram(model, model.pairs, shop_id, test.learned.events, persons)
             grids[named("pairs", name)] = pairs_grid(gram, time_unit)
+    grids |= placebo_grids(models, item_vectors, time_unit)
     if pooled is not None:
         grids |= {name: Grid([twin], {}) for name, twin in pooled[0].items()}
     asked, _ = validation.ask()
@@ -163,7 +174,7 @@ def _gram(
 
 def _model_grid(item_vectors: Floats, model: GlobalModel) -> Grid:
     """Tries the model's prior at full weight, at half and left out."""
-    strengths = (1.0, 0.5, 0.0) if model.prior is not None else (1.0,)
+    strengths = PRIOR_STRENGTHS if model.prior is not None else (1.0,)
     return Grid(
         [
             ProfileRecommender(
@@ -196,18 +207,9 @@ def _weights(
     sparse: bool,
 ) -> dict[str, Weights]:
     """Returns the weights of every method; a method of one signal has that signal alone."""
-    weights = {name: {name: 1.0} for name in choices if name not in TWINS}
-    further = {
-        named("fused", name): [
-            signal
-            for signal in (named("pairs", name), named("global", name))
-            if signal in choices and not (surface == "cold" and model.saw_answers)
-        ]
-        for name, model in models.items()
-    }
-    reliability = {named("fused", name): model.reliability for name, model in models.items()}
-    if TWINS[0] in choices:
-        further["pooled"] = list(TWINS)
+    apart = (*TWINS, PLACEBO_GLOBAL, PLACEBO_PAIRS)
+    weights = {name: {name: 1.0} for name in choices if name not in apart}
+    further, reliability = _further_signals(surface, choices, models)
     if queries is None:
         weights["ease-text"] = {"ease": 1.0, "text": _TEXT_WEIGHTS[0]}
         text = {name: float(name == "text") for name in LOCAL_SIGNALS}
@@ -216,27 +218,55 @@ def _weights(
         )
         for method, names in further.items():
             weights[method] = add_public_federated_weights(
-                weights["best-local"], names, surface=surface
+                weights["best-local"], names, surface=surface, reliability=reliability[method]
             )
         return weights
     signals = {name: choice[surface].scores for name, choice in choices.items()}
     best = {name: best_of(scores, queries) for name, scores in signals.items()}
-    # Each further signal gets a pool of its own, so that no method's weights depend on another.
     local = {name: signals[name] for name in LOCAL_SIGNALS}
     pool = Pool.of(local, best, queries)
     weights["ease-text"] = _ease_text(pool)
     weights["best-local"] = local_weights(pool, surface, LOCAL_SIGNALS, sparse=sparse)
+    # Each further signal gets a pool of its own, so that no method's weights depend on another;
+    # methods of the same signals, as the placebos are, share pool and search.
+    searched: dict[tuple[str, ...], tuple[Pool, Weights]] = {}
     for method, names in further.items():
-        pool = Pool.of(local | {name: signals[name] for name in names}, best, queries)
+        least = 0 if method == "pooled" else MIN_QUERIES  # the bound may not be held back
+        if names not in searched:
+            pool = Pool.of(local | {name: signals[name] for name in names}, best, queries)
+            found = weights["best-local"] | dict.fromkeys(names, 0.0)
+            if names and len(queries) >= least:
+                found = search_weights(pool, weights["best-local"], names)
+            searched[names] = pool, found
         weights[method] = add_federated_signals(
-            pool,
+            searched[names][0],
             weights["best-local"],
             names,
             surface=surface,
-            reliability=reliability.get(method, 1.0),
-            min_queries=0 if method == "pooled" else MIN_QUERIES,  # the bound may not be held back
+            reliability=reliability[method],
+            min_queries=least,
+            searched=searched[names][1],
         )
     return weights
+
+
+def _further_signals(
+    surface: str, choices: Mapping[str, Any], models: Mapping[str, GlobalModel]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, float]]:
+    """Returns each fused method's signals from outside, and how far these may be relied on."""
+    further: dict[str, tuple[str, ...]] = {}
+    reliability: dict[str, float] = {}
+    for name, model in models.items():
+        fused, placebo = named("fused", name), named("placebo", name)
+        own = (named("pairs", name), named("global", name))
+        stand_ins = (PLACEBO_PAIRS, PLACEBO_GLOBAL) if own[0] in choices else (PLACEBO_GLOBAL,)
+        shut = surface == "cold" and model.saw_answers
+        further[fused] = () if shut else tuple(signal for signal in own if signal in choices)
+        further[placebo] = () if shut else stand_ins
+        reliability |= dict.fromkeys((fused, placebo), model.reliability)
+    if TWINS[0] in choices:
+        further["pooled"], reliability["pooled"] = TWINS, 1.0
+    return further, reliability
 
 
 def _ease_text(pool: Pool) -> Weights:

@@ -64,7 +64,10 @@ class Correction(Record):
     method: Literal["Holm"] = "Holm"
     """Name of the correction."""
     comparisons: Annotated[int, Field(ge=0)]
-    """Comparisons that are corrected together: all of this file."""
+    """Comparisons that are corrected together: all of this file but the primary one."""
+    primary: str | None = None
+    """The comparison that was named beforehand and is judged by itself; null where it could not be
+    measured."""
     level: float = 0.05
     """Level at which words say better or worse."""
     draws: Annotated[int, Field(ge=1)]
@@ -132,6 +135,7 @@ METHOD_NAMES = {
     "text-map": "Local text map",
     "ease-text": "EASE + text",
     "best-local": "Best local",
+    "placebo": "Placebo",
     "global": "Global model alone",
     "pairs": "EASE with others' pairs",
     "fused": "Fused: shared + local",

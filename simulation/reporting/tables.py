@@ -48,11 +48,14 @@ def bootstrap_note(correction: Correction, *, same_users: str, least: str = "") 
         least: What bounds the p-value from below, in brackets.
     """
     bound = f" ({least})" if least else ""
+    alone = ""
+    if (primary := correction.primary) is not None:
+        alone = f" {primary[0].upper()}{primary[1:]} was named beforehand and is judged by itself."
     return (
         f"intervals are 95% percentile intervals of {correction.draws:,} bootstrap draws of users "
         f"within their shops, the same users for {same_users}. Better and worse are said where the "
         f"two-sided bootstrap p-value{bound}, corrected by {correction.method}'s method for the "
-        f"{correction.comparisons} comparisons on this page, is below {correction.level:g}."
+        f"{correction.comparisons} comparisons on this page, is below {correction.level:g}.{alone}"
     )
 
 

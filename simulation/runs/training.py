@@ -265,22 +265,25 @@ def global_model(prepared: Prepared, trained: Trained) -> GlobalModel:
     """Returns the trained model as the evaluation sees it: scaled projection and paid prior."""
     model = prepared.settings.model
     matrix = projection_matrix(trained.result.adapter, model)
+    first = projection_matrix(initial_adapter(prepared, trained.settings), model)
     popularity, scale = trained.popularity, np.float32(trained.plan.scale)
     return GlobalModel(
         project=lambda history: scale * project_profiles(matrix, history),
+        untrained=lambda history: scale * project_profiles(first, history),
         prior=None if popularity is None else log_prior(popularity),
         half_life=trained.plan.half_life,
         pairs=trained.pairs,
-        reliability=_reliability(trained),
+        reliability=release_reliability(trained),
         saw_answers=sees_answers(prepared.windows),
     )
 
 
-def _reliability(trained: Trained) -> float:
+def release_reliability(trained: Trained) -> float:
     """Says how far a shop may rely on what was released without asking its own users.
 
-    Where not even the popularity of items stands out of the noise, nothing finer does. Without
-    noise it is 1; where no counts were released nothing is known, and it is a half.
+    Where not even the popularity of items stands out of the noise, nothing finer does: at 0 nothing
+    of the release is used. Without noise it is 1; where no counts were released nothing is known,
+    and it is a half.
     """
     plan, counts = trained.plan, trained.result.counts
     if not plan.private:

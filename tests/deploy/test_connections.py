@@ -51,15 +51,15 @@ def given_up(federation: Federation, shop: str) -> str:
 
 def test_plain_text_on_the_tls_port_gets_nothing(federation: Federation) -> None:
     with pytest.raises(httpx.TransportError):
-        httpx.post(f"http://127.0.0.1:{federation.port}/v1/fleet/activate-node", timeout=10)
-    with socket.create_connection(("127.0.0.1", federation.port), timeout=10) as link:
+        httpx.post(f"http://127.0.0.1:{federation.port}/v1/fleet/activate-node", timeout=120)
+    with socket.create_connection(("127.0.0.1", federation.port), timeout=120) as link:
         link.sendall(b"GET /v1/fleet/pull-messages HTTP/1.1\r\nHost: x\r\n\r\n")
         assert link.recv(100)[:4] != b"HTTP"
 
 
 def test_a_client_without_the_authority_does_not_trust_the_server(federation: Federation) -> None:
     with (
-        socket.create_connection(("127.0.0.1", federation.port), timeout=10) as link,
+        socket.create_connection(("127.0.0.1", federation.port), timeout=120) as link,
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         ssl.create_default_context().wrap_socket(link, server_hostname="127.0.0.1")
@@ -68,7 +68,7 @@ def test_a_client_without_the_authority_does_not_trust_the_server(federation: Fe
 def test_the_server_ends_although_a_connection_stays_open(federation: Federation) -> None:
     authority = ssl.create_default_context(cafile=str(ServerFolder(federation.server).authority))
     with (
-        socket.create_connection(("127.0.0.1", federation.port), timeout=10) as link,
+        socket.create_connection(("127.0.0.1", federation.port), timeout=120) as link,
         authority.wrap_socket(link, server_hostname="127.0.0.1") as held,
     ):
         held.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -83,7 +83,7 @@ def test_tasks_are_only_for_who_knows_the_executor_s_secret(federation: Federati
     url = f"https://127.0.0.1:{federation.port}/v1/runtime/acquire-task"
     authority = ssl.create_default_context(cafile=str(ServerFolder(federation.server).authority))
     kind = {"Content-Type": "application/protobuf"}
-    answer = httpx.post(url, content=b"", headers=kind, verify=authority, timeout=10)
+    answer = httpx.post(url, content=b"", headers=kind, verify=authority, timeout=120)
     assert answer.status_code in (401, 403), answer.text
 
 

@@ -89,7 +89,7 @@ def test_a_shop_serves_what_the_others_buy_together(federation: Federation) -> N
     shutil.copy(federation.root / shop / "data" / "interactions.csv", data)
     shutil.copy(federation.catalogue, data / "items.csv")
     url = _serve(federation, shop, data)
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=120) as client:
         status = _learned(client)
         assert status["adapter"] == "release 3"
         assert status["releases"] == {"counts": 1, "pairs": 2, "adapter": 3}

@@ -18,15 +18,17 @@ from simulation.evaluation.paired_bootstrap import (
     MeanAndDraws,
     Values,
     bootstrap_by_shop,
-    difference_p,
     interval_of,
-    judge_by_holm,
+    judge,
+    judged_mean,
+    primary_name,
     ratio,
     user_values,
+    worse_of_draws,
 )
-from simulation.evaluation.shop import named
+from simulation.evaluation.shop import OF_MODELS, named
 from simulation.experiments.new_shops.federations import model_name
-from simulation.experiments.new_shops.measurement import LOCAL, OF_MODELS, TEXT
+from simulation.experiments.new_shops.measurement import LOCAL, TEXT
 from simulation.experiments.new_shops.recommendation import recommend_to_new_shops, title_of
 from simulation.experiments.new_shops.schema import (
     GainName,
@@ -47,6 +49,7 @@ GAINS: dict[GainName, tuple[str, str]] = {
     "fused-over-text": ("fused", TEXT),
 }
 """Method of a model, and what it is compared with."""
+PLACEBO = "placebo"
 
 
 def compare_sizes(
@@ -103,6 +106,9 @@ class _Table:
         i = self.columns.index(name)
         return float(self.means[i]), self.draws[:, i]
 
+    def unequal_in(self, name: str) -> int:
+        return int(self.unequal[self.columns.index(name)])
+
 
 def _drawn(
     values: Mapping[int, Mapping[str, Mapping[str, Values]]],
@@ -135,6 +141,7 @@ def _columns(shops: Sequence[Mapping[str, Values]], models: Sequence[str]) -> tu
     """Names methods that every shop has, and differences as `a - b`."""
     methods = [name for name in shops[0] if all(name in shop for shop in shops)]
     pairs = [(named(a, model), b) for model in models for a, b in GAINS.values()]
+    pairs += [(named("fused", model), named(PLACEBO, model)) for model in models]
     return (*methods, *(f"{a} - {b}" for a, b in pairs))
 
 
@@ -155,8 +162,12 @@ def _added(mine: _Table, other: _Table) -> _Table:
 
 def _group(table: _Table, group: SeedGroup, model: str) -> GroupRecord:
     present = [m for m in OF_MODELS if named(m, model) in table.columns]
+    placebo = f"{named('fused', model)} - {named(PLACEBO, model)}"
     gains = {
-        name: _gain(table, f"{named(a, model)} - {b}", over=b) for name, (a, b) in GAINS.items()
+        name: _gain(
+            table, f"{named(a, model)} - {b}", over=b, placebo=placebo if b == LOCAL else None
+        )
+        for name, (a, b) in GAINS.items()
     }
     return GroupRecord(
         epsilon=group.epsilon,
@@ -166,13 +177,19 @@ def _group(table: _Table, group: SeedGroup, model: str) -> GroupRecord:
     )
 
 
-def _gain(table: _Table, name: str, *, over: str) -> GainRecord:
+def _gain(table: _Table, name: str, *, over: str, placebo: str | None) -> GainRecord:
     difference, base = table.get(name), table.get(over)
+    over_placebo = None if placebo is None else table.get(placebo)
     share = ratio(difference, base)
-    unequal = int(table.unequal[table.columns.index(name)])
-    p = difference_p(difference[1], unequal=unequal)
+    p = worse_of_draws(
+        difference,
+        over_placebo,
+        unequal=table.unequal_in(name),
+        unequal_to_placebo=0 if placebo is None else table.unequal_in(placebo),
+    ).p
     return GainRecord(
         difference=interval_of(difference),
+        over_placebo=None if over_placebo is None else interval_of(over_placebo),
         percent=share and share.scaled(100),
         p=p,
         p_adjusted=p,
@@ -213,7 +230,8 @@ def build_new_shops(
     for surface in (s for s in SURFACES if s in surfaces):
         rng = np.random.default_rng(settings.seed)
         compared[surface] = compare_sizes(results, surface, groups, draws=draws, rng=rng)
-    compared, comparisons = corrected(compared)
+    primary = settings.evaluation.primary if compared.get(settings.evaluation.primary) else None
+    compared = corrected(compared, primary)
     sizes = {
         size: SizeRecord(
             shops=tuple(shop.shop_id for shop in result.shops),
@@ -233,7 +251,13 @@ def build_new_shops(
         shops_share_items=prepared.dataset.shops_share_items,
         groups=tuple(_facts(group, settings.seed, len(shops)) for group in groups),
         sizes=sizes,
-        correction=Correction(comparisons=comparisons, draws=draws),
+        correction=Correction(
+            comparisons=_comparisons(compared) - (primary is not None),
+            primary=primary
+            and f"{primary_name(primary, groups[0].epsilon, groups[0].noise)}, with "
+            f"{next(iter(compared[primary]))} own users",
+            draws=draws,
+        ),
         title=title_of(advice, sizes),
         advice=advice,
     )
@@ -244,34 +268,45 @@ def _facts(group: SeedGroup, seed: int, n_shops: int) -> GroupFacts:
     return GroupFacts(epsilon=group.epsilon, noise=group.noise, seeds=seeds)
 
 
+def _comparisons(compared: Mapping[str, Mapping[int, SurfaceRecord]]) -> int:
+    surfaces = [surface for sizes in compared.values() for surface in sizes.values()]
+    return sum(len(group.gains) for surface in surfaces for group in surface.groups)
+
+
 def corrected(
-    compared: Mapping[str, Mapping[int, SurfaceRecord]],
-) -> tuple[dict[str, dict[int, SurfaceRecord]], int]:
-    """Corrects the p-values of all surfaces, sizes and groups together and judges by them.
+    compared: Mapping[str, Mapping[int, SurfaceRecord]], primary: str | None = None
+) -> dict[str, dict[int, SurfaceRecord]]:
+    """Judges what joining adds at the first size and federation of the primary surface by itself.
+
+    The p-values of all other surfaces, sizes, groups and gains are corrected together.
 
     Returns:
-        The same with adjusted p-values and verdicts, and how many comparisons these are.
+        The same with adjusted p-values and verdicts.
     """
-    gains = [
-        gain
-        for sizes in compared.values()
-        for surface in sizes.values()
-        for group in surface.groups
-        for gain in group.gains.values()
+    places = [
+        (name, size, i, gain)
+        for name, sizes in compared.items()
+        for size, surface in sizes.items()
+        for i, group in enumerate(surface.groups)
+        for gain in group.gains
     ]
-    judgements = judge_by_holm([(gain.difference.mean, gain.p) for gain in gains])
+    gains = [compared[name][size].groups[i].gains[gain] for name, size, i, gain in places]
+    first = next((i for i, place in enumerate(places) if place[0] == primary), None)
+    if first is not None:
+        gains[first] = gains[first].model_copy(update={"primary": True})
+    judgements = judge(
+        [(judged_mean(gain.difference, gain.over_placebo), gain.p) for gain in gains],
+        primary=first,
+    )
+    judged = iter([gain.model_copy(update=next(judgements)) for gain in gains])
 
-    def judged(record: GroupRecord) -> GroupRecord:
-        update = {
-            name: gain.model_copy(update=next(judgements)) for name, gain in record.gains.items()
-        }
-        return record.model_copy(update={"gains": update})
+    def of(record: GroupRecord) -> GroupRecord:
+        return record.model_copy(update={"gains": {name: next(judged) for name in record.gains}})
 
-    judged_surfaces = {
+    return {
         name: {
-            size: surface.model_copy(update={"groups": tuple(map(judged, surface.groups))})
+            size: surface.model_copy(update={"groups": tuple(map(of, surface.groups))})
             for size, surface in sizes.items()
         }
         for name, sizes in compared.items()
     }
-    return judged_surfaces, len(gains)

@@ -20,7 +20,7 @@ from simulation.evaluation.evaluate import (
     write_evaluation,
 )
 from simulation.evaluation.measures import Ranking, Stage
-from simulation.evaluation.shop import GlobalModel, ShopResult, evaluate_shop, named
+from simulation.evaluation.shop import OF_MODELS, GlobalModel, ShopResult, evaluate_shop, named
 from simulation.reporting.terminal import Progress
 from simulation.runs.preparation import Prepared
 
@@ -77,8 +77,6 @@ def _recoded(events: Events, users: np.ndarray) -> Events:
 
 
 TEXT, LOCAL = "text", "best-local"
-OF_MODELS = ("global", "pairs", "fused")
-"""Methods that are shown of every model, beside `TEXT` and `LOCAL`."""
 Models = Sequence[Mapping[str, GlobalModel]]
 """Of each shop, the models that it took no part in, by name."""
 

@@ -25,13 +25,19 @@ class GainRecord(Record):
 
     difference: Interval
     """Mean difference; users are drawn within their shops."""
+    over_placebo: Interval | None = None
+    """Of `fused-over-best-local`: `fused` minus `placebo`, as many signals made of what the shop
+    has itself; null for the others."""
     percent: Interval | None
     """The same in percent of the other method; null where that one's interval includes 0."""
     p: Share
     """Two-sided bootstrap p-value of no difference; no less than a sign test of the users who
-    differ could show."""
+    differ could show. Of `fused-over-best-local`, the larger of those over best local and over the
+    placebo."""
     p_adjusted: Share
-    """The same after Holm's correction over all comparisons of this file."""
+    """The same after Holm's correction over all comparisons of this file but the primary one."""
+    primary: bool = False
+    """Whether it was named beforehand and is judged by `p` itself."""
     verdict: Verdict
     """`better` or `worse` where `p_adjusted` is below .05."""
 
@@ -44,7 +50,7 @@ class GroupRecord(Record):
     noise: Noise | None
     """Who adds the noise; null without privacy."""
     methods: dict[str, Interval]
-    """`global`, `fused` and, where pairs were released, `pairs` -> NDCG@10."""
+    """`global`, `placebo`, `fused` and, where pairs were released, `pairs` -> NDCG@10."""
     gains: dict[GainName, GainRecord]
     """`fused-over-best-local`: what joining adds; `global-over-text`: what training alone adds;
     `fused-over-text`: both together."""

@@ -7,18 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from shared.metrics.bootstrap import paired_difference
 from shared.runtime.environment import capture, describe_device
 from simulation.evaluation.evaluate import EvaluationResult
-from simulation.evaluation.measures import METRICS
+from simulation.evaluation.paired_bootstrap import (
+    JudgedGain,
+    Values,
+    bootstrap_by_shop,
+    interval_of,
+    judge,
+    user_values,
+    worse_of_draws,
+)
 from simulation.evaluation.shop import OF_MODELS, ShopResult, named
 from simulation.experiments.single.findings import guarantee_text
-from simulation.experiments.single.schema import Report, Round, ShopPrivacy
-from simulation.reporting.records import SURFACES, Interval, report_head
+from simulation.experiments.single.schema import COMPARED, Report, Round, ShopPrivacy
+from simulation.reporting.records import SURFACES, report_head
 from simulation.runs.preparation import Prepared
-from simulation.runs.training import Trained
+from simulation.runs.training import Trained, release_reliability
 
-NDCG = METRICS.index("ndcg@10")
 MODEL_PREFIXES = tuple(f"{method}-" for method in OF_MODELS)
 """How names of methods begin that belong to one of several models."""
 
@@ -62,6 +68,7 @@ def build_report(
             "metrics": _metrics(result.metrics, methods),
             "comparison": _comparison(result, methods, prepared),
             "fusion": {shop.shop_id: _weights(shop, methods) for shop in result.shops},
+            "reliability": release_reliability(trained),
             "training": _training(trained, control),
             "seconds": dict(seconds),
             "peak_rss_mb": peak_rss_mb,
@@ -133,37 +140,49 @@ def _metrics(metrics: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
 def _comparison(
     result: EvaluationResult, names: Mapping[str, str], prepared: Prepared
 ) -> dict[str, Any]:
-    """Compares `fused` and `best-local` user by user."""
-    evaluation, seed = prepared.settings.evaluation, prepared.settings.seed
-
-    def interval(differences: list[Any]) -> Interval:
-        joined = np.concatenate(differences)
-        difference = paired_difference(
-            joined,
-            np.zeros_like(joined),
-            draws=evaluation.bootstrap,
-            rng=np.random.default_rng(seed),
-        )
-        return Interval(mean=difference.mean, low=difference.low, high=difference.high)
-
-    compared = {}
-    for surface in result.surfaces:
-        shops = {
-            shop.shop_id: _differences(shop, surface, names)
-            for shop in result.shops
-            if surface in shop.rankings
-        }
+    """Compares `fused` with `best-local` and with `placebo`, user by user."""
+    evaluation = prepared.settings.evaluation
+    columns = {names.get(old, old): [old] for old in (*names, "best-local")}
+    columns = {method: columns[method] for method in COMPARED}
+    found = {}
+    for surface in (s for s in SURFACES if s in result.surfaces):
+        shops = user_values(result, surface, columns)
         if shops:
-            compared[surface] = {
-                "difference": interval(list(shops.values())),
-                "shops": {shop: interval([values]) for shop, values in shops.items()},
-            }
-    return compared
+            found[surface] = _compared(shops, evaluation.bootstrap, prepared.settings.seed)
+    primary = evaluation.primary if evaluation.primary in found else None
+    places = None if primary is None else list(found).index(primary)
+    judgements = judge([(gain.gain, gain.p) for _, gain in found.values()], primary=places)
+    return {
+        surface: {**record, "p": gain.p, "primary": surface == primary, **judged}
+        for (surface, (record, gain)), judged in zip(found.items(), judgements, strict=True)
+    }
 
 
-def _differences(shop: ShopResult, surface: str, names: Mapping[str, str]) -> Any:
-    methods = renamed(shop.rankings[surface], names)
-    return methods["fused"].values[:, NDCG] - methods["best-local"].values[:, NDCG]
+def _compared(
+    shops: Mapping[str, Mapping[str, Values]], draws: int, seed: int
+) -> tuple[dict[str, Any], JudgedGain]:
+    """Draws users within their shops; the same users for both differences."""
+    stacked = [
+        np.stack([own["fused"] - own["best-local"], own["fused"] - own["placebo"]], axis=1)
+        for own in shops.values()
+    ]
+    drawn = bootstrap_by_shop(stacked, draws=draws, rng=np.random.default_rng(seed))
+    over_local, over_placebo = (
+        (float(drawn.means[i]), drawn.draws[:, i]) for i in range(len(drawn.means))
+    )
+    local, placebo = np.sum([(rows != 0).sum(axis=0) for rows in stacked], axis=0)
+    gain = worse_of_draws(
+        over_local, over_placebo, unequal=int(local), unequal_to_placebo=int(placebo)
+    )
+    record = {
+        "difference": interval_of(over_local),
+        "over_placebo": interval_of(over_placebo),
+        "shops": {
+            shop: interval_of((drawn.shop_means[i, 0], drawn.shop_draws[i, :, 0]))
+            for i, shop in enumerate(shops)
+        },
+    }
+    return record, gain
 
 
 def _weights(shop: ShopResult, names: Mapping[str, str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The sentences of a report: what privacy cost, what federation earned, what is not covered.
 
-They are honest by construction: a gain is called one only when its 95% interval lies above zero.
+They are honest by construction: a gain is called one only where it is significantly above what a
+shop reaches alone and above a placebo, signals that hold nothing but the shop's own data.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from simulation.experiments.single.schema import Comparison, Report, ShopPrivacy
+from simulation.experiments.single.schema import COMPARED, Comparison, Report, ShopPrivacy
 from simulation.reporting.records import (
     MINUS,
     SURFACE_NAMES,
-    Interval,
     Verdict,
     listing,
     number,
+    p_text,
     signed,
     small,
 )
@@ -39,21 +40,12 @@ class Headline:
 def headline(report: Report) -> Headline:
     """Says what a run found."""
     measured = [s for s in report.metrics.surfaces if s in report.comparison]
-    verdicts = {s: verdict(report.comparison[s].difference) for s in measured}
+    verdicts = {s: report.comparison[s].verdict for s in measured}
     return Headline(
-        title=_title(verdicts),
+        title=_title(verdicts, all_noise=report.reliability == 0),
         privacy=privacy_line(report.privacy),
-        surfaces={
-            s: _surface_sentence(report, s, report.comparison[s], verdicts[s]) for s in measured
-        },
+        surfaces={s: _surface_sentence(report, s, report.comparison[s]) for s in measured},
     )
-
-
-def verdict(difference: Interval) -> Verdict:
-    """Judges fused minus best local by its 95% interval: zero inside means no better."""
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "no-better"
 
 
 def privacy_line(privacy: dict[str, ShopPrivacy]) -> str:
@@ -104,9 +96,14 @@ def guarantee_text(privacy: dict[str, ShopPrivacy], *, seed: int) -> str:
     )
 
 
-def _title(verdicts: dict[str, Verdict]) -> str:
+def _title(verdicts: dict[str, Verdict], *, all_noise: bool) -> str:
     if not verdicts:
         return "Nothing could be compared: no surface has both a fused and a best local system"
+    if all_noise:
+        return (
+            "Federation did not pay: what was released cannot be told from noise, and shops use "
+            "nothing of it"
+        )
     better = [SURFACE_NAMES[s] for s, v in verdicts.items() if v == "better"]
     worse = [SURFACE_NAMES[s] for s, v in verdicts.items() if v == "worse"]
     if not better and not worse:
@@ -117,23 +114,32 @@ def _title(verdicts: dict[str, Verdict]) -> str:
     return f"Federation paid on {len(better)} of {len(verdicts)} surfaces: {listing(better)}{harm}"
 
 
-def _surface_sentence(report: Report, surface: str, comparison: Comparison, judged: Verdict) -> str:
+def _surface_sentence(report: Report, surface: str, comparison: Comparison) -> str:
     methods = report.metrics.surfaces[surface]
-    local, fused = (methods[m]["ndcg@10"].mean for m in ("best-local", "fused"))
-    d = comparison.difference
+    local, placebo, fused = (methods[m]["ndcg@10"].mean for m in COMPARED)
+    d, bar = comparison.difference, max(local, placebo)
     share = f" or {d.mean / local:+.1%}".replace("-", MINUS) if local > 0 else ""
     interval = f"{signed(d.mean)}{share}, 95% interval {signed(d.low)} to {signed(d.high)}"
-    words = {
-        "better": "fused is better than the best local system",
-        "no-better": "fused is not better than the best local system",
-        "worse": "fused is worse than the best local system",
-    }[judged]
-    text = f"{words}: NDCG@10 {number(fused)} against {number(local)} ({interval})"
+    text = (
+        f"{_words(comparison)}: NDCG@10 {number(fused)} against {number(local)} ({interval}), "
+        f"placebo {number(placebo)}; p {p_text(comparison.p_adjusted)}"
+    )
+    text += ", named beforehand" if comparison.primary else ", corrected"
     pooled = methods.get("pooled", {}).get("ndcg@10")
-    if judged == "better" and pooled is not None and pooled.mean > local:
-        earned = d.mean / (pooled.mean - local)
+    if comparison.verdict == "better" and pooled is not None and pooled.mean > bar:
+        earned = (fused - bar) / (pooled.mean - bar)
         text += f"; that is {earned:.0%} of what pooling all data would add"
     return text
+
+
+def _words(comparison: Comparison) -> str:
+    if comparison.verdict == "better":
+        return "fused is better than the best local system"
+    if comparison.verdict == "worse":
+        return "fused is worse than the best local system"
+    if comparison.difference.low > 0 and not comparison.over_placebo.low > 0:
+        return "fused is not better than a placebo made of the shop's own data"
+    return "fused is not better than the best local system"
 
 
 def _unit(shop: ShopPrivacy) -> str:

@@ -20,7 +20,7 @@ from shared.privacy.ledger.log.shop_files import RELEASES, find_ledgers
 from shared.runtime.file_store import write_atomic, writing
 from simulation.evaluation.evaluate import EvaluationResult, ranking_table, user_table
 from simulation.experiments.single.build import MODEL_PREFIXES, method_names
-from simulation.experiments.single.findings import headline, verdict
+from simulation.experiments.single.findings import headline
 from simulation.experiments.single.schema import Comparison, Methods, Report, Round, RunLabel
 from simulation.experiments.single.tables import (
     fusion_table,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-COMPARED = ("popularity", "best-local", "global", "fused", "fused-non-private", "pooled")
+PLOTTED = ("popularity", "best-local", "placebo", "global", "fused", "fused-non-private", "pooled")
 """Methods that the plot of a surface shows; the table has them all."""
 
 
@@ -62,7 +62,7 @@ def method_plot(methods: Methods, *, name: str) -> str:
         methods: Method -> metric -> interval of one surface.
         name: Unique name of the plot in its page.
     """
-    shown = [m for m in reversed(COMPARED) if "ndcg@10" in methods.get(m, {})]
+    shown = [m for m in reversed(PLOTTED) if "ndcg@10" in methods.get(m, {})]
     with inline_figure(height=0.55 + 0.27 * len(shown)) as (figure, axes):
         for row, method in enumerate(shown):
             colour = ACCENT if method == "fused" else INK if method == "best-local" else MUTED
@@ -137,7 +137,7 @@ def write_html(report: ReportLike, path: Path) -> None:
         folder=Path(__file__).parent,
         report=checked,
         headline=headline(checked),
-        verdicts={s: verdict(c.difference) for s, c in checked.comparison.items()},
+        verdicts={s: c.verdict for s, c in checked.comparison.items()},
         key_figures=key_figures(checked),
         tables={s: result_table(methods) for s, methods in measured.items()},
         plots=_plots(checked),

@@ -14,7 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.privacy.accounting.guarantee import Guarantee
 from shared.privacy.accounting.roster_bounds import RosterBounds
-from simulation.reporting.records import METHOD_NAMES, SURFACES, ExperimentReport, Interval, Record
+from simulation.reporting.records import (
+    METHOD_NAMES,
+    SURFACES,
+    ExperimentReport,
+    Interval,
+    Record,
+    Share,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from server.federation.federated_run import Refusal, RoundInfo
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 
 METHODS = tuple(METHOD_NAMES)
 """Methods in the order in which reports show them."""
+COMPARED = ("best-local", "placebo", "fused")
+"""Methods of which a comparison tells the differences."""
 NON_PRIVATE = ("fused-non-private", "pooled")
 """References that no shop can have under the guarantee."""
 
@@ -227,6 +237,17 @@ class Comparison(Record):
 
     difference: Interval
     """Over all users, with the paired bootstrap interval."""
+    over_placebo: Interval
+    """`fused` minus `placebo`, as many signals made of what the shop has itself."""
+    p: Share
+    """Two-sided bootstrap p-value of no gain; of a gain, the larger of those over best local and
+    over the placebo."""
+    p_adjusted: Share
+    """The same after Holm's correction over all surfaces but the primary one, where it is `p`."""
+    primary: bool
+    """Whether it was named beforehand (`evaluation.primary`) and is judged by itself."""
+    verdict: Verdict
+    """`better` or `worse` where `p_adjusted` is below .05; better than best local and placebo."""
     shops: dict[str, Interval] = {}  # noqa: RUF012 (pydantic copies it)
     """The same over each shop's users."""
 
@@ -246,6 +267,9 @@ class Report(ExperimentReport):
     """How good the recommendations are."""
     comparison: dict[str, Comparison]
     """Surface -> what federation earned."""
+    reliability: Share
+    """How far what was released stands out of its noise, by its counts; at 0 nothing of it can be
+    told from noise, and shops use nothing of it."""
     fusion: dict[str, dict[str, dict[str, dict[str, float]]]]
     """Shop -> surface -> method -> signal -> weight, chosen on the validation window."""
     training: dict[RunLabel, tuple[Round, ...]]
@@ -261,9 +285,9 @@ class Report(ExperimentReport):
     def _compared_methods_are_measured(self) -> Report:
         for surface in self.comparison:
             methods = self.metrics.surfaces.get(surface, {})
-            if any("ndcg@10" not in methods.get(m, {}) for m in ("best-local", "fused")):
+            if any("ndcg@10" not in methods.get(m, {}) for m in COMPARED):
                 raise ValueError(
-                    f"comparison={surface} needs ndcg@10 of best-local and fused in metrics"
+                    f"comparison={surface} needs ndcg@10 of {', '.join(COMPARED)} in metrics"
                 )
         return self
 

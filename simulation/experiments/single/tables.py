@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from simulation.experiments.single.findings import headline, shared_by, verdict
+from simulation.experiments.single.findings import headline, shared_by
 from simulation.experiments.single.schema import (
     METHODS,
     NON_PRIVATE,
@@ -222,7 +222,7 @@ def print_report(report: Report | Mapping[str, Any], *, folder: Path, console: C
     words = headline(checked)
     console.print(f"[bold]{escape(words.title)}.[/]")
     for surface, sentence in words.surfaces.items():
-        colour = _COLOURS[verdict(checked.comparison[surface].difference)]
+        colour = _COLOURS[checked.comparison[surface].verdict]
         console.print(f"  [{colour}]{SURFACE_NAMES[surface]}[/]: {escape(sentence)}.")
     console.print(f"\n[bold]Privacy[/]  {escape(words.privacy)}", highlight=False)
     if any(shop.epsilon is not None for shop in checked.privacy.values()):

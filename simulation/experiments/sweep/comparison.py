@@ -20,12 +20,14 @@ from simulation.evaluation.paired_bootstrap import (
     MeanAndDraws,
     Values,
     bootstrap_by_shop,
-    difference_p,
     interval_of,
-    judge_by_holm,
+    judge,
+    judged_mean,
     methods_of,
+    primary_name,
     ratio,
     user_values,
+    worse_of_draws,
 )
 from simulation.experiments.single.schema import Report, RunLabel
 from simulation.experiments.sweep.recommendation import recommend, title_of
@@ -39,7 +41,7 @@ from simulation.experiments.sweep.schema import (
 from simulation.reporting.records import SURFACES, Correction, Interval, report_head
 from simulation.runs.variants import SeedGroup, Variant, groups_of
 
-LOCAL, POOLED = "best-local", "pooled"
+LOCAL, POOLED, PLACEBO = "best-local", "pooled", "placebo"
 
 
 def compare(
@@ -65,15 +67,20 @@ def compare(
     """
     columns = {LOCAL: [LOCAL], POOLED: [POOLED]}
     for i, group in enumerate(groups):
-        columns |= {f"{m}-{i}": methods_of(group.models, m) for m in ("fused", "global")}
+        of_models = ("fused", "global", PLACEBO)
+        columns |= {f"{m}-{i}": methods_of(group.models, m) for m in of_models}
     needed = {LOCAL, *(f"fused-{i}" for i in range(len(groups)))}
     values = user_values(result, surface, columns)
     values = {shop: by_column for shop, by_column in values.items() if needed <= set(by_column)}
     if not values:
         return None
     measured = [c for c in columns if all(c in by_column for by_column in values.values())]
-    names = [*measured, *(f"{c} - {LOCAL}" for c in measured)]
-    stacked = [_with_differences(by_column, measured) for by_column in values.values()]
+    pairs = [(c, LOCAL) for c in measured]
+    for i in range(len(groups)):
+        if (bar := f"{PLACEBO}-{i}") in measured:
+            pairs += [(c, bar) for c in (f"fused-{i}", POOLED) if c in measured]
+    names = [*measured, *(f"{a} - {b}" for a, b in pairs)]
+    stacked = [_with_differences(by_column, measured, pairs) for by_column in values.values()]
     unequal = np.sum([(rows != 0).sum(axis=0) for rows in stacked], axis=0)
     drawn = bootstrap_by_shop(stacked, draws=draws, rng=rng)
     table = _Columns(names, tuple(values), drawn, unequal)
@@ -91,10 +98,12 @@ def compare(
     )
 
 
-def _with_differences(by_column: Mapping[str, Values], columns: Sequence[str]) -> Values:
-    """Columns and their differences to best local, user by user: no difference is exactly 0."""
-    values = np.stack([by_column[c] for c in columns], axis=1)
-    return np.concatenate([values, values - by_column[LOCAL][:, None]], axis=1)
+def _with_differences(
+    by_column: Mapping[str, Values], columns: Sequence[str], pairs: Sequence[tuple[str, str]]
+) -> Values:
+    """Columns and differences of pairs, user by user: no difference is exactly 0."""
+    differences = [by_column[a] - by_column[b] for a, b in pairs]
+    return np.stack([*(by_column[c] for c in columns), *differences], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +121,14 @@ class _Columns:
         return float(self.drawn.means[i]), self.drawn.draws[:, i]
 
     def over_local(self, name: str) -> MeanAndDraws:
-        return self.mean(f"{name} - {LOCAL}")
+        return self.over(name, LOCAL)
+
+    def over(self, name: str, bar: str) -> MeanAndDraws:
+        return self.mean(f"{name} - {bar}")
+
+    def unequal_to(self, name: str, bar: str) -> int:
+        """Users to whom the two are not the same."""
+        return int(self.unequal[self.names.index(f"{name} - {bar}")])
 
     def shops_over_local(self, name: str) -> dict[str, Interval]:
         i = self.names.index(f"{name} - {LOCAL}")
@@ -130,11 +146,18 @@ def _comparison(
     room: MeanAndDraws | None,
     seeds: Mapping[str, float],
 ) -> ComparisonRecord:
-    fused, alone = f"fused-{number}", f"global-{number}"
+    fused, alone, placebo = (f"{m}-{number}" for m in ("fused", "global", PLACEBO))
     gain = table.over_local(fused)
     share_of_local, recovered = ratio(gain, table.mean(LOCAL)), room and ratio(gain, room)
-    unequal = int(table.unequal[table.names.index(f"{fused} - {LOCAL}")])
-    p = difference_p(gain[1], unequal=unequal)
+    over_placebo = table.over(fused, placebo) if placebo in table.names else None
+    if over_placebo is not None and over_placebo[0] < gain[0] and room is not None:
+        recovered = ratio(over_placebo, table.over(POOLED, placebo))
+    p = worse_of_draws(
+        gain,
+        over_placebo,
+        unequal=table.unequal_to(fused, LOCAL),
+        unequal_to_placebo=0 if over_placebo is None else table.unequal_to(fused, placebo),
+    ).p
     shops = table.shops_over_local(fused)
     gains = [SeedGain(seed=seed, gain=seeds[name]) for seed, name in group.seeds]
     return ComparisonRecord(
@@ -142,7 +165,9 @@ def _comparison(
         noise=group.noise,
         fused=interval_of(table.mean(fused)),
         global_alone=interval_of(table.mean(alone)) if alone in table.names else None,
+        placebo=None if over_placebo is None else interval_of(table.mean(placebo)),
         gain=interval_of(gain),
+        over_placebo=None if over_placebo is None else interval_of(over_placebo),
         gain_percent=share_of_local and share_of_local.scaled(100.0),
         recovered=recovered,
         p=p,
@@ -196,7 +221,8 @@ def build_sweep(
         comparison = compare(result, surface, groups, draws=draws, rng=rng)
         if comparison is not None:
             compared[surface] = comparison
-    surfaces = _corrected(compared)
+    primary = settings.evaluation.primary if settings.evaluation.primary in compared else None
+    surfaces = _corrected(compared, primary)
     recommendations = recommend(surfaces)
     return SweepReport(
         **report_head(name=name, settings=settings, environment=runs[0][1].environment),
@@ -205,7 +231,9 @@ def build_sweep(
         variants=tuple(variant_record(variant, report) for variant, report in runs),
         surfaces=surfaces,
         correction=Correction(
-            comparisons=sum(len(s.comparisons) for s in surfaces.values()), draws=draws
+            comparisons=sum(len(s.comparisons) for s in surfaces.values()) - (primary is not None),
+            primary=primary and primary_name(primary, groups[0].epsilon, groups[0].noise),
+            draws=draws,
         ),
         title=title_of(recommendations, surfaces),
         recommendations=recommendations,
@@ -231,17 +259,23 @@ def variant_record(variant: Variant, report: Report) -> VariantRecord:
     )
 
 
-def _corrected(uncorrected: Mapping[str, SurfaceSweep]) -> dict[str, SurfaceSweep]:
-    """Corrects the p-values of all surfaces together and judges by them."""
+def _corrected(
+    uncorrected: Mapping[str, SurfaceSweep], primary: str | None
+) -> dict[str, SurfaceSweep]:
+    """Judges the primary surface's first comparison by itself, and corrects all others together."""
     comparisons = [c for surface in uncorrected.values() for c in surface.comparisons]
-    judgements = judge_by_holm([(c.gain.mean, c.p) for c in comparisons])
+    place = None
+    if primary is not None:
+        before = list(uncorrected)[: list(uncorrected).index(primary)]
+        place = sum(len(uncorrected[name].comparisons) for name in before)
+        comparisons[place] = comparisons[place].model_copy(update={"primary": True})
+    judgements = judge(
+        [(judged_mean(c.gain, c.over_placebo), c.p) for c in comparisons], primary=place
+    )
+    judged = iter([c.model_copy(update=next(judgements)) for c in comparisons])
     return {
         name: surface.model_copy(
-            update={
-                "comparisons": tuple(
-                    c.model_copy(update=next(judgements)) for c in surface.comparisons
-                )
-            }
+            update={"comparisons": tuple(next(judged) for _ in surface.comparisons)}
         )
         for name, surface in uncorrected.items()
     }

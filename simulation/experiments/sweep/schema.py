@@ -67,18 +67,27 @@ class ComparisonRecord(Record):
     """NDCG@10 of the fused system."""
     global_alone: Interval | None
     """NDCG@10 of the global model alone; null where it was not measured."""
+    placebo: Interval | None = None
+    """NDCG@10 of the placebo: as many signals, made of what the shop has itself; null where it was
+    not measured."""
     gain: Interval
     """NDCG@10, fused minus best local, of the same users."""
+    over_placebo: Interval | None = None
+    """NDCG@10, fused minus placebo, of the same users; null where it was not measured."""
     gain_percent: Interval | None
     """The gain in percent of best local; null where best local's interval includes 0."""
     recovered: Interval | None
-    """Gain / headroom, a ratio of means; null where the headroom's interval is not above 0."""
+    """Gain / headroom over the harder of best local and placebo, a ratio of means; null where the
+    headroom's interval is not above 0."""
     p: Share
-    """Two-sided bootstrap p-value of no gain."""
+    """Two-sided bootstrap p-value of no gain; of a gain, the larger of those over best local and
+    over the placebo."""
     p_adjusted: Share
-    """The same after Holm's correction over all comparisons of the sweep."""
+    """The same after Holm's correction over all comparisons of the sweep but the primary one."""
+    primary: bool = False
+    """Whether it was named beforehand and is judged by `p` itself."""
     verdict: Verdict
-    """`better` or `worse` where `p_adjusted` is below .05."""
+    """`better` or `worse` where `p_adjusted` is below .05; better than best local and placebo."""
     seeds: tuple[SeedGain, ...]
     """The gain of each seed by itself."""
     seed_deviation: float | None

@@ -24,6 +24,8 @@ from client.fusion.scores import Pool, best_of, better, fuse, masked, ndcg_of, s
 from client.recommenders.queries import SURFACES, History, Queries
 from shared.interactions.events import Events
 
+UNADVISED = 1e-6
+"""A reliability at which the queries alone decide."""
 NAMES = ("popularity", "frequency", "item-knn", "ease", "text")
 
 
@@ -150,7 +152,7 @@ def test_a_signal_that_helps_only_with_a_small_weight_enters_with_it() -> None:
     queries = questions(rng, q=900)
     pool = pool_of(noisy_signals(queries, rng, {"text": 2.0, "global": 0.5}), queries)
     weights = add_federated_signals(
-        pool, {"text": 1.0}, ("global",), surface="discover", reliability=0.0
+        pool, {"text": 1.0}, ("global",), surface="discover", reliability=UNADVISED
     )
     assert 0.0 < weights["global"] < 0.5
 
@@ -161,7 +163,7 @@ def test_two_federated_signals_enter_beside_each_other() -> None:
     strengths = {"text": 0.2, "pairs": 1.5, "global": 1.0}
     pool = pool_of(noisy_signals(queries, rng, strengths), queries)
     first, both = (
-        add_federated_signals(pool, {"text": 1.0}, names, surface="discover", reliability=0.0)
+        add_federated_signals(pool, {"text": 1.0}, names, surface="discover", reliability=UNADVISED)
         for names in (("pairs",), ("pairs", "global"))
     )
     assert min(both["pairs"], both["global"]) > 0.1
@@ -205,12 +207,35 @@ def test_few_queries_lean_on_the_public_mix() -> None:
     assert found["global"] == pytest.approx(public["global"], abs=0.05)
 
 
+def test_nothing_enters_of_what_cannot_be_told_from_noise() -> None:
+    pool = helped_by_global(300)
+    weights = add_federated_signals(
+        pool, {"text": 1.0}, ("global",), surface="discover", reliability=0.0
+    )
+    assert weights == {"text": 1.0, "global": 0.0}
+    public = add_public_federated_weights(
+        {"text": 1.0}, ("global",), surface="discover", reliability=0.0
+    )
+    assert public == {"text": 1.0, "global": 0.0}
+
+
+def test_public_weights_enter_as_far_as_they_are_reliable() -> None:
+    whole, half = (
+        add_public_federated_weights(
+            {"text": 1.0}, ("global",), surface="discover", reliability=share
+        )
+        for share in (1.0, 0.5)
+    )
+    assert half["global"] == pytest.approx(whole["global"] / 2)
+    assert sum(half.values()) == pytest.approx(1.0)
+
+
 def test_what_drowns_in_noise_is_not_advised() -> None:
     rng = np.random.default_rng(9)
     queries = questions(rng, q=3)
     pool = pool_of(noisy_signals(queries, rng, {"text": 2.0, "global": 0.0}), queries)
     drowned = add_federated_signals(
-        pool, {"text": 1.0}, ("global",), surface="for-you", reliability=0.0
+        pool, {"text": 1.0}, ("global",), surface="for-you", reliability=UNADVISED
     )
     assert drowned == {"text": 1.0, "global": 0.0}
 
@@ -241,12 +266,14 @@ def test_a_handful_of_queries_follows_advice_as_far_as_it_is_reliable() -> None:
         add_federated_signals(
             pool, {"text": 1.0}, ("global",), surface="discover", reliability=share
         )["global"]
-        for share in (0.0, 0.5, 1.0)
+        for share in (UNADVISED, 0.5, 1.0)
     ]
-    assert found == pytest.approx([share * public_trust(pool) * public for share in (0, 0.5, 1)])
+    assert found == pytest.approx(
+        [share * public_trust(pool) * public for share in (0, 0.5, 1)], abs=1e-5
+    )
     many = helped_by_global(30)
     drowned = add_federated_signals(
-        many, {"text": 1.0}, ("global",), surface="discover", reliability=0.0
+        many, {"text": 1.0}, ("global",), surface="discover", reliability=UNADVISED
     )
     assert drowned["global"] > 0.2  # they say so clearly themselves
 

@@ -60,7 +60,7 @@ def postgres_server(folder: Path, binaries: Path) -> Iterator[str]:
         yield url
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=120)
 
 
 def _wait(url: str) -> None:

@@ -42,7 +42,7 @@ def federation(make_federation: Callable[..., Federation]) -> Iterator[Federatio
     wait_until(lambda: _listens(found.public_port), seconds=WAIT, name="nginx")
     yield found
     process.terminate()
-    process.wait(timeout=20)
+    process.wait(timeout=120)
 
 
 def _listens(port: int | None) -> bool:
@@ -67,7 +67,7 @@ def test_nothing_but_the_fleet_interface_is_passed(federation: Federation, path:
     kind = {"Content-Type": "application/protobuf"}
     for port, reached in ((federation.port, True), (federation.public_port, False)):
         url = f"https://127.0.0.1:{port}{path}"
-        answer = httpx.post(url, content=b"", headers=kind, verify=trusted, timeout=10)
+        answer = httpx.post(url, content=b"", headers=kind, verify=trusted, timeout=120)
         assert (answer.headers["server"] != "nginx") == reached
         if not reached:
             assert answer.status_code == 404

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.metrics.bootstrap import bootstrap_means, coverage, paired_difference, resample
+from shared.metrics.bootstrap import bootstrap_means, coverage, resample
 
 
 def test_every_sample_has_as_many_users_as_there_are() -> None:
@@ -31,19 +31,6 @@ def test_users_without_a_value_do_not_count() -> None:
     assert known.mean == 2.0
     assert (known.low, known.high) == (1.0, 3.0)
     assert nothing.to_json() == {"mean": None, "low": None, "high": None}
-
-
-def test_pairing_removes_what_users_have_in_common() -> None:
-    rng = np.random.default_rng(3)
-    users = rng.normal(0.0, 10.0, size=300)
-    gain = paired_difference(users + 0.5, users, draws=200, rng=rng)
-    assert gain.low == pytest.approx(0.5)
-    assert gain.high == pytest.approx(0.5)
-
-
-def test_pairing_needs_the_same_users() -> None:
-    with pytest.raises(ValueError, match="align both methods"):
-        paired_difference(np.ones(3), np.ones(4), draws=100, rng=np.random.default_rng(0))
 
 
 def test_coverage_by_hand() -> None:

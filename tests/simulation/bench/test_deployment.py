@@ -122,7 +122,7 @@ def test_the_proxy_counts_both_ways_and_can_be_cut_and_mended(echo: int) -> None
     with CountingProxy(echo) as proxy:
         for _ in range(2):
             before = time.time()
-            with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as link:
+            with socket.create_connection(("127.0.0.1", proxy.port), timeout=120) as link:
                 link.sendall(b"x" * 100)
                 answer = b""
                 while len(answer) < 200:
@@ -131,7 +131,7 @@ def test_the_proxy_counts_both_ways_and_can_be_cut_and_mended(echo: int) -> None
                 proxy.cut()
                 assert link.recv(1) == b""
             with pytest.raises(OSError, match="refused"):
-                socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+                socket.create_connection(("127.0.0.1", proxy.port), timeout=120)
             proxy.mend()
         assert proxy.between(0, time.time()) == (200, 400)
 

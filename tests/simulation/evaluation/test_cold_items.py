@@ -34,6 +34,7 @@ def test_what_saw_the_answers_enters_where_an_event_more_is_not_the_answer(
         return {surface: Choice(Popularity(), standardise(scores.astype(np.float32), None))}
 
     choices = {**{name: choice(0.5) for name in LOCAL_SIGNALS}, "global": choice(9.0)}
+    choices["global-placebo"] = choice(0.5)
     model = GlobalModel(lambda history: history, saw_answers=saw_answers)
     found = _weights(surface, choices, queries, {"": model}, has_users=True, sparse=False)
     assert (found["fused"].get("global", 0.0) > 0) is enters

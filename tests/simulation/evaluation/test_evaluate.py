@@ -19,7 +19,8 @@ from simulation.evaluation.shop import GlobalModel
 
 N_ITEMS, GROUPS = 90, 3
 WINDOWS = Windows("time", 64.0, 80.0, 200.0)
-METHODS = [*LOCAL_SIGNALS, "ease-text", "best-local", "global", "pairs", "fused", "pooled"]
+METHODS = [*LOCAL_SIGNALS, "ease-text", "best-local"]
+METHODS += ["global", "pairs", "placebo", "fused", "pooled"]
 SURFACES = ("for-you", "discover", "tail", "new-user", "basket")
 
 
@@ -149,6 +150,7 @@ def test_another_model_changes_no_other_row(data: Dataset, result: EvaluationRes
         rows = dict(more.metrics[surface])
         assert rows.pop("global-non-private") != rows["global"]
         assert rows.pop("fused-non-private") is not None
+        assert rows.pop("placebo-non-private") is not None
         for method, values in rows.items():
             for metric, interval in values.items():
                 assert interval == pytest.approx(result.metrics[surface][method][metric])
@@ -222,3 +224,23 @@ def test_user_table_names_users_and_shops(data: Dataset, result: EvaluationResul
     assert list(users.columns[:4]) == ["shop_id", "user_id", "surface", "method"]
     shop = users[users.user_id == "s1u3"].shop_id.unique()
     assert shop.tolist() == ["shop-1"]
+
+
+def test_a_model_that_cannot_be_told_from_noise_changes_nothing(data: Dataset) -> None:
+    noise = dataclasses.replace(models()[""], reliability=0.0)
+    for shop in run(data, models={"": noise}, pooled=False).shops:
+        for surface, weights in shop.weights.items():
+            assert not {weights["fused"].get(name, 0.0) for name in ("global", "pairs")} - {0.0}
+            fused, local = (shop.rankings[surface][m] for m in ("fused", "best-local"))
+            assert (fused.items == local.items).all()
+
+
+def test_a_placebo_is_made_of_the_shops_own_data_alone(
+    data: Dataset, result: EvaluationResult
+) -> None:
+    other = {"": GlobalModel(lambda h: -h, models()[""].prior, pairs=models()[""].pairs)}
+    again = run(data, models=other, pooled=False)
+    for shop, before in zip(again.shops, result.shops, strict=True):
+        for surface, methods in before.rankings.items():
+            assert (shop.rankings[surface]["placebo"].items == methods["placebo"].items).all()
+        assert {"global-placebo", "pairs-placebo"} <= set(shop.weights["discover"]["placebo"])

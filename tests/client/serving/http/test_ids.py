@@ -39,7 +39,7 @@ def running(tmp_path_factory) -> Iterator[tuple[str, Service]]:
 
 @pytest.fixture
 def node(running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running[0], timeout=30) as client:
+    with httpx.Client(base_url=running[0], timeout=120) as client:
         yield client
 
 

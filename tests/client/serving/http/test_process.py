@@ -33,7 +33,7 @@ def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
         line = process.stdout.readline()
         assert line.startswith("serving on http://"), process.communicate()[1]
         url = line.split()[2].rstrip(",")
-        with httpx.Client(base_url=url, timeout=30) as client:
+        with httpx.Client(base_url=url, timeout=120) as client:
             deadline = time.monotonic() + 60
             while time.monotonic() < deadline:
                 try:
@@ -62,7 +62,7 @@ def test_an_acknowledged_event_survives_a_kill(tmp_path) -> None:
         stored = client.get("/api/feedback?user_id=new&n=1000").json()["events"]
         again = client.get("/api/recommend/new?surface=buy-again&n=100").json()["items"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
     assert [event["event_id"] for event in stored] == acknowledged
     assert {item["item_id"] for item in again} == {f"i{n}" for n in range(40)}
     # After an orderly end the copy of the state is there, and says the same.

@@ -140,14 +140,14 @@ def test_an_adapter_that_comes_while_another_is_put_in_place_has_its_turn(
 
     def slowly(*args, **kwargs):
         begun.set()
-        assert go_on.wait(timeout=30)
+        assert go_on.wait(timeout=120)
         return learn_fusion_weights(*args, **kwargs)
 
     monkeypatch.setattr("client.serving.service.adapter_reload.learn_fusion_weights", slowly)
     swapping = threading.Thread(target=serving.reload_adapter, args=(folder,))
     swapping.start()
     try:
-        assert begun.wait(timeout=30)
+        assert begun.wait(timeout=120)
         write_adapter(folder, service, seed=3, replace=True)
         first = projection_of(serving)
         serving.follow_adapter()  # busy

@@ -21,7 +21,7 @@ from tests.client.serving.small_service import opened
 @pytest.fixture
 def node(service) -> Iterator[httpx.Client]:
     """A real server: the test client would send a stream in one piece."""
-    with served(service) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with served(service) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
 
@@ -133,7 +133,7 @@ def test_a_body_above_all_other_limits_goes_through_and_one_above_its_own_says_h
 ) -> None:
     rows = [event | {"session_id": "s" * 200} for event in events(8 * BATCH_LINES)]
     service = opened(tmp_path, max_body=2000, max_bulk=len(text(rows)) - 1000)
-    with served(service) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with served(service) as url, httpx.Client(base_url=url, timeout=120) as client:
         before = stored(client)
         assert (
             client.post("/api/bulk", content=text(rows[:BATCH_LINES])).json()["stored"]

@@ -34,7 +34,7 @@ def test_an_interface_that_does_not_answer_is_logged(
     executor.start()
     wait_until(lambda: WARNING in caplog.text, seconds=WAIT, name="warning")
     executor.end()
-    executor.join(timeout=10)
+    executor.join(timeout=120)
     assert not executor.is_alive()
 
 
@@ -50,6 +50,6 @@ def test_nothing_is_logged_of_an_interface_that_ends_after_it(
         assert request.recv(10)
         executor.end()
         request.close()  # in the middle of a request
-    executor.join(timeout=10)
+    executor.join(timeout=120)
     assert not executor.is_alive()
     assert WARNING not in caplog.text

@@ -40,6 +40,7 @@ def measured(
     users: Mapping[str, int] = USERS,
     surfaces: Sequence[str] = ("discover", "tail"),
     pairs: bool = True,
+    placebo: float = 0.0,
 ) -> dict[int, EvaluationResult]:
     """Rankings in which `fused` on discover is so much above best local, on tail nothing."""
     found = {}
@@ -58,6 +59,7 @@ def measured(
                     gain = by_model[model] if surface == "discover" else 0.0
                     values[f"fused-{model}"] = local + gain * rng.uniform(0.5, 1.5, n)
                     values[f"global-{model}"] = text + gain / 2
+                    values[f"placebo-{model}"] = local + placebo
                     values |= {f"pairs-{model}": text} if pairs else {}
                 rankings[surface] = {name: ranking(column) for name, column in values.items()}
             shops.append(ShopResult(shop, rankings, {}, {}, {}))
@@ -73,7 +75,8 @@ def records(
         surface: compare_sizes(results, surface, GROUPS, draws=draws, rng=rng)
         for surface in ("discover", "tail")
     }
-    judged, comparisons = corrected(compared)
+    judged = corrected(compared, "discover")
+    comparisons = len(results) * 2 * len(GROUPS) * 3 - 1
     return {
         size: SizeRecord(
             shops=tuple(s.shop_id for s in result.shops),
@@ -160,8 +163,11 @@ def test_holm_runs_over_every_comparison_of_the_page(report: NewShopsReport) -> 
         for group in record.surfaces[surface].groups
         for gain in group.gains.values()
     ]
-    assert report.correction.comparisons == len(gains) == 3 * 3 * 2 * 2
-    assert [g.p_adjusted for g in gains] == holm([g.p for g in gains])
+    assert report.correction.comparisons == len(gains) - 1 == 3 * 3 * 2 * 2 - 1
+    primary, *others = gains
+    assert [gain.primary for gain in gains] == [True, *(False for _ in others)]
+    assert primary.p_adjusted == primary.p
+    assert [g.p_adjusted for g in others] == holm([g.p for g in others])
     for gain in gains:
         assert (gain.verdict == "no-better") == (gain.p_adjusted >= 0.05)
 
@@ -230,7 +236,16 @@ def test_the_file_reads_back_and_the_page_shows_every_row(report: NewShopsReport
 def test_methods_that_were_not_released_are_left_out() -> None:
     sizes, _ = records(measured({0: GAINS[0]}, pairs=False))
     group = sizes[0].surfaces["discover"].groups[0]
-    assert set(group.methods) == {"global", "fused"}
+    assert set(group.methods) == {"global", "placebo", "fused"}
+
+
+def test_what_a_placebo_gives_as_well_is_no_gain() -> None:
+    sizes, _ = records(measured({0: GAINS[0]}, placebo=0.15))
+    shared, free = sizes[0].surfaces["discover"].groups
+    gain = shared.gains["fused-over-best-local"]
+    assert gain.difference.low > 0 > gain.over_placebo.high  # type: ignore[union-attr]
+    assert (gain.p, gain.verdict) == (1.0, "no-better")
+    assert free.gains["fused-over-best-local"].verdict == "better"
 
 
 def test_the_terminal_shows_tables_words_and_files(report: NewShopsReport, tmp_path) -> None:  # type: ignore[no-untyped-def]

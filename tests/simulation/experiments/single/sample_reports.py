@@ -66,6 +66,7 @@ def sample_report(
 
     def methods(surface: str, half: float, jitter: float) -> dict[str, Any]:
         levels = dict(zip(MEASURED, LEVELS[surface], strict=True))
+        levels["placebo"] = levels["best-local"]
         levels["fused"] = levels["best-local"] + gains[surface][0] * reach
         factor = 1 + jitter * rng.standard_normal()
         return {
@@ -85,6 +86,19 @@ def sample_report(
         gain, half = gains[surface]
         noise = np.abs(half) * 4
         return {s: interval(gain * reach + noise * rng.standard_normal() / 2, noise) for s in ids}
+
+    def compared(surface: str) -> dict[str, Any]:
+        gain = interval(gains[surface][0] * reach, gains[surface][1])
+        sure = gain["low"] > 0 or gain["high"] < 0
+        return {
+            "difference": gain,
+            "over_placebo": gain,
+            "p": 0.002 if sure else 0.4,
+            "p_adjusted": 0.006 if sure else 0.8,
+            "primary": surface == "discover",
+            "verdict": "no-better" if not sure else "better" if gain["low"] > 0 else "worse",
+            "shops": per_shop(surface),
+        }
 
     guarantee = {
         s: ShopPrivacy.none(sample_rate=1.0, steps=8) if epsilon is None else paid(epsilon)
@@ -127,10 +141,8 @@ def sample_report(
                 **{s: methods(s, 0.03, 0.0) for s in LEVELS},
                 "shops": {i: {s: methods(s, 0.1, 0.1) for s in LEVELS} for i in ids},
             },
-            "comparison": {
-                s: {"difference": interval(gains[s][0] * reach, gains[s][1]), "shops": per_shop(s)}
-                for s in LEVELS
-            },
+            "comparison": {s: compared(s) for s in LEVELS},
+            "reliability": 0.9,
             "fusion": {
                 i: {
                     s: {

@@ -49,9 +49,9 @@ def test_json_has_the_keys_that_scripts_rely_on() -> None:
         8,
     )
     assert set(found["metrics"]) == {*LEVELS, "shops"}
-    assert set(found["metrics"]["tail"]) == set(MEASURED)
+    assert set(found["metrics"]["tail"]) == {*MEASURED, "placebo"}
     assert set(found["metrics"]["tail"]["fused"]["ndcg@10"]) == {"mean", "low", "high"}
-    assert set(found["metrics"]["shops"]["r19-02"]["basket"]) == set(MEASURED)
+    assert set(found["metrics"]["shops"]["r19-02"]["basket"]) == {*MEASURED, "placebo"}
     assert found["schema_version"] == 1
 
 

@@ -38,9 +38,10 @@ def evaluation(
     users: int = 60,
     headroom: float = 0.05,
     spread: float = 0.02,
+    placebo: float = 0.0,
     seed: int = 0,
 ) -> EvaluationResult:
-    """An evaluation in which best local is random, and fused and pooled are so much above it."""
+    """An evaluation in which best local is random, and all others are so much above it."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(shops):
@@ -54,6 +55,7 @@ def evaluation(
                 noise = rng.normal(0.0, spread, n) if true else 0.0
                 methods[f"fused-{variant.name}"] = local + true + noise
                 methods[f"global-{variant.name}"] = local / 2
+                methods[f"placebo-{variant.name}"] = local + placebo
             rankings[surface] = {name: ranking(values) for name, values in methods.items()}
         found.append(ShopResult(f"shop-{number}", rankings, {}, {}, {}))
     return EvaluationResult({}, {s: {} for s in surfaces}, tuple(found))

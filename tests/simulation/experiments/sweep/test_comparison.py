@@ -90,11 +90,16 @@ def test_shops_are_helped_hurt_or_undecided_by_their_own_interval(sweep: SweepRe
 
 def test_every_comparison_of_the_page_is_corrected_together(sweep: SweepReport) -> None:
     every = [c for s in sweep.surfaces.values() for c in s.comparisons]
-    assert sweep.correction.comparisons == len(every) == 2 * 5
+    (primary,) = (c for c in every if c.primary)
+    others = [c for c in every if not c.primary]
+    assert sweep.correction.comparisons == len(others) == 2 * 5 - 1
     least = min(c.p for c in every)
     assert least == pytest.approx(2 / 2001)
-    # Six comparisons share the least p; Holm multiplies it by all ten.
-    assert min(c.p_adjusted for c in every) == pytest.approx(10 * least)
+    # Six comparisons share the least p; Holm multiplies it by all nine.
+    assert min(c.p_adjusted for c in others) == pytest.approx(9 * least)
+    assert primary.p_adjusted == primary.p
+    assert primary == sweep.surfaces["discover"].comparisons[0]
+    assert sweep.correction.primary == "Discover at epsilon 1, noise in each shop"
     assert {c.verdict for c in every if c.epsilon == 1.0} == {"no-better"}
     assert {c.verdict for c in every if c.epsilon == 8.0} == {"better"}
 
@@ -114,7 +119,8 @@ def test_equal_systems_differ_by_exactly_nothing(sweep: SweepReport) -> None:
 def p_of(differences: Sequence[float]) -> float:
     """The p of one shop whose users differ so much from best local."""
     local = np.full(len(differences), 0.25)
-    methods = {"best-local": local, "fused-one": local + np.array(differences)}
+    fused = local + np.array(differences)
+    methods = {"best-local": local, "placebo-one": local, "fused-one": fused}
     rankings = {"tail": {name: ranking(values) for name, values in methods.items()}}
     result = EvaluationResult({}, {}, (ShopResult("a", rankings, {}, {}, {}),))
     group = SeedGroup(8.0, "shop", ((3, "one"),))
@@ -132,6 +138,27 @@ def test_p_is_never_below_what_so_few_users_can_show() -> None:
 def test_users_without_a_difference_show_nothing() -> None:
     # About a tenth of the draws holds neither of the two: the bootstrap alone would say 0.2.
     assert p_of([0.5, 0.25] + [0.0] * 8) == 0.5
+
+
+def test_a_gain_that_the_placebo_has_too_is_no_better() -> None:
+    same, more = (
+        sample_sweep(Sweep((8.0,), ("shared",)), gain, placebo=placebo).surfaces["discover"]
+        for placebo in (0.03, 0.01)
+    )
+    (c,) = same.comparisons
+    assert c.gain.low > 0
+    assert c.over_placebo.mean == pytest.approx(c.gain.mean - 0.03)
+    assert c.verdict == "no-better"
+    (c,) = more.comparisons
+    assert c.verdict == "better"
+    # Of what is to be had above the placebo, not above best local.
+    room = more.pooled.mean - c.placebo.mean
+    assert c.recovered.mean == pytest.approx(c.over_placebo.mean / room)
+
+
+def test_a_loss_is_a_loss_whatever_the_placebo_does() -> None:
+    swept = sample_sweep(Sweep((8.0,)), lambda *_: -0.03, placebo=-0.06)
+    assert {c.verdict for s in swept.surfaces.values() for c in s.comparisons} == {"worse"}
 
 
 def test_no_ratio_is_given_where_there_may_be_no_headroom() -> None:

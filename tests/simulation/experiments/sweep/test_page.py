@@ -70,7 +70,7 @@ def test_the_page_has_plots_figures_and_the_recommendation(page: Path, sweep: Sw
     for row in rows:
         assert f"{row.gain.mean}{row.gain.interval}" in text
     assert "10,000" not in text
-    assert "for the 21 comparisons on this page" in text
+    assert "for the 20 comparisons on this page" in text
 
 
 def test_the_assumptions_of_shared_noise_stand_next_to_its_figures(page: Path) -> None:
