@@ -34,6 +34,8 @@ FEDERATED_MIX: dict[str, dict[str, float]] = {
     "basket": {},
 }
 """Public weights of federated signals beside local ones with sum 1, by kind and surface."""
+QUERIES_ALONE = 1e-6
+"""A reliability at which public weights count for nothing and a shop's own queries decide."""
 GLOBAL_ALONE = 3.0
 """Factor on the public weight of the global model where no pairs were released beside it."""
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from client.fusion import scores as fusion
 from client.fusion.fusion_weights import (
+    QUERIES_ALONE,
     add_federated_signals,
     add_public_federated_weights,
     default_weights,
@@ -82,12 +83,12 @@ def public_fusion_weights(sources: SignalSources) -> dict[str, FusionWeights]:
     """
     names = [name for name in ("pairs",) if name in federated_signals(sources)]
     names += profile_variants(sources)[:1]
-    fusion_weights, trust = {}, sources.federated.reliability
+    fusion_weights = {}
     for surface, public in SERVED_SURFACES.items():
         local = default_weights(public, LOCAL_SIGNALS)
-        with_federation = add_public_federated_weights(local, names, surface=public)
-        fused = {name: trust * weight + (1 - trust) * local.get(name, 0.0)
-                 for name, weight in with_federation.items()}  # fmt: skip
+        fused = add_public_federated_weights(
+            local, names, surface=public, reliability=sources.federated.reliability
+        )
         fusion_weights[surface] = FusionWeights(local, split_profile_weight(fused, sources))
     return fusion_weights
 
@@ -126,7 +127,8 @@ def _add_federation(
     if not names:
         return without
     # With public weights first; where these cost something here, by what the queries clearly show.
-    for trust in (sources.federated.reliability, 0.0):
+    reliability = sources.federated.reliability
+    for trust in (reliability, QUERIES_ALONE) if reliability > 0 else ():
         joined = add_federated_signals(pool, local, names, surface=public, reliability=trust)
         fused = split_profile_weight(joined, sources)
         if pool.ndcg(fused).mean() > pool.ndcg(without).mean():

@@ -88,3 +88,14 @@ def test_signal_share_tells_counts_from_noise() -> None:
     noise = rng.normal(size=4000).astype(np.float32)
     assert signal_share(noise, std=1.1) == 0.0
     assert signal_share(np.zeros(3, np.float32), std=1.0) == 0.0
+
+
+@pytest.mark.parametrize(("users", "items"), [(3_231, 3_317), (22_363, 12_101), (2_000, 900)])
+def test_counts_of_a_hopeless_budget_are_told_to_be_noise(users: int, items: int) -> None:
+    """At epsilon .05 noise is 155 times a user's contribution: no shop may use what is released."""
+    rng = np.random.default_rng(1)
+    popularity = rng.gamma(0.5, 2.0, items)
+    clean = rng.poisson(2.6 * users / items * popularity).astype(np.float64)
+    noise = 155.0 * rng.normal(size=(20, items))
+    assert [signal_share((clean + n).astype(np.float32), std=155.0) for n in noise] == [0.0] * 20
+    assert signal_share((clean + noise[0] / 1550).astype(np.float32), std=0.1) > 0.99

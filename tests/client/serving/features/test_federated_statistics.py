@@ -28,6 +28,7 @@ from client.serving.ranking.fusion_weights import (
     FusionWeights,
     fit_fusion_weights,
     public_fusion_weights,
+    public_fusion_weights,
     split_profile_weight,
 )
 from client.serving.ranking.signals import LOCAL_SIGNALS, SIGNAL_NAMES, SignalSources
@@ -355,3 +356,24 @@ def test_a_refresh_counts_pairs_with_the_new_events(federated, client) -> None:
     context, place = np.array([rows["i0"]], np.int32), np.searchsorted(found.known, rows["i1"])
     np.testing.assert_array_equal(before.known, found.known)
     assert found.add_up(context, one).values[place] > before.add_up(context, one).values[place]
+
+
+def test_nothing_is_served_of_a_release_that_cannot_be_told_from_noise(released, own) -> None:
+    federated, _ = placed(replace(released, reliability=0.0, prior=None), own)
+    space = ProfileSpace(
+        ItemVectors.of(item_vectors()), np.eye(8, 9, dtype=np.float32), 120.0, 60.0
+    )
+    sources = SignalSources(None, None, None, space, "days", federated)
+    rng = np.random.default_rng(0)
+    targets = np.zeros((40, 30), np.bool_)
+    targets[:, 3] = True
+    signals = {name: rng.normal(size=(40, 30)).astype(np.float32) for name in SIGNAL_NAMES}
+    signals["pairs"] += 9.0 * targets  # by chance, or because the server knows the answers
+    learned = fit_fusion_weights(
+        fusion.Pool(signals, targets, targets.sum(axis=1)), "discover", sources
+    )
+    public = public_fusion_weights(sources)["discover"]
+    for mix in (learned, public):
+        assert mix is not None
+        assert {name: mix.fused[name] for name in mix.local} == mix.local
+        assert mix.fused["pairs"] == mix.fused["global"] == 0.0
