@@ -28,7 +28,6 @@ from client.serving.ranking.fusion_weights import (
     FusionWeights,
     fit_fusion_weights,
     public_fusion_weights,
-    public_fusion_weights,
     split_profile_weight,
 )
 from client.serving.ranking.signals import LOCAL_SIGNALS, SIGNAL_NAMES, SignalSources
