@@ -116,7 +116,7 @@ class Federation:
         process = self.processes.pop(name)
         if process.poll() is None:
             os.killpg(process.pid, how)
-        process.wait(timeout=60)
+        process.wait(timeout=300)
 
     def close(self) -> None:
         for name in list(self.processes):

@@ -40,7 +40,7 @@ def served(service: Service) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
     finally:
         server.should_exit = True
-        running.join(timeout=60)
+        running.join(timeout=300)
     assert not running.is_alive(), "the server did not end"
 
 

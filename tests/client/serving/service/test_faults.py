@@ -138,7 +138,7 @@ def sending(client: httpx.Client, turn: int) -> Iterator[list[str]]:
     finally:
         done.set()
         for one in senders:
-            one.join(timeout=60)
+            one.join(timeout=300)
     assert not any(one.is_alive() for one in senders)
 
 

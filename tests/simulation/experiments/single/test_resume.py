@@ -91,7 +91,7 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_works(world: Path, tmp_path: Path
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert output == b""
     assert b"--resume" in errors
