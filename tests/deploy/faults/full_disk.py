@@ -39,7 +39,7 @@ class Piped:
     def ended(self, *, seconds: float) -> str:
         """Waits for its end and returns all that it said."""
         self.process.wait(timeout=seconds)
-        self._reader.join(timeout=10)
+        self._reader.join(timeout=120)
         return self.said()
 
 
