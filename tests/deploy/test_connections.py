@@ -75,7 +75,7 @@ def test_the_server_ends_although_a_connection_stays_open(federation: Federation
         assert held.recv(100)[:4] == b"HTTP"
         begun = time.monotonic()
         federation.kill("server", signal.SIGTERM)  # the peer reads nothing, as one that trains
-        assert time.monotonic() - begun < 15
+        assert time.monotonic() - begun < 60  # the connection is held for as long as the test
     federation.start_server()
 
 

@@ -113,7 +113,7 @@ def test_a_run_goes_on_without_a_shop_whose_clock_jumps_and_after_a_full_disk(
     )
     assert run.state().round == 1  # the last whole checkpoint
     free_disk(federation, *federation.processes)
-    output = command.ended(seconds=240)
+    output = command.ended(seconds=WAIT)
     assert "Traceback" not in output, output
     if command.process.returncode:  # it ended, or it waited until there was room
         assert command.process.returncode == 2, output

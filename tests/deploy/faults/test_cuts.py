@@ -13,7 +13,6 @@ import pytest
 from server.coordinator.folder import ServerFolder
 from server.runs.releases import ReleaseRegistry
 from server.runs.training_run import TrainingRun
-from shared.flower.server.grid import STALLED_SECONDS
 from shared.flower.server.superlink import MAX_RUNTIME_BODY_BYTES
 from simulation.bench.deployment.processes import wait_until
 from tests.deploy.faults.relay import Relay
@@ -114,9 +113,7 @@ def test_a_run_goes_on_over_a_gigabyte_a_kill_while_sending_a_late_shop_and_a_cu
     wait_until(sending.exists, seconds=WAIT, name="half a reply")
     wait_until(lambda: CABLE in federation.online(), seconds=WAIT, name="the late shop")
     federation.kill(LIMB)
-    killed = time.monotonic()
     wait_until(lambda: run.state().round >= 3, seconds=WAIT, name="end of round 3")
-    assert time.monotonic() - killed < STALLED_SECONDS - 5  # its heartbeats were missed, no more
     wait_until(
         (federation.node(CABLE) / "waiting").exists, seconds=WAIT, name="training of round 4"
     )
@@ -124,7 +121,7 @@ def test_a_run_goes_on_over_a_gigabyte_a_kill_while_sending_a_late_shop_and_a_cu
     time.sleep(CUT)
     cable.mend()
     (federation.node(CABLE) / "go").touch()
-    assert process.wait(timeout=240) == 0, federation.log("run")
+    assert process.wait(timeout=2 * WAIT) == 0, federation.log("run")
 
     refused = refusals_of(federation, 1)
     cut = {entry for entry in refused if entry[:2] == (4, CABLE)}

@@ -32,7 +32,7 @@ def served(service: Service) -> Iterator[str]:
     running = threading.Thread(target=server.run, daemon=True)
     running.start()
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not server.started:
             assert running.is_alive(), "the server ended before it answered"
             assert time.monotonic() < deadline, "the server did not start"

@@ -34,7 +34,7 @@ def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
         assert line.startswith("serving on http://"), process.communicate()[1]
         url = line.split()[2].rstrip(",")
         with httpx.Client(base_url=url, timeout=120) as client:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while time.monotonic() < deadline:
                 try:
                     if client.get("/health/ready").status_code == 200:

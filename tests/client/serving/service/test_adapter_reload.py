@@ -31,7 +31,7 @@ def test_a_new_adapter_is_taken_without_a_failed_request(tmp_path, service) -> N
         asking.start()
         before = serving.engine.sources.space.projection.copy()
         write_adapter(first, serving, seed=2, replace=True)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while np.array_equal(serving.engine.sources.space.projection, before):
             assert time.monotonic() < deadline, "the watched folder was not read again"
             time.sleep(0.05)

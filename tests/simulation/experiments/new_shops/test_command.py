@@ -95,7 +95,7 @@ def test_a_run_that_was_killed_goes_on(world: Path, tmp_path: Path, reached: str
     assert run(*words, "--out", str(whole), "--quiet").exit_code == 0
     command = [sys.executable, "-m", "shared", "simulate", *words, "--out", str(cut)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while not (cut / "state" / "new-shops" / reached).exists():
             assert process.poll() is None
             assert time.monotonic() < deadline

@@ -85,7 +85,7 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_works(world: Path, tmp_path: Path
     command = [sys.executable, "-m", "shared", "simulate", *options(world), "--out", str(out)]
     command += ["--rounds", "400", "--no-privacy"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not list(out.glob("state/epsilon-*/round-*.safetensors")):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
