@@ -273,3 +273,15 @@ def test_a_full_disk_a_folder_put_back_and_a_clock_that_is_off_release_nothing(
     assert releases(federation, last) == [("counts", SHOPS[1:]), ("adapter", without)]
     new = lines(federation)["shop1"] - old
     assert not new.keys() & {"reservation", "round", "commit", "set", "opened"}
+
+
+def test_two_rosters_make_no_sum(federation: Federation) -> None:
+    federation.make_roster("--max-missing", 0)
+    federation.accept_roster("shop0", "shop2")
+    before, last = lines(federation), last_release(federation)
+    status, told, _ = run_hostile(federation, "unsigned-roster")
+    assert status == 1
+    assert "shops that sent keys=0 must be at least 4" in told
+    assert re.search("first refusal: shop[0-3]: privacy", told)
+    assert releases(federation, last) == []
+    assert paid(federation, before) == dict.fromkeys(SHOPS, 0)
