@@ -7,18 +7,14 @@ it is above what as many signals earn that were made of the shop's own events an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
 from client.fusion.hyperparameters import Grid, own_pairs_grid
-from client.recommenders.profile import ProfileRecommender
+from client.recommenders.profile import ProfileRecommender, Project
 from client.recommenders.queries import Floats, History
 from shared.releases.noisy_statistics import log_prior
-
-if TYPE_CHECKING:
-    from simulation.evaluation.shop import GlobalModel
 
 PRIOR_STRENGTHS = (1.0, 0.5, 0.0)
 """How much of the popularity a profile model's variants have beside the similarities."""
@@ -39,26 +35,29 @@ class OwnPopularityProfile(ProfileRecommender):
 
 
 def placebo_grids(
-    models: Mapping[str, GlobalModel], item_vectors: Floats, time_unit: str
+    item_vectors: Floats,
+    time_unit: str,
+    *,
+    untrained: Project | None,
+    half_life: float,
+    prior: bool,
+    pairs: bool,
 ) -> dict[str, Grid]:
-    """Returns the grids of the placebo's signals, as many as the models have.
+    """Returns the grids of the placebo's signals, as many as a federation's models have.
 
     Args:
-        models: Global models by name; all of one family.
         item_vectors: Text vectors of the catalogue, `(n_items, d)`.
         time_unit: "days" or "order".
+        untrained: Projection of the profile model before training; None for none.
+        half_life: Of an event in the history vector, in the unit of `Events.time`.
+        prior: Whether the models have a popularity beside the similarities.
+        pairs: Whether pairs were released.
     """
-    if not models:
-        return {}
-    first = next(iter(models.values()))
-    strengths = PRIOR_STRENGTHS if first.prior is not None else (0.0,)
     variants = [
-        OwnPopularityProfile(
-            item_vectors, first.untrained, half_life=first.half_life, prior_weight=strength
-        )
-        for strength in strengths
+        OwnPopularityProfile(item_vectors, untrained, half_life=half_life, prior_weight=strength)
+        for strength in (PRIOR_STRENGTHS if prior else (0.0,))
     ]
     grids = {PLACEBO_GLOBAL: Grid(variants, {})}
-    if any(model.pairs is not None for model in models.values()):
+    if pairs:
         grids[PLACEBO_PAIRS] = own_pairs_grid(time_unit)
     return grids

@@ -132,7 +132,7 @@ def evaluate_shop(
         if model.pairs is not None:
             gram = _gram(model, model.pairs, shop_id, test.learned.events, persons)
             grids[named("pairs", name)] = pairs_grid(gram, time_unit)
-    grids |= placebo_grids(models, item_vectors, time_unit)
+    grids |= _placebo_grids(models, item_vectors, time_unit)
     if pooled is not None:
         grids |= {name: Grid([twin], {}) for name, twin in pooled[0].items()}
     asked, _ = validation.ask()
@@ -170,6 +170,23 @@ def _gram(
     # weights are chosen too: decision 005 says what that may flatter.
     took_part = model.contributors is None or shop_id in model.contributors
     return PairGram.of_others(pairs, by_person(released, persons) if took_part else None)
+
+
+def _placebo_grids(
+    models: Mapping[str, GlobalModel], item_vectors: Floats, time_unit: str
+) -> dict[str, Grid]:
+    """Returns the placebo of models of one family; nothing where there is no model."""
+    if not models:
+        return {}
+    first = next(iter(models.values()))
+    return placebo_grids(
+        item_vectors,
+        time_unit,
+        untrained=first.untrained,
+        half_life=first.half_life,
+        prior=first.prior is not None,
+        pairs=any(model.pairs is not None for model in models.values()),
+    )
 
 
 def _model_grid(item_vectors: Floats, model: GlobalModel) -> Grid:
