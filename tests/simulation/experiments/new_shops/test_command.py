@@ -45,7 +45,9 @@ def test_a_single_run_measures_its_own_budget_and_the_control(world: Path, tmp_p
     for record in report.sizes.values():
         assert record.shops == ("shop0", "shop1", "shop2")
         for surface in record.surfaces.values():
-            assert [set(g.methods) for g in surface.groups] == [{"global", "pairs", "fused"}] * 2
+            assert [set(g.methods) for g in surface.groups] == [
+                {"global", "pairs", "placebo", "fused"}
+            ] * 2
     assert (
         report.sizes[0].surfaces["discover"].methods["best-local"]
         == (report.sizes[0].surfaces["discover"].methods["text"])
