@@ -146,7 +146,10 @@ def start_runtime_api(state: NodeStateFactory, address: str, secret: bytes) -> N
     """
     host, _, port = address.rpartition(":")
     app = create_app(state_factory=state, superexec_auth_secret=secret)
-    config = uvicorn.Config(app=app, host=host, port=int(port), access_log=False, workers=1)
+    # Its line of a late end would follow the one that says why the node ended.
+    config = uvicorn.Config(
+        app=app, host=host, port=int(port), access_log=False, workers=1, log_level="warning"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="runtime-api", daemon=True)
     thread.start()
