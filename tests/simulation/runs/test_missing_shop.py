@@ -128,7 +128,7 @@ def test_candidates_are_drawn_by_it(stds: list[float], monkeypatch: pytest.Monke
 
 def test_a_simulation_estimates_with_it(stds: list[float]) -> None:
     prepared = cast(Prepared, SimpleNamespace(item_vectors=None, n_shops=INVITED))
-    training._reliability(trained())
+    training.release_reliability(trained())
     training._pair_release(prepared, PLAN, RESULT, COUNTS)
     assert stds == pytest.approx([EXPECTED["counts"], EXPECTED["pairs"]])
 
