@@ -16,3 +16,6 @@ N_NEIGHBOURS = 200
 """Neighbours of an item."""
 SHRINK = 20.0
 """Pulls similarities that rest on few users towards 0, in users."""
+PRIOR_STRENGTHS = (1.0, 0.5, 0.0)
+"""How much of the popularity in all shops each variant of the profile model has beside the
+similarities, the default first."""

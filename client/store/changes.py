@@ -88,22 +88,29 @@ def delete_event(connection: sa.Connection, event_id: str) -> str:
     return str(row.user_id)
 
 
+def _add(
+    connection: sa.Connection, table: sa.Table, column: str, rows: Sequence[dict[str, Any]]
+) -> None:
+    """Adds rows whose ids in `column` are all new and different; nothing otherwise."""
+    ids = {row[column] for row in rows}
+    existing = keys_of(connection, table, ids)
+    if existing or len(ids) < len(rows):
+        raise ConflictError(
+            "is there already",
+            name=column,
+            value=f"{next(iter(existing), rows[0][column])!r}",
+            remedy=f"change it with PUT /api/{table.name}",
+        )
+    connection.execute(sa.insert(table), list(rows))
+
+
 def add_items(connection: sa.Connection, batch: Sequence[Item]) -> None:
     """Adds new items.
 
     Raises:
         ConflictError: One is there already; nothing is added.
     """
-    existing = keys_of(connection, items, {item.item_id for item in batch})
-    if existing or len({item.item_id for item in batch}) < len(batch):
-        name = next(iter(existing), batch[0].item_id)
-        raise ConflictError(
-            "is there already",
-            name="item_id",
-            value=f"{name!r}",
-            remedy="change it with PUT /api/items",
-        )
-    connection.execute(sa.insert(items), [asdict(item) for item in batch])
+    _add(connection, items, "item_id", [asdict(item) for item in batch])
 
 
 def put_items(connection: sa.Connection, batch: Sequence[Item]) -> None:
@@ -135,16 +142,7 @@ def add_users(connection: sa.Connection, batch: Sequence[User]) -> None:
     Raises:
         ConflictError: One is there already; nothing is added.
     """
-    existing = keys_of(connection, users, {user.user_id for user in batch})
-    if existing or len({user.user_id for user in batch}) < len(batch):
-        name = next(iter(existing), batch[0].user_id)
-        raise ConflictError(
-            "is there already",
-            name="user_id",
-            value=f"{name!r}",
-            remedy="change it with PUT /api/users",
-        )
-    connection.execute(sa.insert(users), [asdict(user) for user in batch])
+    _add(connection, users, "user_id", [asdict(user) for user in batch])
 
 
 def put_users(connection: sa.Connection, batch: Sequence[User]) -> None:

@@ -109,42 +109,19 @@ def difference_p(draws: Values, *, unequal: int) -> float:
     return max(two_sided_p(draws), least_p(unequal))
 
 
-@dataclass(frozen=True)
-class JudgedGain:
-    """A gain over the better of what a shop reaches alone and of the placebo.
-
-    Attributes:
-        gain: The mean by whose sign words say better or worse.
-        p: Two-sided p-value of it, uncorrected.
-    """
-
-    gain: float
-    p: float
-
-
-def worse_of(over_local: JudgedGain, over_placebo: JudgedGain | None) -> JudgedGain:
-    """Judges a gain by the harder of two comparisons.
-
-    A gain is one only where it is above best local *and* above the placebo, so that its p-value is
-    the larger of the two (an intersection-union test, https://doi.org/10.2307/2288298, which needs
-    no correction). A loss against best local is a loss whatever the placebo does; a system that is
-    above best local and not above the placebo is no better.
-    """
-    if over_placebo is None or over_local.gain <= 0:
-        return over_local
-    if over_placebo.gain <= 0:
-        return JudgedGain(over_placebo.gain, 1.0)
-    return JudgedGain(min(over_local.gain, over_placebo.gain), max(over_local.p, over_placebo.p))
-
-
-def worse_of_draws(
+def gain_p(
     over_local: MeanAndDraws,
     over_placebo: MeanAndDraws | None,
     *,
     unequal: int,
     unequal_to_placebo: int,
-) -> JudgedGain:
-    """Judges a gain by the draws of both differences; see `worse_of`.
+) -> float:
+    """Returns the p-value of a gain, judged by the harder of two comparisons.
+
+    A gain is one only where it is above best local *and* above the placebo, so that its p-value is
+    the larger of the two (an intersection-union test, https://doi.org/10.2307/2288298, which needs
+    no correction). A loss against best local is a loss whatever the placebo does; a system that is
+    above best local and not above the placebo is no better.
 
     Args:
         over_local: Mean and draws of the gain over best local.
@@ -152,15 +129,16 @@ def worse_of_draws(
         unequal: Users whose value differs from that of best local.
         unequal_to_placebo: Users whose value differs from that of the placebo.
     """
-    placebo = over_placebo and JudgedGain(
-        over_placebo[0], difference_p(over_placebo[1], unequal=unequal_to_placebo)
-    )
-    local = JudgedGain(over_local[0], difference_p(over_local[1], unequal=unequal))
-    return worse_of(local, placebo)
+    p = difference_p(over_local[1], unequal=unequal)
+    if over_placebo is None or over_local[0] <= 0:
+        return p
+    if over_placebo[0] <= 0:
+        return 1.0
+    return max(p, difference_p(over_placebo[1], unequal=unequal_to_placebo))
 
 
 def judged_mean(gain: Interval, over_placebo: Interval | None) -> float:
-    """Returns the mean gain by whose sign words judge, as `worse_of` chooses it."""
+    """Returns the mean gain by whose sign words judge, as `gain_p` does."""
     if over_placebo is None or gain.mean <= 0:
         return gain.mean
     return min(gain.mean, over_placebo.mean)

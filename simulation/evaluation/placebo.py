@@ -12,12 +12,11 @@ from typing import Self
 import numpy as np
 
 from client.fusion.hyperparameters import Grid, own_pairs_grid
+from client.recommenders.defaults import PRIOR_STRENGTHS
 from client.recommenders.profile import ProfileRecommender, Project
 from client.recommenders.queries import Floats, History
 from shared.releases.noisy_statistics import log_prior
 
-PRIOR_STRENGTHS = (1.0, 0.5, 0.0)
-"""How much of the popularity a profile model's variants have beside the similarities."""
 PLACEBO_GLOBAL, PLACEBO_PAIRS = "global-placebo", "pairs-placebo"
 """Signals that stand in for the profile model and for other shops' pairs; the first part is the
 kind, by which public weights are looked up."""

@@ -25,6 +25,7 @@ from client.fusion.hyperparameters import (
     tune,
 )
 from client.fusion.scores import Pool, best_of, better
+from client.recommenders.defaults import PRIOR_STRENGTHS
 from client.recommenders.federated_ease import PairGram
 from client.recommenders.interface import Recommender
 from client.recommenders.profile import ProfileRecommender, Project
@@ -36,7 +37,6 @@ from simulation.evaluation.measures import ItemFacts, Ranking, Stage, measure_su
 from simulation.evaluation.placebo import (
     PLACEBO_GLOBAL,
     PLACEBO_PAIRS,
-    PRIOR_STRENGTHS,
     placebo_grids,
 )
 from simulation.evaluation.pooled import TWINS, Pooled
@@ -251,10 +251,10 @@ def _weights(
         least = 0 if method == "pooled" else MIN_QUERIES  # the bound may not be held back
         if names not in searched:
             pool = Pool.of(local | {name: signals[name] for name in names}, best, queries)
-            found = weights["best-local"] | dict.fromkeys(names, 0.0)
+            fitted = weights["best-local"] | dict.fromkeys(names, 0.0)
             if names and len(queries) >= least:
-                found = search_weights(pool, weights["best-local"], names)
-            searched[names] = pool, found
+                fitted = search_weights(pool, weights["best-local"], names)
+            searched[names] = pool, fitted
         weights[method] = add_federated_signals(
             searched[names][0],
             weights["best-local"],

@@ -22,15 +22,17 @@ from client.fusion.fusion_weights import (
     default_weights,
     local_weights,
 )
+from client.recommenders.defaults import PRIOR_STRENGTHS
 from client.serving.ranking.signals import LOCAL_SIGNALS, SIGNAL_NAMES, SignalSources
 
 SERVED_SURFACES = {"for-you": "for-you", "discover": "discover", "session": "basket"}
 """Surface of the service -> surface of the evaluation whose public weights it starts from."""
 MIN_QUERIES = 20
 """Fewer queries than this say nothing; the public weights are used then."""
-PRIOR_STRENGTHS = {"global-prior": 1.0, "global-half": 0.5, "global": 0.0}
-"""Variants of the profile model, the default first: how much of the popularity in all shops each
-has beside the similarities; as in the simulation's evaluation."""
+PROFILE_VARIANTS = dict(
+    zip(("global-prior", "global-half", "global"), PRIOR_STRENGTHS, strict=True)
+)
+"""Variants of the profile model and their strength of popularity, as in the evaluation."""
 _SAMPLE = 32
 
 Weights = dict[str, float]
@@ -72,7 +74,7 @@ def profile_variants(sources: SignalSources) -> tuple[str, ...]:
     """Returns the variants of the profile model that a shop can try."""
     names = federated_signals(sources)
     if "prior" in names:
-        return tuple(PRIOR_STRENGTHS)
+        return tuple(PROFILE_VARIANTS)
     return ("global",) if "global" in names else ()
 
 
@@ -159,7 +161,7 @@ def split_profile_weight(weights: Mapping[str, float], sources: SignalSources) -
     by_signal = dict.fromkeys(SIGNAL_NAMES, 0.0) | {
         n: w for n, w in weights.items() if n in SIGNAL_NAMES
     }
-    for name, strength in PRIOR_STRENGTHS.items():
+    for name, strength in PROFILE_VARIANTS.items():
         if name not in SIGNAL_NAMES and weights.get(name, 0.0) > 0:
             own, prior = _shares(sources, strength)
             by_signal["global"] += weights[name] * own

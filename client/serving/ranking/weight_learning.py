@@ -16,7 +16,7 @@ from client.serving.features.interactions import NO_EVENTS, TAKEN_TYPES, Interac
 from client.serving.features.item_item import co_purchase
 from client.serving.features.item_popularity import ItemPopularity
 from client.serving.ranking.fusion_weights import (
-    PRIOR_STRENGTHS,
+    PROFILE_VARIANTS,
     SERVED_SURFACES,
     FusionWeights,
     fit_fusion_weights,
@@ -207,7 +207,7 @@ def _variants(
             + np.float32(strength) * federated.prior.values,
             allowed,
         )
-        for name, strength in PRIOR_STRENGTHS.items()
+        for name, strength in PROFILE_VARIANTS.items()
         if strength > 0
     }
 

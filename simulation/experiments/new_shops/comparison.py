@@ -18,13 +18,13 @@ from simulation.evaluation.paired_bootstrap import (
     MeanAndDraws,
     Values,
     bootstrap_by_shop,
+    gain_p,
     interval_of,
     judge,
     judged_mean,
     primary_name,
     ratio,
     user_values,
-    worse_of_draws,
 )
 from simulation.evaluation.shop import OF_MODELS, named
 from simulation.experiments.new_shops.federations import model_name
@@ -181,12 +181,12 @@ def _gain(table: _Table, name: str, *, over: str, placebo: str | None) -> GainRe
     difference, base = table.get(name), table.get(over)
     over_placebo = None if placebo is None else table.get(placebo)
     share = ratio(difference, base)
-    p = worse_of_draws(
+    p = gain_p(
         difference,
         over_placebo,
         unequal=table.unequal_in(name),
         unequal_to_placebo=0 if placebo is None else table.unequal_in(placebo),
-    ).p
+    )
     return GainRecord(
         difference=interval_of(difference),
         over_placebo=None if over_placebo is None else interval_of(over_placebo),

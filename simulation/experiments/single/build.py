@@ -10,13 +10,13 @@ import numpy as np
 from shared.runtime.environment import capture, describe_device
 from simulation.evaluation.evaluate import EvaluationResult
 from simulation.evaluation.paired_bootstrap import (
-    JudgedGain,
     Values,
     bootstrap_by_shop,
+    gain_p,
     interval_of,
     judge,
+    judged_mean,
     user_values,
-    worse_of_draws,
 )
 from simulation.evaluation.shop import OF_MODELS, ShopResult, named
 from simulation.experiments.single.findings import guarantee_text
@@ -144,23 +144,23 @@ def _comparison(
     evaluation = prepared.settings.evaluation
     columns = {names.get(old, old): [old] for old in (*names, "best-local")}
     columns = {method: columns[method] for method in COMPARED}
-    found = {}
+    compared = {}
     for surface in (s for s in SURFACES if s in result.surfaces):
         shops = user_values(result, surface, columns)
         if shops:
-            found[surface] = _compared(shops, evaluation.bootstrap, prepared.settings.seed)
-    primary = evaluation.primary if evaluation.primary in found else None
-    places = None if primary is None else list(found).index(primary)
-    judgements = judge([(gain.gain, gain.p) for _, gain in found.values()], primary=places)
+            compared[surface] = _compared(shops, evaluation.bootstrap, prepared.settings.seed)
+    primary = evaluation.primary if evaluation.primary in compared else None
+    judgements = judge(
+        [(judged_mean(c["difference"], c["over_placebo"]), c["p"]) for c in compared.values()],
+        primary=None if primary is None else list(compared).index(primary),
+    )
     return {
-        surface: {**record, "p": gain.p, "primary": surface == primary, **judged}
-        for (surface, (record, gain)), judged in zip(found.items(), judgements, strict=True)
+        surface: {**comparison, "primary": surface == primary, **judged}
+        for (surface, comparison), judged in zip(compared.items(), judgements, strict=True)
     }
 
 
-def _compared(
-    shops: Mapping[str, Mapping[str, Values]], draws: int, seed: int
-) -> tuple[dict[str, Any], JudgedGain]:
+def _compared(shops: Mapping[str, Mapping[str, Values]], draws: int, seed: int) -> dict[str, Any]:
     """Draws users within their shops; the same users for both differences."""
     stacked = [
         np.stack([own["fused"] - own["best-local"], own["fused"] - own["placebo"]], axis=1)
@@ -171,18 +171,15 @@ def _compared(
         (float(drawn.means[i]), drawn.draws[:, i]) for i in range(len(drawn.means))
     )
     local, placebo = np.sum([(rows != 0).sum(axis=0) for rows in stacked], axis=0)
-    gain = worse_of_draws(
-        over_local, over_placebo, unequal=int(local), unequal_to_placebo=int(placebo)
-    )
-    record = {
+    return {
         "difference": interval_of(over_local),
         "over_placebo": interval_of(over_placebo),
+        "p": gain_p(over_local, over_placebo, unequal=int(local), unequal_to_placebo=int(placebo)),
         "shops": {
             shop: interval_of((drawn.shop_means[i, 0], drawn.shop_draws[i, :, 0]))
             for i, shop in enumerate(shops)
         },
     }
-    return record, gain
 
 
 def _weights(shop: ShopResult, names: Mapping[str, str]) -> dict[str, Any]:

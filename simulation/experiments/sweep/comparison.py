@@ -20,6 +20,7 @@ from simulation.evaluation.paired_bootstrap import (
     MeanAndDraws,
     Values,
     bootstrap_by_shop,
+    gain_p,
     interval_of,
     judge,
     judged_mean,
@@ -27,7 +28,6 @@ from simulation.evaluation.paired_bootstrap import (
     primary_name,
     ratio,
     user_values,
-    worse_of_draws,
 )
 from simulation.experiments.single.schema import Report, RunLabel
 from simulation.experiments.sweep.recommendation import recommend, title_of
@@ -152,12 +152,12 @@ def _comparison(
     over_placebo = table.over(fused, placebo) if placebo in table.names else None
     if over_placebo is not None and over_placebo[0] < gain[0] and room is not None:
         recovered = ratio(over_placebo, table.over(POOLED, placebo))
-    p = worse_of_draws(
+    p = gain_p(
         gain,
         over_placebo,
         unequal=table.unequal_to(fused, LOCAL),
         unequal_to_placebo=0 if over_placebo is None else table.unequal_to(fused, placebo),
-    ).p
+    )
     shops = table.shops_over_local(fused)
     gains = [SeedGain(seed=seed, gain=seeds[name]) for seed, name in group.seeds]
     return ComparisonRecord(

@@ -5,6 +5,7 @@ To add a mechanism, inherit from `ReleaseSuite` and say what it computes: all te
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -102,7 +103,7 @@ class Watched:
         return self.shop.pair_sums(**request)
 
 
-class ReleaseSuite:
+class ReleaseSuite(ABC):
     """The contract."""
 
     name: ClassVar[MechanismName]
@@ -118,9 +119,9 @@ class ReleaseSuite:
     reply: ClassVar[str]
     """Record of the reply that holds the release."""
 
+    @abstractmethod
     def release(self, shop: Node, the_plan: Plan) -> Release:
         """Asks for the release and returns its arrays by name."""
-        raise NotImplementedError
 
     def inputs(self) -> RecordDict:
         """What a message carries beside the plan."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+from abc import ABC, abstractmethod
 from dataclasses import fields, replace
 from functools import lru_cache
 from typing import ClassVar
@@ -79,7 +80,7 @@ def content(*histories: History) -> list[bytes]:
     return [*columns, *(a.tobytes() for h in histories for a in (h.candidates, h.now, h.known))]
 
 
-class RecommenderSuite:
+class RecommenderSuite(ABC):
     """The contract. A class attribute says where an algorithm differs, and why."""
 
     beats_chance: ClassVar[bool] = True
@@ -93,8 +94,8 @@ class RecommenderSuite:
     tolerance: ClassVar[float] = 1e-4
     """Of scores that are summed in another order, relative to the largest."""
 
-    def build(self) -> Recommender:
-        raise NotImplementedError
+    @abstractmethod
+    def build(self) -> Recommender: ...
 
     def scores(self, known: History, queries: Queries) -> Scores:
         """Of a fresh recommender: finite float32 numbers, one a query and candidate."""

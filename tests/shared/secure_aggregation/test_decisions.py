@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import threading
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,11 @@ from shared.errors import StorageError
 from shared.secure_aggregation.decisions import Decisions, FolderDecisions, MemoryDecisions
 
 
-class DecisionsSuite:
+class DecisionsSuite(ABC):
     """What every kind of `Decisions` keeps."""
 
-    def make(self, folder: Path) -> Decisions:
-        raise NotImplementedError
+    @abstractmethod
+    def make(self, folder: Path) -> Decisions: ...
 
     def test_first_decision_stands(self, tmp_path: Path) -> None:
         decisions = self.make(tmp_path / "run")

@@ -238,7 +238,11 @@ def test_a_model_that_cannot_be_told_from_noise_changes_nothing(data: Dataset) -
 def test_a_placebo_is_made_of_the_shops_own_data_alone(
     data: Dataset, result: EvaluationResult
 ) -> None:
-    other = {"": GlobalModel(lambda h: -h, models()[""].prior, pairs=models()[""].pairs)}
+    model = models()[""]
+    assert model.prior is not None
+    assert model.pairs is not None
+    others = dataclasses.replace(model.pairs, noisy=model.pairs.noisy[::-1].copy())
+    other = {"": GlobalModel(lambda h: -h, -model.prior, pairs=others)}
     again = run(data, models=other, pooled=False)
     for shop, before in zip(again.shops, result.shops, strict=True):
         for surface, methods in before.rankings.items():

@@ -24,7 +24,7 @@ from client.serving.features.item_item import FederatedNeighbours
 from client.serving.features.item_scores import DenseScores
 from client.serving.features.item_vectors import ItemVectors, ProfileSpace
 from client.serving.ranking.fusion_weights import (
-    PRIOR_STRENGTHS,
+    PROFILE_VARIANTS,
     FusionWeights,
     fit_fusion_weights,
     public_fusion_weights,
@@ -168,7 +168,7 @@ def test_weights_apart_rank_as_the_joined_signal(name: str) -> None:
     assert weights["ease"] == 0.4
     assert (weights["prior"] > 0) == (name != "global")
     likeness = vectors.scores(space.global_profile(vectors[7]))
-    joined = 4.0 * likeness + PRIOR_STRENGTHS[name] * prior.values
+    joined = 4.0 * likeness + PROFILE_VARIANTS[name] * prior.values
     split = sum(
         weights[n] * (v - v.mean()) / v.std()
         for n, v in (("global", likeness), ("prior", prior.values))

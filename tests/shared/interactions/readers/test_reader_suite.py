@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def expected(lines: tuple[Line, ...] = LINES) -> set[tuple[str, str, float]]:
     return {(line.user, line.item, round(int(line.stamp) / 86_400, 4)) for line in lines}
 
 
-class ReaderSuite:
+class ReaderSuite(ABC):
     """The contract of every layout."""
 
     layout: ClassVar[str]
@@ -83,11 +84,11 @@ class ReaderSuite:
     first_row: ClassVar[int] = 1
     """Number of the first event's row in its file."""
 
-    def write_events(self, events: Path, lines: tuple[Line, ...]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def write_events(self, events: Path, lines: tuple[Line, ...]) -> None: ...
 
-    def write_items(self, items: Path) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def write_items(self, items: Path) -> None: ...
 
     def write(self, folder: Path, lines: tuple[Line, ...] = LINES) -> Path:
         """Writes all files and returns the one of the events."""
@@ -215,11 +216,11 @@ class TextReaderSuite(ReaderSuite):
     header: ClassVar[str] = ""
     """First line, where there is one."""
 
-    def line(self, event: Line) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def line(self, event: Line) -> str: ...
 
-    def items(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def items(self) -> str: ...
 
     def short_line(self) -> str:
         """A line that lacks cells."""
