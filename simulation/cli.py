@@ -112,7 +112,7 @@ def simulate(
 ) -> None:
     """Run a private federated simulation and measure what it cost and earned.
 
-    Without options: 19 shops of the embedded data set, epsilon 8, about three minutes.
+    Without options: 19 shops of the embedded data set, epsilon 8, about four minutes.
     """
     options: dict[str, Any] = {
         OPTIONS[name]: value for name, value in direct.items() if value is not None
