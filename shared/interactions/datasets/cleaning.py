@@ -12,8 +12,11 @@ import pandas as pd
 
 from shared.errors import DataError
 from shared.interactions.catalogue import build_catalogue, catalogue_of_events
+from shared.interactions.datasets.dropped_examples import examples_of, repeated_rows
 from shared.interactions.events import Catalogue, Events
 from shared.interactions.readers.parsed_tables import ParsedTables
+from shared.interactions.readers.raw_table import FIRST_DAY, LAST_DAY
+from shared.interactions.readers.row_places import Place
 from shared.interactions.splits import DataCalendar
 
 DROP_REASONS = {
@@ -51,15 +54,20 @@ class RowCounts:
         lost = np.full(unreadable, -1, dtype=np.int32)
         self.read = self._count(members) + self._count(lost)
         self.dropped: dict[str, npt.NDArray[np.int64]] = {}
+        self.examples: dict[str, tuple[Place, ...]] = {}
         if unreadable:
             self.drop("malformed", lost)
 
-    def drop(self, reason: str, members: npt.NDArray[np.int32]) -> None:
-        """Counts dropped rows under one of `DROP_REASONS`."""
+    def drop(
+        self, reason: str, members: npt.NDArray[np.int32], examples: tuple[Place, ...] = ()
+    ) -> None:
+        """Counts dropped rows under one of `DROP_REASONS`, with the first of them."""
         if reason not in DROP_REASONS:
             raise KeyError(reason)
         before = self.dropped.get(reason, 0)
         self.dropped[reason] = before + self._count(members)
+        if examples:
+            self.examples[reason] = examples
 
     def totals(self) -> dict[str, Any]:
         """Returns counts over all rows; `rows_read` is `rows_kept` plus all that was dropped."""
@@ -68,6 +76,14 @@ class RowCounts:
     def of_shop(self, of_shop: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """Returns counts over the rows of some members, given as a mask `(n_members,)`."""
         return self._report(np.append(of_shop, False))
+
+    def shown(self) -> dict[str, list[dict[str, object]]]:
+        """Returns examples by reason as plain values; they hold ids, so the owner alone sees."""
+        return {
+            reason: [place.to_json() for place in self.examples[reason]]
+            for reason in DROP_REASONS
+            if reason in self.examples
+        }
 
     def _count(self, members: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
         rows = np.where(members < 0, self.n_members, members)
@@ -92,9 +108,6 @@ MAX_USER_EVENTS = 20_000
 its rows were read. No user of Complete Journey has as many."""
 MAX_RANK = 2.0**53
 """Beyond, ranks are no longer whole numbers of their own."""
-
-FIRST_DAY, LAST_DAY = 3_652.0, 47_482.0
-"""1980-01-01 and 2100-01-01 in days since 1970: dates outside are impossible."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +183,8 @@ def clean(
     items = _item_codes(rows["item_id"], catalogue)
     left = np.ones(len(rows), dtype=bool)
     for reason, wrong in _faults(rows, members, items, tables.time_unit).items():
-        row_counts.drop(reason, members[left & wrong])
+        lost = np.flatnonzero(left & wrong)
+        row_counts.drop(reason, members[lost], examples_of(tables, reason, lost))
         left &= ~wrong
     if not left.any() and not may_be_empty:
         raise DataError(
@@ -180,7 +194,10 @@ def clean(
         )
     events = _build(rows[left], members[left], items[left], tables.time_unit)
     repeated = _duplicates(events)
-    row_counts.drop("duplicate", events.user[repeated])
+    again = repeated_rows(tables, events.select(repeated), catalogue.item_ids)
+    row_counts.drop(
+        "duplicate", events.user[repeated], examples_of(tables, "duplicate", np.array(again))
+    )
     events = events.select(~repeated)
     return CleanedSource(
         name=name,

@@ -191,6 +191,7 @@ def _report(
         "reasons": {
             reason: DROP_REASONS[reason] for reason in cleaned.row_counts.totals()["dropped"]
         },
+        "examples": cleaned.row_counts.shown(),
         "items": cleaned.facts["items"] | {"scored": int(cleaned.scored.sum())},
         "users": {
             "read": len(cleaned.user_ids),

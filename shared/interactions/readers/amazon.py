@@ -72,7 +72,7 @@ def _lines(path: Path, faults: RowFaults | None = None) -> Iterator[tuple[int, d
             for row, line in enumerate(stream, start=1):
                 if not line.strip():
                     continue
-                record = _parse(line) if faults is None else _parse_or_drop(line, faults)
+                record = _parse(line) if faults is None else _parse_or_drop(row, line, faults)
                 if record is not None:
                     yield row, record
     except UnicodeDecodeError:
@@ -97,7 +97,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     return record
 
 
-def _parse_or_drop(line: bytes, faults: RowFaults) -> dict[str, Any] | None:
+def _parse_or_drop(row: int, line: bytes, faults: RowFaults) -> dict[str, Any] | None:
     """Returns a line's record with plain cells; None where it is dropped."""
     try:
         if len(line) > MAX_LINE:
@@ -110,7 +110,7 @@ def _parse_or_drop(line: bytes, faults: RowFaults) -> dict[str, Any] | None:
         "".join(filter(None, cells.values())).encode()  # half of a surrogate pair is no text
         return cells | {"timestamp": None if stamp is None else float(stamp)}
     except (ValueError, TypeError, OverflowError, RecursionError):
-        faults.unreadable += 1
+        faults.leave_out(row, line)
         return None
 
 

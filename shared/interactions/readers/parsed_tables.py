@@ -15,6 +15,7 @@ from shared.errors import DataError
 from shared.interactions.events import EVENT_TYPES
 from shared.interactions.persons import PERSON
 from shared.interactions.readers.raw_table import RawTable
+from shared.interactions.readers.row_places import FileRows
 from shared.settings.run_settings import DataSettings
 
 TimeUnit = Literal["days", "order"]
@@ -51,6 +52,7 @@ class ParsedTables:
         time_unit: What `time` counts.
         ignored_columns: Event columns that nothing reads.
         unreadable: Lines of the events' files that were dropped before they were rows.
+        rows: Where the rows of `events` stand, one entry a file, in their order.
     """
 
     layout: str
@@ -61,6 +63,7 @@ class ParsedTables:
     time_unit: TimeUnit
     ignored_columns: tuple[str, ...] = ()
     unreadable: int = 0
+    rows: tuple[FileRows, ...] = ()
 
 
 def events_tables(
@@ -118,7 +121,12 @@ def events_tables(
         time_unit=unit,
         ignored_columns=tuple(sorted(map(str, ignored))),
         unreadable=0 if raw.faults is None else raw.faults.unreadable,
+        rows=(raw.file_rows(_file_names(used, time_column, settings.shop_column)),),
     )
+
+
+def _file_names(used: Mapping[str, str], time: str, shop: str | None) -> dict[str, str]:
+    return {**used, "time": time} | ({"shop_id": shop} if shop else {})
 
 
 def text_table(raw: RawTable, key: str, renamed: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -171,6 +179,7 @@ def merge(
         time_unit=parts[0].time_unit,
         ignored_columns=tuple(sorted({name for part in parts for name in part.ignored_columns})),
         unreadable=sum(part.unreadable for part in parts),
+        rows=tuple(file for part in parts for file in part.rows),
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,16 @@ import pandas as pd
 
 from shared.errors import DataError
 from shared.interactions.readers.row_faults import RowFaults
+from shared.interactions.readers.row_places import MOST_CELLS, FileRows, Place
 
 MISSING_IDS = ("", "nan", "NaN", "NULL", "null", "None")
 """Texts that stand for a missing id."""
 
 _SECONDS = r"-?\d{9,}(\.\d*)?|0|-1|\d\.\d+[eE]\+?\d+"
 """Numbers that count from 1970; eight digits are a date such as 20240531."""
+FIRST_DAY, LAST_DAY = 3_652.0, 47_482.0
+"""1980-01-01 and 2100-01-01 in days since 1970: dates outside are impossible."""
+
 _MICROSECONDS_A_DAY = 86_400e6
 _EPOCH_UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (np.inf, 1e9))
 
@@ -32,12 +36,34 @@ class RawTable:
         frame: Its columns: text where the file is text, typed where it is Parquet.
         first_row: Number of the first row of `frame` in the file (2 below a header).
         faults: Takes the rows that cannot be used; None ends at the first of them.
+        cells: Texts of the first cells of each column that became nothing, by row.
+        faulty: The same for cells that are not what their column holds.
     """
 
     path: Path
     frame: pd.DataFrame
     first_row: int
     faults: RowFaults | None = None
+    cells: dict[str, dict[int, str]] = field(default_factory=dict)
+    faulty: dict[str, dict[int, str]] = field(default_factory=dict)
+
+    def file_rows(self, columns: Mapping[str, str]) -> FileRows:
+        """Says where the rows stand in the file.
+
+        Args:
+            columns: From our names to the file's.
+        """
+        skipped = [] if self.faults is None else self.faults.left_out
+        return FileRows(
+            path=self.path,
+            n_rows=len(self.frame),
+            first_row=self.first_row,
+            left_out=np.array([row for row, _ in skipped], dtype=np.int64),
+            columns=dict(columns),
+            cells=self.cells,
+            faulty=self.faulty,
+            unreadable=tuple(Place(self.path, row, "", text) for row, text in skipped[:3]),
+        )
 
     def error(self, row: int, column: str, cell: str, expected: str, remedy: str) -> DataError:
         """Names a cell that cannot be used; `row` counts the rows of `frame` from 0."""
@@ -70,6 +96,7 @@ class RawTable:
         """
         if self.faults is not None:
             self.faults.mark(wrong)
+            _remember(self.faulty, column, wrong, cells)
         elif wrong.any():
             row = int(wrong.argmax())
             raise self.error(row, column, str(cells.iloc[row]), expected, remedy)
@@ -108,7 +135,11 @@ class RawTable:
     def ids(self, column: str) -> pd.Series[str]:
         """Returns a column as ids, "" where the id is missing, `(n,)`."""
         values = self.texts(column)
-        return values.mask(values.isin(MISSING_IDS), "")
+        missing = values.isin(MISSING_IDS)
+        if not missing.any():
+            return values
+        _remember(self.cells, column, missing.to_numpy(), values)
+        return values.mask(missing, "")
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
         """Returns a column as float64 `(n,)`, NaN where a cell is empty.
@@ -165,7 +196,19 @@ class RawTable:
             expected="an ISO 8601 date such as 2024-05-31T18:00 or seconds since 1970",
             remedy="rewrite the column, or name a column of ranks with --order-column",
         )
+        _remember(self.cells, column, ~((days >= FIRST_DAY) & (days < LAST_DAY)), texts)
         return days
+
+
+def _remember(
+    memory: dict[str, dict[int, str]],
+    column: str,
+    rows: npt.NDArray[np.bool_],
+    cells: pd.Series[str],
+) -> None:
+    kept = memory.setdefault(column, {})
+    for row in np.flatnonzero(rows)[: MOST_CELLS - len(kept)].tolist():
+        kept.setdefault(row, str(cells.iloc[row]))
 
 
 def _days_each(texts: pd.Series[str]) -> npt.NDArray[np.float64]:

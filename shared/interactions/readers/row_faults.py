@@ -26,13 +26,22 @@ class RowFaults:
     """What was dropped of one file.
 
     Attributes:
-        unreadable: Rows that are not in the table at all: cells missing or too many, a quote left
-            open, bytes that are no UTF-8, too long.
+        left_out: Number and beginning of the rows that are not in the table at all: cells missing
+            or too many, a quote left open, bytes that are no UTF-8, too long.
         cells: Rows of the table with a cell that is not what its column holds, `(n,)`.
     """
 
-    unreadable: int = 0
+    left_out: list[tuple[int, str]] = field(default_factory=list)
     cells: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+
+    @property
+    def unreadable(self) -> int:
+        """Number of rows that are not in the table at all."""
+        return len(self.left_out)
+
+    def leave_out(self, row: int, line: bytes) -> None:
+        """Counts a line that is no row of the table; `row` is its number in the file."""
+        self.left_out.append((row, line[:40].decode(errors="replace")))
 
     def mark(self, wrong: npt.NDArray[np.bool_]) -> None:
         """Counts rows `(n,)` as faulty."""
@@ -58,13 +67,15 @@ def keep_rows(
     is_row = _row_test(n_cells, delimiter.encode(), quoted=quoted)
     lines = content.lstrip(b"\r\n").split(b"\n")
     kept = lines[:1] if header else []
+    row = len(kept)
     for line in lines[len(kept) :]:
         if not line.strip():
             continue
+        row += 1
         if len(line) <= MAX_LINE and is_row(line):
             kept.append(line)
         else:
-            faults.unreadable += 1
+            faults.leave_out(row, line)
     return b"\n".join(kept)
 
 

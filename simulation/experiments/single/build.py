@@ -61,7 +61,7 @@ def build_report(
                 settings=trained.settings,
                 environment=capture(device=describe_device(prepared.device)),
             ),
-            "data": {**prepared.dataset.report, "notes": list(prepared.notes)},
+            "data": _data(prepared),
             "privacy": privacy,
             "guarantee_text": guarantee_text(privacy, seed=trained.settings.seed),
             "surfaces": _surfaces(result),
@@ -75,6 +75,12 @@ def build_report(
             "files": {},
         }
     )
+
+
+def _data(prepared: Prepared) -> dict[str, object]:
+    """What was read and dropped; examples of rows hold ids and stay out of a file to show."""
+    report = {k: v for k, v in prepared.dataset.report.items() if k != "examples"}
+    return {**report, "notes": list(prepared.notes)}
 
 
 def method_names(labels: tuple[str, str], *, private: bool) -> dict[str, str]:

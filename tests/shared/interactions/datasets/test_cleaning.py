@@ -67,6 +67,29 @@ def test_each_fault_is_dropped_under_its_reason(row: tuple[object, ...], reason:
     assert len(cleaned.events) == 1
 
 
+def test_the_first_rows_of_each_reason_are_told_with_place_and_value(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title\n1,Pen\n2,Ink\n")
+    rows = ["a,1,2024-01-01", "null,1,2024-01-02", "a,1,2021-02-30", "a,9,2024-01-01"]
+    rows += ["a,2,2024-01-03", "a,2,2024-01-03", "nan,1,2024-01-02", ",1,2024-01-02", "null,1,x"]
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,datetime\n" + "\n".join(rows))
+    asked = DataSettings(source=str(tmp_path), split="leave-last-out", malformed_rows="drop")
+    report = load_dataset(asked, seed=1).report
+    shown = {
+        reason: [(place["row"], place["column"], place["value"]) for place in places]
+        for reason, places in report["examples"].items()
+    }
+    assert shown == {
+        "malformed": [(10, "datetime", "x")],
+        "missing_id": [(3, "user_id", "null"), (8, "user_id", "nan"), (9, "user_id", "")],
+        "impossible_date": [(4, "datetime", "2021-02-30")],
+        "unknown_item": [(5, "item_id", "9")],
+        "duplicate": [(7, "item_id", "2")],
+    }
+    assert {place["file"] for places in report["examples"].values() for place in places} == {
+        str(tmp_path / "interactions.csv")
+    }
+
+
 def test_rows_that_differ_anywhere_are_no_duplicates() -> None:
     rows = [
         ("a", "1", "2024-01-01", "1", "s"),
