@@ -13,7 +13,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg, Krum
 
 from server.aggregation.update_checks import MAX_MAGNITUDE
-from shared.errors import ModelError
+from shared.errors import ModelError, RunError
 from shared.protocol.messages import (
     LORA_A,
     LORA_B,
@@ -23,7 +23,7 @@ from shared.protocol.messages import (
     from_record,
     to_record,
 )
-from shared.settings.run_settings import FederationSettings
+from shared.settings.run_settings import ROBUST_LEAST, FederationSettings
 
 _HIGH, _LOW = 2.0**24, 2.0**64
 _IntArray = npt.NDArray[np.int64]
@@ -88,21 +88,31 @@ class ExactSum:
 def robust_mean(updates: Sequence[Arrays], *, method: str) -> Arrays:
     """Aggregates with one of Flower's robust strategies, every shop with the same weight.
 
-    `median` and `trimmed-mean` (https://arxiv.org/abs/1803.01498, a fifth cut at both ends, so
-    nothing below five updates) go by coordinate; `krum` (https://arxiv.org/abs/1703.02757) picks
-    the one update nearest to the others and withstands (n - 3) // 2 hostile ones.
+    `median` and `trimmed-mean` (https://arxiv.org/abs/1803.01498, a fifth cut at both ends) go by
+    coordinate; `krum` (https://arxiv.org/abs/1703.02757) picks the one update nearest to the others
+    and withstands (n - 3) // 2 hostile ones.
 
     Args:
-        updates: At least one; all with the same names and shapes.
+        updates: `ROBUST_LEAST[method]` at least; all with the same names and shapes.
         method: `median`, `trimmed-mean` or `krum`.
 
     Returns:
         Arrays of the same shapes, float32.
+
+    Raises:
+        RunError: There are so few updates that the method withstands no hostile one.
     """
+    if len(updates) < ROBUST_LEAST[method]:
+        raise RunError(
+            f"needs {ROBUST_LEAST[method]} good updates, {len(updates)} are there",
+            name="federation.robust",
+            value=method,
+            remedy="take more shops, or remove federation.robust",
+        )
     strategies: dict[str, FedAvg] = {
         "median": FedMedian(),
         "trimmed-mean": FedTrimmedAvg(beta=0.2),
-        "krum": Krum(num_malicious_nodes=max(0, (len(updates) - 3) // 2)),
+        "krum": Krum(num_malicious_nodes=(len(updates) - 3) // 2),
     }
     arrays, _ = strategies[method].aggregate_train(0, [_equal_reply(u) for u in updates])
     means = from_record(cast(ArrayRecord, arrays))

@@ -199,6 +199,8 @@ class Federation:
                 value=self.settings.min_replies,
                 remedy="lower it or add shops",
             )
+        if self.nodes is not None:
+            self.settings.check_robust(self.nodes)
 
     def draw_candidates(
         self, server_round: int, counts: FloatArray | None, n_replies: int

@@ -30,6 +30,7 @@ from shared.privacy.noise import GRID
 from shared.protocol import messages
 from shared.protocol.messages import Arrays, FloatArray, RequestKind
 from shared.releases.pair_sums import head_items, n_pairs
+from shared.settings.run_settings import ROBUST_LEAST
 
 LOG = logging.getLogger("fedprofile.server")
 
@@ -310,7 +311,8 @@ class ProfileStrategy(FedAvg):
         method = self.federation.settings.robust
         if method != "none":
             in_order = [update for _, _, update in sorted(updates, key=lambda entry: entry[0])]
-            return (robust_mean(in_order, method=method) if in_order else {}), len(in_order)
+            enough = len(in_order) >= ROBUST_LEAST[method]
+            return (robust_mean(in_order, method=method) if enough else {}), len(in_order)
         total = ExactSum()
         for _, weight, update in updates:
             total.add(update, weight=weight)
@@ -331,6 +333,10 @@ class ProfileStrategy(FedAvg):
             self.federation.on_refused(refusals)
         minimum, name = self.federation.settings.min_replies, "min_replies"
         remedy = "lower min_replies"
+        robust = self.federation.settings.robust
+        if server_round > 0 and minimum < ROBUST_LEAST[robust]:
+            minimum, name = ROBUST_LEAST[robust], f"the least of robust={robust}"
+            remedy = "remove federation.robust"
         in_sum = max(self.federation.min_shops, self.federation.plan.noise_shops)
         if minimum < in_sum:
             minimum, name = in_sum, "the least number of shops in a sum"

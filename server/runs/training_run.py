@@ -246,6 +246,7 @@ def open_run(server: ServerFolder, *, new: bool, options: RunOptions = AS_SET) -
             value=len(invited),
             remedy="invite more with `fedprofile server invite`",
         )
+    settings.federation.check_robust(len(invited))
     run = TrainingRun(server, earlier[-1].number + 1 if earlier else 1)
     roster = _roster_of(server, settings, options)
     noise: Noise = "shop" if roster is None else "shared"

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize
 
 from shared.errors import ModelError
+from shared.model.adapter_config import apply_config, read_adapter_config
 from shared.model.profile_space import Whitening, projection_matrix
 from shared.settings.run_settings import ModelSettings
 
@@ -32,14 +33,17 @@ FORMAT = 1
 
 Array = npt.NDArray[np.float32]
 
+_FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+"""Types of numbers that an adapter may be saved in, besides bfloat16."""
+
 
 @dataclass(frozen=True, eq=False)
 class SavedAdapter:
     """What an adapter folder holds.
 
     Attributes:
-        arrays: LoRA matrices under PEFT's names.
-        settings: Model settings of the adapter.
+        arrays: LoRA matrices under PEFT's names, all of one rank and one scaling.
+        settings: Model settings of the adapter; its rank and alpha are those of `arrays`.
         whitening: The base's map from text vectors to item vectors.
         text_space: Name of the text vectors' space.
         base_hash: Of the base, from `whitening` and `text_space`.
@@ -60,8 +64,9 @@ def read_adapter(folder: Path, *, base_hash: str | None = None) -> SavedAdapter:
         base_hash: Of the base that the adapter is for; None takes the folder's own.
 
     Raises:
-        ModelError: A file is missing or damaged, the adapter belongs to another base, a value is
-            not finite, or a shape is wrong.
+        ModelError: A file is missing or damaged, the adapter belongs to another base, a matrix is
+            missing or unknown, a value is not finite, a shape is wrong, or PEFT would do more with
+            it than add `scaling * B A`.
     """
     description = _read_description(folder)
     try:
@@ -91,6 +96,7 @@ def read_adapter(folder: Path, *, base_hash: str | None = None) -> SavedAdapter:
                 remedy="take an adapter that was trained on this base",
             )
     check_finite(arrays)
+    arrays, settings = apply_config(arrays, read_adapter_config(folder), settings)
     projection_matrix(arrays, settings)
     return SavedAdapter(arrays, settings, whitening, text_space, actual)
 
@@ -108,17 +114,31 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 def _read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     try:
-        with safe_open(path, framework="np") as file:
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        packed = path.read_bytes()
+        entries = deserialize(packed)
+        header = json.loads(packed[8 : 8 + int.from_bytes(packed[:8], "little")])
+    except (OSError, SafetensorError, ValueError) as error:
         raise ModelError(
             f"{path} is missing or damaged", remedy="copy the whole folder again"
         ) from error
-    return {
-        name: np.asarray(tensor, dtype=np.float32) for name, tensor in tensors.items()
-    }, metadata
+    arrays = {name: _decode(entry, name=name, path=path) for name, entry in entries}
+    return arrays, header.get("__metadata__", {})
+
+
+def _decode(entry: Mapping[str, Any], *, name: str, path: Path) -> Array:
+    """Returns a tensor as float32; NumPy has no bfloat16, which is the upper half of a float32."""
+    kind, data = entry["dtype"], bytes(entry["data"])
+    if kind == "BF16":
+        values = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    elif kind in _FLOATS:
+        values = np.frombuffer(data, _FLOATS[kind])
+    else:
+        raise ModelError(
+            f"{name} in {path} has numbers of type {kind}",
+            remedy=f"save it as float32 or as one of {', '.join(_FLOATS)}, BF16",
+        )
+    with np.errstate(over="ignore"):  # infinity is refused with its name
+        return values.astype(np.float32).reshape(entry["shape"])
 
 
 def check_finite(arrays: Mapping[str, npt.NDArray[Any]]) -> None:

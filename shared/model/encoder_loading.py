@@ -1,12 +1,13 @@
-"""Loads any Hugging Face text encoder by name or folder.
+"""Loads any Hugging Face text encoder by name or folder, as sentence-transformers would.
 
-Pooling follows the encoder's own `1_Pooling/config.json` (sentence-transformers: mean, first or
-last token); an encoder without one is pooled by the mean of its tokens, padding left out.
+What follows the model (pooling, Dense, Normalize) and what comes before it (prompt, lower-casing)
+is what `encoder_layout` reads. Code of a folder is never run and nothing is asked on a terminal.
 
-| Family | What is loaded | Pooling without `1_Pooling` |
+| Family | What is loaded | Pooling without `modules.json` |
 |---|---|---|
 | BERT and other encoders | the model, without the unused pooler | mean |
-| GPT-2, Qwen and other decoders | the model, causal as trained | mean |
+| Qwen and other `...ForCausalLM` | the model, causal as trained | last token |
+| GPT-2 | the model, causal as trained | mean |
 | T5, mT5, BART | the encoder half | mean |
 """
 
@@ -14,31 +15,21 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
+from tokenizers import normalizers
 
 from shared.errors import ModelError
 from shared.model.encoder_files import EncoderSource, find_encoder
-from shared.model.text_encoder import Pooling, TextEncoder
+from shared.model.pooling import TextPooling, load_dense
+from shared.model.text_encoder import TextEncoder
 
 _POSITIONS_AFTER_PADDING = ("roberta", "camembert", "data2vec", "longformer", "mpnet", "ibert")
 """Families whose first position is `pad_token_id + 1`, so that they take fewer tokens."""
-_POOLING_MODES: dict[str, Pooling] = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_lasttoken": "last",
-    "mean": "mean",
-    "cls": "cls",
-    "lasttoken": "last",
-}
-"""Both spellings of sentence-transformers: one flag a mode, or one `pooling_mode`."""
-
-_log = logging.getLogger(__name__)
 
 
 def load_encoder(
@@ -59,33 +50,34 @@ def load_encoder(
 
 def load_source(source: EncoderSource, *, device: torch.device | str = "cpu") -> TextEncoder:
     """Loads an encoder whose files are known; see `load_encoder`."""
+    _refuse_own_code(source)
     try:
         with _quiet_transformers():
-            model, tokenizer, missing = _load(source.folder)
+            model, tokenizer, missing = _load(source.model_folder)
+            if source.layout.lowercase:
+                _lowercase(tokenizer)
+            pooling = _pooling(source, tokenizer)
     except Exception as error:  # damaged files surface as a dozen unrelated types
         line = str(error).strip().partition("\n")[0][:160]
-        raise ModelError(
+        _refuse(
+            source,
             f"cannot be loaded from {source.folder} ({type(error).__name__}: {line})",
-            name="encoder",
-            value=source.name,
             remedy="replace its files or name another encoder",
-        ) from error
+        )
     if missing:
-        raise ModelError(
+        _refuse(
+            source,
             f"the weights in {source.folder} lack {len(missing)} tensors, such as {missing[0]}",
-            name="encoder",
-            value=source.name,
             remedy="replace them by the complete weights",
         )
-    pooling, normalize = _pooling(source)
+    _check_text_encoder(source, model, tokenizer)
     return TextEncoder(
         source=source,
         model=model.to(device).eval().requires_grad_(False),
         tokenizer=tokenizer,
-        pooling=pooling,
-        normalize=normalize,
-        width=int(model.config.hidden_size),
-        positions=_positions(model.config),
+        pooling=pooling.to(device).eval().requires_grad_(False),
+        width=pooling.width(int(model.config.hidden_size)),
+        positions=min(_positions(model.config), source.layout.max_tokens or 1 << 20),
     )
 
 
@@ -97,48 +89,110 @@ def _load(folder: Path) -> tuple[Any, Any, list[str]]:
         MODEL_MAPPING,
     )
 
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     for key, value in config.to_dict().items():
         if "drop" in key and isinstance(value, float):
             setattr(config, key, 0.0)  # a forward pass must not depend on a global seed
     halved = config.is_encoder_decoder and type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
     known = MODEL_FOR_TEXT_ENCODING_MAPPING if halved else MODEL_MAPPING
-    options: dict[str, Any] = {"config": config, "dtype": torch.float32}
+    options: dict[str, Any] = {
+        "config": config,
+        "dtype": torch.float32,
+        "trust_remote_code": False,
+        "local_files_only": True,
+    }
     if "add_pooling_layer" in inspect.signature(known[type(config)].__init__).parameters:
         options["add_pooling_layer"] = False
     auto = AutoModelForTextEncoding if halved else AutoModel
     model, info = auto.from_pretrained(folder, output_loading_info=True, **options)
     if config.is_encoder_decoder and not halved:
         model = model.get_encoder()
-    return model, AutoTokenizer.from_pretrained(folder), sorted(info["missing_keys"])
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    return model, tokenizer, sorted(info["missing_keys"])
 
 
-def _pooling(source: EncoderSource) -> tuple[Pooling, bool]:
-    """Reads pooling and normalisation from sentence-transformers' files, where there are any."""
-    modules = _read_optional(source.folder / "modules.json")
-    kinds = [str(module["type"]).rpartition(".")[2] for module in modules or []]
-    others = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
-    if others:
-        _log.warning("encoder=%s: modules %s are left out", source.name, ", ".join(others))
-    settings = _read_optional(source.folder / "1_Pooling" / "config.json") or {}
-    named = settings.pop("pooling_mode", None)
-    flags = [key for key, value in settings.items() if key.startswith("pooling_mode") and value]
-    chosen = [named] if named else flags
-    if len(chosen) > 1 or any(mode not in _POOLING_MODES for mode in chosen):
-        raise ModelError(
-            f"pooling {', '.join(chosen)} is not one of mean, first or last token",
-            name="encoder",
-            value=source.name,
-            remedy="change 1_Pooling/config.json in a copy of its folder",
+def _lowercase(tokenizer: Any) -> None:
+    """Puts lower-casing before all else that a tokenizer does to a text."""
+    backend = tokenizer.backend_tokenizer
+    before = [backend.normalizer] if backend.normalizer is not None else []
+    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
+
+
+def _pooling(source: EncoderSource, tokenizer: Any) -> TextPooling:
+    layout = source.layout
+    after = []
+    for kind, place in layout.after_pooling:
+        folder = source.folder / place
+        config_file = folder / "config.json"
+        config = json.loads(config_file.read_text()) if config_file.is_file() else {}
+        if kind == "Normalize":
+            if config.get("module_input_name", "sentence_embedding") != "sentence_embedding":
+                raise ValueError(f"{place} normalises {config['module_input_name']}")
+            after.append(None)
+        else:
+            after.append(load_dense(folder, config))
+    prompt_tokens = 0
+    if layout.prompt and not layout.include_prompt:
+        ids = tokenizer([layout.prompt])["input_ids"][0]
+        prompt_tokens = len(ids) - (ids[-1] in tokenizer.all_special_ids)
+    return TextPooling(
+        layout.pooling,
+        prompt_tokens=prompt_tokens,
+        after=after,
+        truncate_dim=layout.truncate_dim,
+    )
+
+
+def _refuse_own_code(source: EncoderSource) -> None:
+    """Refuses an encoder whose classes transformers does not have, before anything is loaded."""
+    import transformers
+
+    config = _read(source.model_folder / "config.json")
+    tokenizer = _read(source.model_folder / "tokenizer_config.json")
+    classes = [*(config.get("architectures") or []), tokenizer.get("tokenizer_class")]
+    unknown = [name for name in classes if name and not hasattr(transformers, str(name))]
+    asked = {**config.get("auto_map", {}), **tokenizer.get("auto_map", {})}
+    known = config.get("model_type") in transformers.CONFIG_MAPPING
+    if asked and (unknown or not known):
+        _refuse(
+            source,
+            f"needs code of its own ({', '.join(sorted(asked))} in auto_map), which is never run",
+            remedy="name an encoder that transformers knows",
         )
-    return _POOLING_MODES[chosen[0]] if chosen else "mean", "Normalize" in kinds
 
 
-def _read_optional(path: Path) -> Any:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text()) if path.is_file() else None
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON", remedy="replace it") from error
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):  # loading says what is wrong with it
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _check_text_encoder(source: EncoderSource, model: Any, tokenizer: Any) -> None:
+    """Refuses a model that takes no texts, and a tokenizer with tokens that the model lacks."""
+    takes = set(inspect.signature(model.forward).parameters)
+    width = getattr(model.config, "hidden_size", None)
+    if not isinstance(width, int) or not {"input_ids", "attention_mask"} <= takes:
+        _refuse(
+            source,
+            f"is not a text encoder: a model of type {model.config.model_type}",
+            remedy="name an encoder of texts",
+        )
+    rows = model.get_input_embeddings().num_embeddings
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if largest >= rows:
+        _refuse(
+            source,
+            f"its tokenizer knows {largest + 1} tokens, its model {rows}",
+            remedy="take the tokenizer that it was trained with",
+        )
+
+
+def _refuse(source: EncoderSource, problem: str, *, remedy: str) -> NoReturn:
+    raise ModelError(problem, name="encoder", value=source.name, remedy=remedy)
 
 
 def _positions(config: Any) -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import ModelError
-from shared.model.encoder_files import find_encoder, space_of
+from shared.model.encoder_files import find_encoder
 from shared.model.encoder_loading import load_source
 from shared.model.profile_space import PROJECTION, Whitening
 from shared.model.text_encoder import TextEncoder
@@ -114,5 +114,5 @@ def build_base(
                 value=settings.encoder,
                 remedy="fit it on this encoder's vectors",
             )
-    space = space_of(source.identity, settings.max_tokens)
+    space = source.space(settings.max_tokens)
     return ProfileModel(whitening, text_space=space, text_encoder=encoder).to(device)

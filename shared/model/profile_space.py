@@ -170,11 +170,15 @@ def projection_matrix(arrays: Mapping[str, Array], settings: ModelSettings) -> A
         settings: `dim`, `rank` and `alpha` of the adapter.
 
     Raises:
-        ModelError: A matrix has another shape than the settings say.
+        ModelError: A matrix is missing, or has another shape than the settings say.
     """
     base = np.eye(settings.dim, settings.dim + 1, dtype=np.float32)
     if PROJECTION_A not in arrays:
         return base
+    if PROJECTION_B not in arrays:
+        raise ModelError(
+            f"adapter: lora_B of {PROJECTION} is missing", remedy="copy the whole folder again"
+        )
     A, B = arrays[PROJECTION_A], arrays[PROJECTION_B]
     expected = ((settings.rank, settings.dim + 1), (settings.dim, settings.rank))
     if (A.shape, B.shape) != expected:

@@ -1,4 +1,4 @@
-"""A loaded text encoder: tokens, batches, pooling and vectors."""
+"""A loaded text encoder: prompt, tokens, batches and vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,28 +15,10 @@ from torch import Tensor, nn
 
 from shared.errors import ModelError
 from shared.model.encoder_files import EncoderSource
-
-Pooling = Literal["mean", "cls", "last"]
+from shared.model.pooling import TextPooling
 
 _BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
 _CHUNK = 1024
-
-
-def pool(hidden: Tensor, mask: Tensor, *, pooling: Pooling) -> Tensor:
-    """Reduces token vectors `(n, tokens, width)` to text vectors `(n, width)`.
-
-    Args:
-        hidden: Token vectors.
-        mask: 1 for a token, 0 for padding on the right, `(n, tokens)`.
-        pooling: Mean of the tokens, the first or the last one.
-    """
-    if pooling == "cls":
-        return hidden[:, 0]
-    if pooling == "last":
-        last = mask.sum(dim=1).clamp(min=1) - 1
-        return hidden[torch.arange(len(hidden), device=hidden.device), last]
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +29,7 @@ class TextEncoder:
         source: Where it came from, with its identity.
         model: The Hugging Face module; its forward gives `last_hidden_state`.
         tokenizer: The Hugging Face tokenizer.
-        pooling: How token vectors become one.
-        normalize: Whether text vectors get unit length.
+        pooling: What makes text vectors of token vectors.
         width: Length of a text vector.
         positions: Tokens that the model takes at most.
     """
@@ -56,8 +37,7 @@ class TextEncoder:
     source: EncoderSource
     model: nn.Module
     tokenizer: Any
-    pooling: Pooling
-    normalize: bool
+    pooling: TextPooling
     width: int
     positions: int
 
@@ -67,9 +47,23 @@ class TextEncoder:
         return next(self.model.parameters()).device
 
     def tokenize(self, texts: Sequence[str], *, max_tokens: int) -> list[list[int]]:
-        """Returns token ids of each text, at most `max_tokens` and what the model takes."""
+        """Returns token ids of each text, its prompt before it, `max_tokens` at most.
+
+        Raises:
+            ModelError: The prompt leaves no room for a text.
+        """
         limit = min(max_tokens, self.positions)
-        ids = self.tokenizer(list(texts), truncation=True, max_length=limit, verbose=False)
+        if self.pooling.prompt_tokens + 1 >= limit:
+            raise ModelError(
+                f"must be above {self.pooling.prompt_tokens + 1}, the tokens of the prompt of "
+                f"encoder={self.source.name}",
+                name="max_tokens",
+                value=limit,
+                remedy="raise it with --set model.max_tokens",
+            )
+        prompt = self.source.layout.prompt
+        texts = [prompt + text for text in texts]
+        ids = self.tokenizer(texts, truncation=True, max_length=limit, verbose=False)
         tokens: list[list[int]] = ids["input_ids"]
         return tokens
 
@@ -139,8 +133,8 @@ class TextEncoder:
     def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Returns text vectors `(n, width)` of padded tokens `(n, tokens)`, with gradients."""
         hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        pooled = pool(hidden.float(), attention_mask, pooling=self.pooling)
-        return nn.functional.normalize(pooled, dim=-1) if self.normalize else pooled
+        vectors: Tensor = self.pooling(hidden.float(), attention_mask)
+        return vectors
 
 
 def _batches(tokens: list[list[int]], *, budget: int) -> list[list[list[int]]]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import ModelError
-from shared.model.encoder_files import EncoderSource, find_encoder, space_of
+from shared.model.encoder_files import EncoderSource, find_encoder
 from shared.runtime.environment import cache_folder
 from shared.runtime.file_store import NUMPY_HEADER_LOCK, write_atomic
 from shared.settings.run_settings import ModelSettings
@@ -149,7 +149,7 @@ def encode_texts(
     """
     folder = cache_dir or cache_folder()
     source = find_encoder(settings.encoder, revision=settings.revision, cache_dir=folder)
-    space = space_of(source.identity, settings.max_tokens)
+    space = source.space(settings.max_tokens)
     store = VectorStore(folder / "texts" / space[:32])
 
     cleaned = [_clean(text, max_tokens=settings.max_tokens) for text in texts]

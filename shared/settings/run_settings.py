@@ -114,13 +114,19 @@ class TrainingSettings(Settings):
         return self
 
 
+ROBUST_LEAST = {"none": 1, "median": 3, "trimmed-mean": 5, "krum": 5}
+"""Updates below which a robust method withstands no hostile one: the median of two is their mean, a
+fifth of four is nothing to cut, and Krum needs 2 f + 3 updates against f hostile ones."""
+
+
 class FederationSettings(Settings):
     """Aggregation of the shops' updates."""
 
     aggregation: Literal["frozen-a", "average", "fedsvd"] = "frozen-a"
     """`frozen-a` trains B alone; `average` both; `fedsvd` re-orthonormalises A each round."""
     robust: Literal["none", "median", "trimmed-mean", "krum"] = "none"
-    """Flower's robust aggregation in place of the mean."""
+    """Flower's robust aggregation in place of the mean; a median needs 3 good updates in each
+    round, the others 5."""
     server_optimizer: Literal["none", "momentum", "adam"] = "momentum"
     """What the server does with the aggregated update."""
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
@@ -139,6 +145,20 @@ class FederationSettings(Settings):
     """Share of the last rounds whose mean is the final adapter (free post-processing)."""
     round_timeout: Annotated[float, Field(gt=0)] = 3600.0
     """Seconds to wait for the replies of a round."""
+
+    def check_robust(self, shops: int) -> None:
+        """Refuses a robust method that so few shops make a plain mean of.
+
+        Raises:
+            ConfigError: `shops` is below what `robust` needs.
+        """
+        if shops < ROBUST_LEAST[self.robust]:
+            raise ConfigError(
+                f"needs {ROBUST_LEAST[self.robust]} shops, of {shops} it withstands no hostile one",
+                name="federation.robust",
+                value=self.robust,
+                remedy="take more shops, or remove it",
+            )
 
 
 class PrivacySettings(Settings):

@@ -170,6 +170,7 @@ def check_shops(settings: RunSettings, dataset: Dataset) -> None:
             value=settings.federation.min_replies,
             remedy="lower it with --set federation.min_replies=1",
         )
+    settings.federation.check_robust(len(dataset.shops))
 
 
 @dataclass(frozen=True, eq=False)

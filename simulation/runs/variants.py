@@ -270,6 +270,7 @@ def check_new_shops(settings: RunSettings, dataset: Dataset) -> None:
             value=sizes[0],
             remedy="take data with more shops, or lower it with --set federation.min_replies=1",
         )
+    settings.federation.check_robust(remaining)
     largest = max(shop.n_users for shop in dataset.shops)
     if sizes[-1] > largest:
         raise ConfigError(

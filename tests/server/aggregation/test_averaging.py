@@ -12,7 +12,7 @@ from server.aggregation.averaging import (
     robust_mean,
     rotate,
 )
-from shared.errors import ModelError
+from shared.errors import ModelError, RunError
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +91,16 @@ def test_krum_takes_one_of_the_honest_updates() -> None:
     updates = [of(1.0, 1.0), of(1.1, 1.0), of(1.0, 1.1), of(1.1, 1.1), of(500.0, -500.0)]
     chosen = robust_mean(updates, method="krum")["w"]
     assert any(np.array_equal(chosen, update["w"]) for update in updates[:4])
+
+
+@pytest.mark.parametrize(("method", "least"), [("median", 3), ("trimmed-mean", 5), ("krum", 5)])
+def test_a_robust_method_withstands_one_hostile_update_or_is_refused(
+    method: str, least: int
+) -> None:
+    honest = [of(1.0 + number / 10) for number in range(least - 1)]
+    assert 1.0 <= robust_mean([*honest, of(500.0)], method=method)["w"][0, 0] <= 2.0
+    with pytest.raises(RunError, match=rf"federation.robust={method} needs {least} good updates"):
+        robust_mean([*honest[1:], of(500.0)], method=method)
 
 
 def test_pairs_and_what_is_none() -> None:

@@ -174,8 +174,9 @@ def test_an_adapter_for_another_base_is_refused_with_both_hashes(tmp_path: Path)
     ("name", "array", "message"),
     [
         (PROJECTION_B, np.full((6, 3), np.inf, np.float32), "not finite"),
-        (PROJECTION_B, np.zeros((6, 2), np.float32), r"B \(6, 2\) must be"),
-        ("base_model.model.strange.lora_B.weight", np.zeros((6, 3), np.float32), "is unknown"),
+        (PROJECTION_B, np.zeros((6, 2), np.float32), r"B \(6, 2\) of .* must have rank 3"),
+        ("base_model.model.strange.lora_B.weight", np.zeros((6, 3), np.float32), "is missing"),
+        ("base_model.model.strange.weight", np.zeros((6, 3), np.float32), "is unknown"),
     ],
 )
 def test_values_and_shapes_are_checked_on_load(

@@ -98,6 +98,10 @@ def build_encoder(
         modes["pooling_mode_lasttoken"] = pooling == "lasttoken"
         (folder / "1_Pooling" / "config.json").write_text(json.dumps(modes))
         kinds = ["Transformer", "Pooling", "Normalize"]
-        modules = [{"type": f"sentence_transformers.models.{kind}"} for kind in kinds]
+        paths = ["", "1_Pooling", "2_Normalize"]
+        modules = [
+            {"name": path, "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for path, kind in zip(paths, kinds, strict=True)
+        ]
         (folder / "modules.json").write_text(json.dumps(modules))
     return folder

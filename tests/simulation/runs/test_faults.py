@@ -91,6 +91,15 @@ def test_robust_aggregation_withstands_a_hostile_shop(source: LeastSquaresSource
     assert loss(run(make_federation(), hostile).adapter) > 10 * loss(make_adapter())
 
 
+def test_a_round_with_too_few_good_updates_for_a_robust_method_fails(
+    source: LeastSquaresSource,
+) -> None:
+    federation = make_federation(settings=federation_settings(robust="trimmed-mean"))
+    bad = Acting(source, {4: BAD["crash"][0]})
+    with pytest.raises(RunError, match=r"good replies=4 .* the least of robust=trimmed-mean=5"):
+        run(federation, bad)
+
+
 def test_one_name_counts_once(source: LeastSquaresSource) -> None:
     twins = Acting(source, name=lambda shop: "shop-0000" if shop == "shop-0001" else shop)
     result = run(make_federation(), twins)

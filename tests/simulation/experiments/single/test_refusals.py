@@ -36,6 +36,11 @@ BAD = [
         2,
         ["federation.robust=median", "--noise shop"],
     ),
+    (
+        ["--set", "federation.robust=trimmed-mean"],
+        2,
+        ["federation.robust=trimmed-mean needs 5 shops", "of 3"],
+    ),
     (["--noise", "shared", "--local-steps", "2"], 2, ["local_steps=2 must be 1", "--noise shop"]),
 ]
 
