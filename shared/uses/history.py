@@ -1,0 +1,100 @@
+"""What a shop knows up to a time: the only thing that features may read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.interactions.events import Catalogue, Events
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+NO_CODES: Codes = np.zeros(0, dtype=np.int64)
+NO_TIMES: Floats = np.zeros(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Campaigns:
+    """Whom a shop wrote to, and who answered; a campaign may be sent to many users.
+
+    Attributes:
+        user: User of each sending, `(n,)`.
+        campaign: Campaign of each sending, `(n,)`.
+        kind: Kind of the campaign (such as its size), a small code, `(n,)`.
+        time: When it was sent, `(n,)`.
+        answered: When the user first answered, infinite where never, `(n,)`.
+    """
+
+    user: Codes = field(default_factory=lambda: NO_CODES)
+    campaign: Codes = field(default_factory=lambda: NO_CODES)
+    kind: Codes = field(default_factory=lambda: NO_CODES)
+    time: Floats = field(default_factory=lambda: NO_TIMES)
+    answered: Floats = field(default_factory=lambda: NO_TIMES)
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def before(self, time: float) -> Campaigns:
+        """Returns what was sent up to a time; an answer that came after is not known yet.
+
+        What is sent at that very time counts: whom to write to is decided before.
+        """
+        rows = self.time <= time
+        answered = np.where(self.answered < time, self.answered, np.inf)
+        return Campaigns(
+            self.user[rows], self.campaign[rows], self.kind[rows], self.time[rows], answered[rows]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """One shop's data up to `end`.
+
+    Attributes:
+        events: Sorted by user and time, all before `end`.
+        n_users: Users of the shop.
+        category: Category of each item, `(n_items,)`.
+        category_names: Their public names.
+        end: Nothing at or after it is known, days since 1970.
+        campaigns: Empty where the shop keeps none.
+    """
+
+    events: Events
+    n_users: int
+    category: Codes
+    category_names: Sequence[str]
+    end: float
+    campaigns: Campaigns = field(default_factory=Campaigns)
+
+    def before(self, time: float) -> History:
+        """Returns the history as it was known at a time."""
+        return replace(
+            self,
+            events=self.events.select(self.events.time < time),
+            campaigns=self.campaigns.before(time),
+            end=min(time, self.end),
+        )
+
+    def only(self, users: npt.NDArray[np.bool_]) -> History:
+        """Returns the history of some users, given as a mask `(n_users,)`; codes stay."""
+        sent = users[self.campaigns.user]
+        columns = {name: values[sent] for name, values in vars(self.campaigns).items()}
+        return replace(
+            self,
+            events=self.events.select(users[self.events.user]),
+            campaigns=Campaigns(**columns),
+        )
+
+
+def item_categories(catalogue: Catalogue) -> tuple[Codes, list[str]]:
+    """Returns the category of each item and the categories' names; one for all without any."""
+    if "category" not in catalogue.attributes:
+        return np.zeros(len(catalogue), dtype=np.int64), ["all"]
+    names, codes = np.unique(
+        catalogue.attributes["category"].astype(str).to_numpy(dtype=object), return_inverse=True
+    )
+    return codes.astype(np.int64), [str(name) for name in names]

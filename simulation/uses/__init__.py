@@ -1,0 +1,1 @@
+"""Uses measured on a data set: rule, own model, federated and pooled, with intervals."""

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shared.uses.history import Campaigns, History
+from shared.uses.interface import Use
+from shared.uses.registry import uses
+from simulation.uses.evaluation import Protocol, draw, evaluate_uses
+from simulation.uses.federation import MomentsPlan, released
+from simulation.uses.histories import UsesData
+from simulation.uses.report import to_json
+from tests.shared.uses.small_history import END, FIRST, small_history
+
+PLAN = MomentsPlan(epsilon=8.0, delta=1e-6, share=0.2, noise="shop")
+
+
+@pytest.fixture(scope="module")
+def data() -> UsesData:
+    histories = tuple(small_history(seed) for seed in range(3))
+    return UsesData(("a", "b", "c"), histories, FIRST, END - 56, END - 28, END)
+
+
+def protocol(plan: MomentsPlan = PLAN) -> Protocol:
+    return Protocol("test", plan, seeds=2, own_users=5, draws=30, seed=0)
+
+
+def test_all_uses_give_rows_with_intervals(data: UsesData) -> None:
+    report = json.loads(
+        json.dumps(to_json(list(evaluate_uses(data, list(uses().values()), protocol()))))
+    )
+    assert set(report) == set(uses())
+    for name, rows in report.items():
+        release = uses()[name].release == "moments"
+        assert {"rule", "local", "pooled"} <= set(rows)
+        assert ("federated" in rows) == release
+        for metrics in (m for row, m in rows.items() if row != "new-shop"):
+            for value in metrics.values():
+                assert value["low"] <= value["mean"] <= value["high"]
+        if release:
+            assert set(rows["new-shop"]) == {"rule", "local", "pooled", "federated"}
+
+
+@pytest.mark.parametrize("use", uses().values(), ids=lambda u: u.name)
+def test_heads_are_fitted_to_nothing_that_the_test_window_tells(data: UsesData, use: Use) -> None:
+    start = END - max(use.label.horizon, 28)
+    changed = tuple(
+        replace(
+            h, events=replace(h.events, item=_late_ones(h, start)), campaigns=_unanswered(h, start)
+        )
+        for h in data.histories
+    )
+    for a, b in zip(
+        draw(use, data, "test"), draw(use, replace(data, histories=changed), "test"), strict=True
+    ):
+        assert len(a.train)
+        np.testing.assert_array_equal(a.train.label, b.train.label)
+        np.testing.assert_array_equal(a.train.table.features, b.train.table.features)
+
+
+def _late_ones(history: History, start: float) -> np.ndarray:
+    events = history.events
+    return np.where(events.time >= start, 0, events.item).astype(np.int32)
+
+
+def _unanswered(history: History, start: float) -> Campaigns:
+    sent = history.campaigns
+    return replace(sent, answered=np.where(sent.answered >= start, np.inf, sent.answered))
+
+
+def test_noise_is_new_for_each_seed_and_federation_and_of_the_planned_size() -> None:
+    federated = [use for use in uses().values() if use.release == "moments"]
+    width = sum(1 + len(use.columns) for use in federated)
+    nothing = [np.zeros(width, dtype=np.int64)] * 3
+
+    def noise(seed: int, run: str) -> np.ndarray:
+        blocks = released(nothing, federated, PLAN, seed=seed, run=run)
+        scales = [use.bound * len(federated) ** 0.5 for use in federated]
+        return np.concatenate(
+            [blocks[use.name] / s for use, s in zip(federated, scales, strict=True)]
+        )
+
+    drawn = np.concatenate([noise(seed, "all") for seed in range(60)])
+    assert drawn.std() == pytest.approx(PLAN.noise_multiplier * 3**0.5, rel=0.1)
+    assert (noise(0, "all") != noise(0, "without-1")).all()
+    np.testing.assert_array_equal(noise(0, "all"), noise(0, "all"))
