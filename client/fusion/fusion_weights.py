@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 
 from client.fusion.scores import Pool, better, fuse
+from client.recommenders.queries import History
 
 _DENSE = {"ease": 1.0, "text": 0.4, "item-knn": 0.2, "popularity": 0.2}
 _SPARSE = {"text-map": 4.0, "ease": 1.0}
@@ -34,12 +35,20 @@ FEDERATED_MIX: dict[str, dict[str, float]] = {
     "basket": {},
 }
 """Public weights of federated signals beside local ones with sum 1, by kind and surface."""
-QUERIES_ALONE = 1e-6
-"""A reliability at which public weights count for nothing and a shop's own queries decide."""
 GLOBAL_ALONE = 3.0
 """Factor on the public weight of the global model where no pairs were released beside it."""
 
 Weights = dict[str, float]
+
+
+SPARSE_ITEMS = 20.0
+"""A shop whose users have fewer items than this on average has sparse histories."""
+
+
+def is_sparse(history: History) -> bool:
+    """Says whether a shop's users have a handful of items each, so that texts say more."""
+    n_users = len(history.now)
+    return not n_users or int(history.users_per_item.sum()) / n_users < SPARSE_ITEMS
 
 
 def mix_weights(mix: Mapping[str, float], names: Sequence[str]) -> Weights:

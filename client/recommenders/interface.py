@@ -1,16 +1,42 @@
-"""The one interface of all recommenders, and the two simplest: popularity and own frequency."""
+"""The one interface of all recommenders: an evaluation asks for many users, a service for one."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from client.recommenders.defaults import VISIT_HALF_LIFE
 from client.recommenders.queries import Floats, History, Queries
+from client.recommenders.tables.item_scores import ItemScores
+from shared.interactions.events import Events
 
 Scores = Floats
 """Scores of candidates, `(n_queries, n_candidates)`."""
+
+
+@dataclass(frozen=True, eq=False)
+class QueryContext:
+    """What one query knows, summed up; items are rows of the item table.
+
+    Attributes:
+        items: Distinct items of the context, ascending, `(m,)`.
+        counts: What each counts in co-purchase, as a row of `History.rows`, `(m,)`.
+        latest: What each counts by its latest event alone, `(m,)`.
+        text: Mean vector of the context with the text profile's weights, `(d,)`.
+        profile: Mean vector of the context with the adapter's weights, `(d,)`.
+        own_items: Distinct items of the user's own history, ascending, `(o,)`.
+        own_visits: What each counts in own frequency, `(o,)`.
+    """
+
+    items: npt.NDArray[np.int32]
+    counts: Floats
+    latest: Floats
+    text: Floats
+    profile: Floats
+    own_items: npt.NDArray[np.int32]
+    own_visits: Floats
 
 
 class Recommender(Protocol):
@@ -28,39 +54,22 @@ class Recommender(Protocol):
         ...
 
 
-class Popularity:
-    """Scores an item by the logarithm of the number of its users.
+class ServedRecommender(Recommender, Protocol):
+    """A recommender that a service can ask for one user at a time."""
 
-    The logarithm changes no ranking; without it a few staples would decide every weighted sum.
-    """
+    def add_events(self, new: Events, *, known: History) -> Self:
+        """Learns from new events, as a fit on all that is known then would.
 
-    def fit(self, history: History) -> Self:
-        """Counts the users of each candidate."""
-        self._scores: Scores = np.log1p(history.users_per_item).astype(np.float32)
-        return self
+        Args:
+            new: Events, each after all that its user did before.
+            known: All that the shop knows, `new` included.
+        """
+        ...
 
-    def score(self, queries: Queries) -> Scores:
-        """Returns the same scores for every query, `(q, c)`."""
-        return np.tile(self._scores, (len(queries), 1))
+    def answer(self, context: QueryContext) -> ItemScores:
+        """Scores all items for one query, as `score` does up to a constant."""
+        ...
 
-
-class OwnFrequency:
-    """Scores an item by the user's own visits that took it, each halved every `half_life`.
-
-    Uses `Queries.own`, so it knows the user's history also where a cart is the context.
-
-    Attributes:
-        half_life: In the unit of `Events.time`.
-    """
-
-    def __init__(self, half_life: float = VISIT_HALF_LIFE["days"]) -> None:
-        self.half_life = half_life
-
-    def fit(self, history: History) -> Self:
-        """Has nothing to learn from other users."""
-        del history
-        return self
-
-    def score(self, queries: Queries) -> Scores:
-        """Adds up the user's decayed visits, on a logarithmic scale, `(q, c)`."""
-        return queries.own.rows("visits", self.half_life)
+    def explain(self, context: QueryContext, item: int) -> list[float]:
+        """Returns what each item of the context adds to an item's score; empty for none."""
+        ...

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from client.recommenders.config import MAX_EVENTS
+from client.recommenders.visits import TAKEN_TYPES, latest_times, visit_weights
 from shared.interactions.events import Events
 
 Floats = npt.NDArray[np.float32]
-Form = Literal["binary", "last", "visits"]
+Form = Literal["binary", "visits", "strongest", "latest"]
 Matrix = TypeVar("Matrix")
 
 
@@ -26,11 +28,13 @@ class History:
         events: `user` is a row `0..n - 1`; `item` a catalogue code, candidate or not.
         candidates: Catalogue codes, ascending, `(c,)`.
         now: Each user's moment, in the unit of `Events.time`, `(n,)`.
+        visit: Of each event what `visit_weights` gives, for who has it already; None computes it.
     """
 
     events: Events
     candidates: npt.NDArray[np.int32]
     now: npt.NDArray[np.float64]
+    visit: Floats | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -38,34 +42,38 @@ class History:
         return len(self.now), len(self.candidates)
 
     @cached_property
-    def visits(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Visits in which a user took a candidate, however many pieces of it.
+    def visits(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Floats]:
+        """Visits in which a user met a candidate, however many events or pieces of it.
 
         Returns:
-            Cell `row * c + candidate` and age (never below 0) of each, oldest first within a cell.
-            Events without a session are visits of their own.
+            Cell `row * c + candidate`, age before the user's latest event and weight by type of
+            each, by cell. Events without a session are visits of their own.
         """
-        events, (_, c) = self.events, self.shape
-        column = np.minimum(np.searchsorted(self.candidates, events.item), max(c - 1, 0))
-        inside = self.candidates[column] == events.item if c else np.zeros(len(events), np.bool_)
-        cell = events.user[inside].astype(np.int64) * c + column[inside]
-        age = np.maximum(self.now[events.user[inside]] - events.time[inside], 0.0)
-        session = events.session[inside]
-        order = np.lexsort((-age, session, cell))
-        cell, age, session = cell[order], age[order], session[order]
-        new = np.ones(len(cell), dtype=np.bool_)
-        # Two events without a session (-1) are two visits, though their codes are equal.
-        new[1:] = (cell[1:] != cell[:-1]) | (session[1:] != session[:-1]) | (session[1:] < 0)
-        cell, age = cell[new], age[new]
-        order = np.lexsort((-age, cell))
-        return cell[order], age[order]
+        (n, c), every = self.shape, self.events
+        column = np.minimum(np.searchsorted(self.candidates, every.item), max(c - 1, 0))
+        inside = self.candidates[column] == every.item if c else np.zeros(len(every), np.bool_)
+        events, column, weight = every.select(inside), column[inside], self.visit_weights[inside]
+        age = latest_times(events.user, events.time, n)[events.user] - events.time
+        counts = weight > 0
+        cell = events.user[counts].astype(np.int64) * c + column[counts]
+        order = np.argsort(cell, kind="stable")
+        return cell[order], age[counts][order], weight[counts][order]
+
+    @cached_property
+    def visit_weights(self) -> Floats:
+        """Weight of each event in its visit, `(len(events),)`; see `visit_weights`."""
+        if self.visit is not None:
+            return self.visit
+        events = self.events
+        return visit_weights(events.user, events.item, events.session, events.event_type)
 
     def sparse_rows(self, form: Form, half_life: float = np.inf) -> sp.csr_array:
         """Writes the history as a sparse matrix `(n, c)`, computed once and not to be changed.
 
         Args:
-            form: `binary`: 1 for a known item; `last`: `2^(-age / half_life)` of the last visit;
-                `visits`: `log(1 + sum of 2^(-age / half_life) over the visits)`.
+            form: `binary`: 1 for a known item; `strongest`: the largest
+                `weight 2^(-age / half_life)` of its visits; `latest`: the largest
+                `2^(-age / half_life)`; `visits`: the logarithm of 1 and the weights' sum.
             half_life: In the unit of `Events.time`.
         """
         return self.cached(("rows", form, half_life), lambda: self._matrix(form, half_life))
@@ -87,30 +95,57 @@ class History:
         return {}
 
     def _matrix(self, form: Form, half_life: float) -> sp.csr_array:
-        cell, age = self.visits
+        cell, age, weight = self.visits
         n, c = self.shape
         starts = np.flatnonzero(np.r_[True, cell[1:] != cell[:-1]][: len(cell)])
-        if form == "visits":
-            decayed = np.exp2(-age / half_life)
-            values = np.log1p(np.add.reduceat(decayed, starts)) if len(starts) else decayed
+        decayed = np.exp2(-age / half_life) * (1.0 if form == "latest" else weight)
+        if form == "binary" or not len(starts):
+            values = np.ones(len(starts))
+        elif form == "visits":
+            values = np.log1p(np.add.reduceat(decayed, starts))
         else:
-            last = np.r_[starts[1:], len(cell)][: len(starts)] - 1
-            values = np.ones(len(last)) if form == "binary" else np.exp2(-age[last] / half_life)
+            values = np.maximum.reduceat(decayed, starts)
         row, column = np.divmod(cell[starts], max(c, 1))
         begin = np.searchsorted(row, np.arange(n + 1)).astype(np.int32)
         entries = (values.astype(np.float32), column.astype(np.int32), begin)
         return sp.csr_array(entries, shape=(n, c))
 
     @cached_property
+    def bounded(self) -> History:
+        """The same with each user's latest `MAX_EVENTS` events alone, as co-purchase is learned."""
+        events = self.events
+        n_events = np.bincount(events.user, minlength=len(self.now))
+        if n_events.max(initial=0) <= MAX_EVENTS:
+            return self
+        order = np.lexsort((events.time, events.user))
+        from_end = np.cumsum(n_events)[events.user[order]] - np.arange(len(order))
+        latest = order[from_end <= MAX_EVENTS]
+        return replace(self, events=events.select(latest), visit=self.visit_weights[latest])
+
+    @cached_property
     def known(self) -> npt.NDArray[np.bool_]:
         """Candidates that each user had before, `(n, c)`."""
-        return self.rows("binary") > 0
+        known: npt.NDArray[np.bool_] = self.sparse_rows("binary").toarray() > 0
+        return known
+
+    @cached_property
+    def taken(self) -> npt.NDArray[np.bool_]:
+        """Candidates that each user took before, rather than looked at, `(n, c)`."""
+        taken = TAKEN_TYPES[self.events.event_type]
+        if taken.all():
+            return self.known
+        return replace(self, events=self.events.select(taken), visit=None).known
+
+    @cached_property
+    def takers(self) -> npt.NDArray[np.int64]:
+        """Distinct users who took each candidate, `(c,)`."""
+        taken = self.events.select(TAKEN_TYPES[self.events.event_type])
+        return replace(self, events=taken, visit=None).users_per_item
 
     @cached_property
     def users_per_item(self) -> npt.NDArray[np.int64]:
         """Distinct users of each candidate, `(c,)`."""
-        users: npt.NDArray[np.int64] = self.known.sum(axis=0)
-        return users
+        return np.bincount(self.sparse_rows("binary").indices, minlength=self.shape[1])
 
 
 SURFACES = ("for-you", "discover", "tail", "cold", "new-user", "basket")
@@ -160,46 +195,46 @@ def candidates_of(known: Events, scored: Bools) -> Codes:
 
 
 def build_queries(
-    surface: str,
-    *,
-    known: History,
-    window: Events,
-    rng: np.random.Generator,
-    cold: Bools | None = None,
+    surface: str, *, known: History, window: Events, seed: int, cold: Bools | None = None
 ) -> Queries | str:
     """Builds queries from what the users of a shop took in a window and did before it.
 
     Args:
         surface: One of `SURFACES`.
         known: All users of the shop, at the start of the window.
-        window: The shop's events in the window.
-        rng: Splits the carts.
+        window: The shop's events in the window, or those of some users.
+        seed: Splits the carts, each by its user and items alone.
         cold: Candidates that are cold, `(c,)`; None where it is not known.
 
     Returns:
         The queries, or in words why this surface cannot be measured here.
     """
+    window = window.select(TAKEN_TYPES[window.event_type])
     if surface == "basket":
-        return _basket(known, window, rng)
-    targets = replace(known, events=window).known
+        return _basket(known, window, seed)
+    if surface == "cold" and (cold is None or not cold.any()):
+        return f"no item is known to have fewer than {COLD_EVENTS} events"
+    # Only who took something is asked: matrices of all users would not fit a large shop.
+    users = np.unique(window.user[np.isin(window.item, known.candidates)]).astype(np.int64)
+    own = _of_users(known, users, known.events)
+    targets = _of_users(known, users, window).known
     allowed: Bools | None = None
     if surface != "for-you":
-        allowed = ~known.known
-    if surface == "tail":
-        allowed = ~known.known & (known.users_per_item < TAIL_USERS)
-    if surface == "cold":
-        if cold is None or not cold.any():
-            return f"no item is known to have fewer than {COLD_EVENTS} events"
-        allowed = ~known.known & cold
+        allowed = ~own.taken
+    if allowed is not None and surface == "tail":
+        allowed &= known.takers < TAIL_USERS
+    if allowed is not None and cold is not None and surface == "cold":
+        allowed &= cold
     if allowed is not None:
         targets = targets & allowed
-    users = np.flatnonzero(targets.any(axis=1))
+    asked = targets.any(axis=1)
+    users = users[asked]
     if len(users) == 0:
         return "no user takes a candidate of this surface in the window"
     events = _last_events(known) if surface == "new-user" else known.events
     own = _of_users(known, users, events)
-    allowed = None if allowed is None else allowed[users]
-    return Queries(surface, users, history=own, own=own, allowed=allowed, targets=targets[users])
+    allowed = None if allowed is None else allowed[asked]
+    return Queries(surface, users, history=own, own=own, allowed=allowed, targets=targets[asked])
 
 
 def _last_events(known: History) -> Events:
@@ -245,7 +280,7 @@ def _changes(values: npt.NDArray[Any]) -> Bools:
     return changed
 
 
-def _basket(known: History, window: Events, rng: np.random.Generator) -> Queries | str:
+def _basket(known: History, window: Events, seed: int) -> Queries | str:
     carts = _first_carts(window, known.candidates)
     if carts is None:
         return "the window has no sessions"
@@ -253,8 +288,8 @@ def _basket(known: History, window: Events, rng: np.random.Generator) -> Queries
         return f"no session in the window has {MIN_CART} distinct candidates"
     users = np.unique(carts.user).astype(np.int64)
     size = np.bincount(carts.user, minlength=len(known.now))
-    in_context = _place_in_cart(carts, rng) < size[carts.user] // 2
-    context = _of_users(known, users, carts.select(in_context))
+    in_context = _place_in_cart(carts, seed) < size[carts.user] // 2
+    context = _of_users(known, users, _as_shown(carts.select(in_context)))
     return Queries(
         surface="basket",
         users=users,
@@ -265,11 +300,35 @@ def _basket(known: History, window: Events, rng: np.random.Generator) -> Queries
     )
 
 
-def _place_in_cart(carts: Events, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _as_shown(cart: Events) -> Events:
+    """Returns a cart as a service is asked about one: items of one moment, once each."""
+    ones = np.ones(len(cart), dtype=np.float32)
+    kind = np.zeros(len(cart), dtype=np.uint8)
+    return replace(cart, time=np.zeros(len(cart)), event_type=kind, weight=ones, quantity=ones)
+
+
+def _place_in_cart(carts: Events, seed: int) -> npt.NDArray[np.int64]:
     """Puts each user's events in a random order and returns the place of each, from 0."""
-    order = np.lexsort((rng.random(len(carts)), carts.user))
+    order = np.lexsort((carts.item, carts.user))
     starts = np.r_[0, np.flatnonzero(np.diff(carts.user[order])) + 1]
     sizes = np.diff(np.r_[starts, len(carts)])
+    line = np.arange(len(carts)) - np.repeat(starts, sizes)
+    order = order[np.lexsort((_mixed(carts.user[order], line, seed), carts.user[order]))]
     place = np.empty(len(carts), dtype=np.int64)
     place[order] = np.arange(len(carts)) - np.repeat(starts, sizes)
     return place
+
+
+def _mixed(
+    user: npt.NDArray[np.int32], line: npt.NDArray[np.int64], seed: int
+) -> npt.NDArray[np.uint64]:
+    """Draws a number for each line of each user's cart, whoever else is asked about.
+
+    SplitMix64 (https://doi.org/10.1145/2714064.2660195); a generator would have to be seeded for
+    every user.
+    """
+    start = np.uint64(seed) ^ (user.astype(np.uint64) << np.uint64(20)) ^ line.astype(np.uint64)
+    z = start * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

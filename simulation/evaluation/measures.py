@@ -53,13 +53,17 @@ class Stage:
         """What recommenders may learn from."""
         return self.history if self.few is None else self.few
 
+    @property
+    def cart_seed(self) -> int:
+        """Splits the carts of this moment."""
+        return int(np.random.default_rng(self.stream).integers(2**62))
+
     def ask(self) -> tuple[dict[str, Queries], dict[str, str]]:
         """Builds the queries by surface, and says why the other surfaces are missing."""
         queries, absent = {}, {}
         for surface in SURFACES:
-            rng = np.random.default_rng(self.stream)
             built = build_queries(
-                surface, known=self.history, window=self.window, rng=rng, cold=self.cold
+                surface, known=self.history, window=self.window, seed=self.cart_seed, cold=self.cold
             )
             if isinstance(built, str):
                 absent[surface] = built

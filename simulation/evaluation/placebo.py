@@ -11,8 +11,9 @@ from typing import Self
 
 import numpy as np
 
-from client.fusion.hyperparameters import Grid, own_pairs_grid
-from client.recommenders.defaults import PRIOR_STRENGTHS
+from client.fusion.hyperparameters import Grid
+from client.recommenders.config import PRIOR_STRENGTHS
+from client.recommenders.local import local_recommenders
 from client.recommenders.profile import ProfileRecommender, Project
 from client.recommenders.queries import Floats, History
 from shared.releases.noisy_statistics import log_prior
@@ -58,5 +59,5 @@ def placebo_grids(
     ]
     grids = {PLACEBO_GLOBAL: Grid(variants, {})}
     if pairs:
-        grids[PLACEBO_PAIRS] = own_pairs_grid(time_unit)
+        grids[PLACEBO_PAIRS] = Grid([local_recommenders(item_vectors, time_unit)["ease"]], {})
     return grids

@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from client.recommenders.collaborative_filtering import ALS, EASE
 from client.recommenders.interface import Scores
-from client.recommenders.profile import TextMap
 from client.recommenders.queries import Codes, Floats, History, Queries
+from client.recommenders.text_map import TextMap
 from shared.interactions.events import Events
+from simulation.evaluation.pooled_models import ALS, EASE
 
 TWINS = ("pooled-ease", "pooled-als", "pooled-text-map")
 """Signals of the upper bound: local recommenders fitted on the users of all shops."""
@@ -64,7 +64,7 @@ def fit_pooled(
         )
     else:
         models = (
-            EASE(l2=50.0, form="last", half_life=10.0),
+            EASE(l2=50.0, form="strongest", half_life=10.0),
             ALS(factors=64, l2=10.0, alpha=10.0, half_life=10.0),
             TextMap(item_vectors, half_life=3.0, pairs=8),
         )

@@ -12,11 +12,11 @@ from client.fusion.fusion_weights import (
     add_federated_signals,
     add_public_federated_weights,
     default_weights,
+    is_sparse,
     local_weights,
     search_weights,
 )
 from client.fusion.hyperparameters import (
-    LOCAL_SIGNALS,
     Choice,
     Grid,
     local_grids,
@@ -25,11 +25,12 @@ from client.fusion.hyperparameters import (
     tune,
 )
 from client.fusion.scores import Pool, best_of, better
-from client.recommenders.defaults import PRIOR_STRENGTHS
-from client.recommenders.federated_ease import PairGram
+from client.recommenders.config import PRIOR_STRENGTHS
 from client.recommenders.interface import Recommender
+from client.recommenders.local import LOCAL_NAMES
 from client.recommenders.profile import ProfileRecommender, Project
 from client.recommenders.queries import Floats, Queries
+from client.recommenders.tables.pair_gram import PairGram
 from shared.interactions.events import Events
 from shared.interactions.persons import Persons, by_person
 from shared.releases.noisy_statistics import PairRelease
@@ -43,8 +44,6 @@ from simulation.evaluation.pooled import TWINS, Pooled
 
 OF_MODELS = ("global", "pairs", "placebo", "fused")
 """Methods that every global model has; a model without pairs lacks `pairs`."""
-SPARSE_ITEMS = 20.0
-"""A shop whose users have fewer items than this on average has sparse histories."""
 PooledTwins = Mapping[str, Pooled]
 """The upper bound's models by signal."""
 _TEXT_WEIGHTS = (0.4, 0.1, 1.0, 2.5, 6.0)
@@ -139,7 +138,7 @@ def evaluate_shop(
     choices = {name: tune(grid, validation.learned, asked) for name, grid in grids.items()}
     queries, absent = test.ask()
     has_users = len(test.learned.now) > 0
-    sparse = test.learned.known.sum(axis=1).mean() < SPARSE_ITEMS if has_users else True
+    sparse = is_sparse(validation.learned)
     weights = {
         s: _weights(s, choices, asked.get(s), models, has_users=has_users, sparse=sparse)
         for s in queries
@@ -227,42 +226,43 @@ def _weights(
     apart = (*TWINS, PLACEBO_GLOBAL, PLACEBO_PAIRS)
     weights = {name: {name: 1.0} for name in choices if name not in apart}
     further, reliability = _further_signals(surface, choices, models)
+    names = tuple(name for name in choices if name in LOCAL_NAMES)
     if queries is None:
         weights["ease-text"] = {"ease": 1.0, "text": _TEXT_WEIGHTS[0]}
-        text = {name: float(name == "text") for name in LOCAL_SIGNALS}
+        text = {name: float(name == "text") for name in names}
         weights["best-local"] = (
-            default_weights(surface, LOCAL_SIGNALS, sparse=sparse) if has_users else text
+            default_weights(surface, names, sparse=sparse) if has_users else text
         )
-        for method, names in further.items():
+        for method, outside in further.items():
             weights[method] = add_public_federated_weights(
-                weights["best-local"], names, surface=surface, reliability=reliability[method]
+                weights["best-local"], outside, surface=surface, reliability=reliability[method]
             )
         return weights
     signals = {name: choice[surface].scores for name, choice in choices.items()}
     best = {name: best_of(scores, queries) for name, scores in signals.items()}
-    local = {name: signals[name] for name in LOCAL_SIGNALS}
+    local = {name: signals[name] for name in names}
     pool = Pool.of(local, best, queries)
     weights["ease-text"] = _ease_text(pool)
-    weights["best-local"] = local_weights(pool, surface, LOCAL_SIGNALS, sparse=sparse)
+    weights["best-local"] = local_weights(pool, surface, names, sparse=sparse)
     # Each further signal gets a pool of its own, so that no method's weights depend on another;
     # methods of the same signals, as the placebos are, share pool and search.
     searched: dict[tuple[str, ...], tuple[Pool, Weights]] = {}
-    for method, names in further.items():
+    for method, outside in further.items():
         least = 0 if method == "pooled" else MIN_QUERIES  # the bound may not be held back
-        if names not in searched:
-            pool = Pool.of(local | {name: signals[name] for name in names}, best, queries)
-            fitted = weights["best-local"] | dict.fromkeys(names, 0.0)
-            if names and len(queries) >= least:
-                fitted = search_weights(pool, weights["best-local"], names)
-            searched[names] = pool, fitted
+        if outside not in searched:
+            pool = Pool.of(local | {name: signals[name] for name in outside}, best, queries)
+            fitted = weights["best-local"] | dict.fromkeys(outside, 0.0)
+            if outside and len(queries) >= least:
+                fitted = search_weights(pool, weights["best-local"], outside)
+            searched[outside] = pool, fitted
         weights[method] = add_federated_signals(
-            searched[names][0],
+            searched[outside][0],
             weights["best-local"],
-            names,
+            outside,
             surface=surface,
             reliability=reliability[method],
             min_queries=least,
-            searched=searched[names][1],
+            searched=searched[outside][1],
         )
     return weights
 

@@ -36,7 +36,7 @@ def describe_user(engine: RecommendationEngine, user_id: str) -> dict[str, Any]:
                 "is not stored", name="user_id", value=f"{user_id!r}", remedy="check its spelling"
             )
         events = engine.history(user_id)
-        time_unit, moment = engine.sources.time_unit, engine.sources.moment(events)
+        time_unit, moment = engine.sources.time_unit, engine.moment(events)
         weights = _weights(engine, events, moment)
         picture = {
             "user_id": user_id,

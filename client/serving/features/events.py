@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from client.serving.features.interactions import TYPE_WEIGHT, UserEvents
+from client.recommenders.visits import TYPE_WEIGHT
+from client.serving.features.interactions import UserEvents
 from client.store.schema import Event
 from shared.errors import DataError
 
@@ -70,18 +71,17 @@ def event_row(event: Event, item: int) -> UserEvents:
     )
 
 
-def cart_rows(items: npt.NDArray[np.int64], now: float) -> UserEvents:
+def cart_rows(items: npt.NDArray[np.int64]) -> UserEvents:
     """Returns a session's items as events of one moment that nobody stores.
 
     Args:
         items: Rows of distinct items, `(n,)`.
-        now: The moment.
     """
     n = len(items)
     kind = TYPE_WEIGHT[0]
     return UserEvents(
         item=items.astype(np.int32),
-        time=np.full(n, now),
+        time=np.zeros(n),
         event_type=np.zeros(n, np.uint8),
         amount=np.full(n, kind, np.float32),
         visit=np.full(n, kind, np.float32),

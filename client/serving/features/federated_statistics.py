@@ -8,28 +8,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 
 from client.federation.own_contribution import OwnPairSums
-from client.recommenders.defaults import EASE_L2
-from client.recommenders.federated_ease import PairGram
+from client.recommenders.ease import FederatedEASE
+from client.recommenders.local import federated_ease
+from client.recommenders.queries import Floats, History
+from client.recommenders.tables.item_scores import DenseScores
+from client.recommenders.tables.neighbours import Rows
+from client.recommenders.tables.pair_gram import PairGram
 from client.serving.features.interactions import Interactions
-from client.serving.features.item_item import (
-    FederatedNeighbours,
-    Floats,
-    Rows,
-    gram_of,
-    interaction_rows,
-    popular_items,
-    solve_ease,
-)
-from client.serving.features.item_scores import DenseScores
 from shared.interactions.events import Events
 from shared.releases.noisy_statistics import PairRelease
-
-OTHER_USERS_WEIGHT = {"days": 0.2, "order": 1.0}
-"""How much a user of another shop counts against one of this shop in EASE, by unit of time; the
-defaults of `client.fusion.hyperparameters.pairs_grid`."""
 
 RECORDED, CURRENT = "as given", "of today"
 """What the shop subtracts from the pairs: the contribution that it stored when it sent it, or else
@@ -192,32 +181,6 @@ NO_FEDERATION = FederatedStatistics()
 """A shop without a federation."""
 
 
-def solve_federated_ease(
-    rows: sp.csr_array, federated: FederatedStatistics, *, l2: float, time_unit: str
-) -> FederatedNeighbours:
-    """Solves EASE for `X'X + weight G`; see `client.recommenders.federated_ease`.
-
-    Args:
-        rows: The shop's users over items, `(n_users, n_items)`.
-        federated: Holds `G`.
-        l2: Ridge penalty.
-        time_unit: "days" or "order".
-    """
-    gram = federated.gram
-    if gram is None:
-        return FederatedNeighbours()
-    # Items that other shops sell together come first: this shop's own users may know none of them.
-    seen = gram.head[gram.matrix.any(axis=1)]
-    head = popular_items(rows, also=seen)
-    matrix = gram_of(rows, head)
-    here = np.isin(gram.head, head)
-    place = np.searchsorted(head, gram.head[here])
-    matrix[np.ix_(place, place)] += (
-        np.float32(OTHER_USERS_WEIGHT[time_unit]) * gram.matrix[np.ix_(here, here)]
-    )
-    return FederatedNeighbours(solve_ease(matrix, head, l2=l2, n_items=rows.shape[1]), head)
-
-
 def _other_shops_gram(
     released: ReleasedStatistics, rows: Rows, interactions: Interactions
 ) -> PairGram | None:
@@ -247,16 +210,10 @@ def _events_on_catalogue(interactions: Interactions, rows: Rows) -> Events:
     )
 
 
-def co_purchase_with_federation(
-    interactions: Interactions,
-    federated: FederatedStatistics,
-    *,
-    n_items: int,
-    now: float,
-    time_unit: str,
-) -> FederatedNeighbours:
-    """Finds EASE of all events together with the pairs of other shops' users."""
+def fit_pairs(
+    history: History, federated: FederatedStatistics, *, time_unit: str
+) -> FederatedEASE | None:
+    """Fits EASE on all events together with the pairs of other shops' users; None without these."""
     if federated.gram is None:
-        return FederatedNeighbours()
-    rows = interaction_rows(interactions, n_items=n_items, now=now, time_unit=time_unit)
-    return solve_federated_ease(rows, federated, l2=EASE_L2[time_unit], time_unit=time_unit)
+        return None
+    return federated_ease(federated.gram, time_unit).fit(history)

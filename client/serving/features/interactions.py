@@ -8,14 +8,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from client.recommenders.queries import History
+from client.recommenders.visits import TAKEN_TYPES, TYPE_WEIGHT, visit_weights
 from client.store.schema import EventColumns
-from shared.interactions.events import EVENT_TYPES
-from shared.model.profile_space import TYPE_WEIGHTS
-
-TYPE_WEIGHT = np.array([TYPE_WEIGHTS[name] for name in EVENT_TYPES], dtype=np.float32)
-"""Weight of each event type."""
-TAKEN_TYPES = np.isin(EVENT_TYPES, ("purchase", "rating", "review"))
-"""Types that say that the user has the item; others say only interest."""
+from shared.interactions.events import Events
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,7 +63,7 @@ class UserEvents:
             time=rows.time[order],
             event_type=kind,
             amount=rows.amount[order] * TYPE_WEIGHT[kind],
-            visit=TYPE_WEIGHT[kind] * _strongest_in_visit(user, item, rows.session[order], kind),
+            visit=visit_weights(user, item, rows.session[order], kind),
             price=rows.price[order],
             session=rows.session[order],
         )
@@ -155,14 +151,13 @@ class Interactions:
         order = np.argsort(both.time, kind="stable")
         both = both.select(order)
         nobody = np.zeros(len(both), np.int32)
-        once = _strongest_in_visit(nobody, both.item, both.session, both.event_type)
-        visit = TYPE_WEIGHT[both.event_type] * once
+        visit = visit_weights(nobody, both.item, both.session, both.event_type)
         self._changed[user] = UserEvents(
             both.item,
             both.time,
             both.event_type,
             both.amount,
-            visit.astype(np.float32),
+            visit,
             both.price,
             both.session,
         )
@@ -216,27 +211,22 @@ class Interactions:
         """Row of the user of each event in `columns`."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.starts))
 
+    def history(self, n_items: int) -> History:
+        """Returns the sorted events as recommenders learn from them, items by row.
 
-def _strongest_in_visit(
-    user: npt.NDArray[np.int32],
-    item: npt.NDArray[np.int32],
-    session: npt.NDArray[np.int64],
-    kind: npt.NDArray[np.uint8],
-) -> npt.NDArray[np.bool_]:
-    """Marks the strongest event, the first of equals, of each user, session and item.
-
-    Events without a session all count.
-    """
-    # A shop that logs a view, a cart and a purchase of one visit must not count the item thrice.
-    first = np.ones(len(user), dtype=np.bool_)
-    visits = np.flatnonzero(session >= 0)
-    weaker = -TYPE_WEIGHT[kind[visits]]
-    order = visits[np.lexsort((visits, weaker, item[visits], session[visits], user[visits]))]
-    if len(order):
-        same = (
-            (user[order[1:]] == user[order[:-1]])
-            & (session[order[1:]] == session[order[:-1]])
-            & (item[order[1:]] == item[order[:-1]])
+        Args:
+            n_items: Rows of the item table, all of them candidates.
+        """
+        columns, n = self.columns, len(self)
+        own_weight = columns.amount / TYPE_WEIGHT[columns.event_type]
+        events = Events(
+            user=self.user_of_event,
+            item=columns.item,
+            time=columns.time,
+            event_type=columns.event_type,
+            weight=own_weight,
+            quantity=np.ones(len(columns), np.float32),
+            price=columns.price,
+            session=columns.session,
         )
-        first[order[1:][same]] = False
-    return first
+        return History(events, np.arange(n_items, dtype=np.int32), np.zeros(n), columns.visit)

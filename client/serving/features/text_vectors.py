@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from client.recommenders.defaults import TEXT_HALF_LIFE
-from client.serving.features.item_vectors import ItemVectors, ProfileSpace
+from client.recommenders.config import CONFIGS
+from client.recommenders.tables.item_vectors import ItemVectors, ProfileSpace
 from shared.errors import ModelError
 from shared.model.adapter_folder import SavedAdapter, read_adapter
 from shared.model.encoder_files import text_space
@@ -166,7 +166,7 @@ def space_of_adapter(
         vectors=vectors,
         projection=projection_matrix(saved.arrays, saved.settings),
         half_life=saved.settings.half_life or TIME_DEFAULTS[time_unit][0],
-        text_half_life=TEXT_HALF_LIFE[time_unit],
+        text_half_life=CONFIGS[time_unit].text_half_life,
         base_hash=saved.base_hash,
         adapter=name,
     )
@@ -178,6 +178,6 @@ def plain_space(base: FrozenBase, vectors: ItemVectors, *, time_unit: str) -> Pr
         vectors=vectors,
         projection=None,
         half_life=TIME_DEFAULTS[time_unit][0],
-        text_half_life=TEXT_HALF_LIFE[time_unit],
+        text_half_life=CONFIGS[time_unit].text_half_life,
         base_hash=base.base_hash,
     )

@@ -16,19 +16,18 @@ import numpy as np
 
 from client.fusion import scores as fusion
 from client.fusion.fusion_weights import (
-    QUERIES_ALONE,
     add_federated_signals,
     add_public_federated_weights,
     default_weights,
+    is_sparse,
     local_weights,
 )
-from client.recommenders.defaults import PRIOR_STRENGTHS
-from client.serving.ranking.signals import LOCAL_SIGNALS, SIGNAL_NAMES, SignalSources
+from client.recommenders.config import PRIOR_STRENGTHS
+from client.recommenders.queries import History
+from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
 
 SERVED_SURFACES = {"for-you": "for-you", "discover": "discover", "session": "basket"}
 """Surface of the service -> surface of the evaluation whose public weights it starts from."""
-MIN_QUERIES = 20
-"""Fewer queries than this say nothing; the public weights are used then."""
 PROFILE_VARIANTS = dict(
     zip(("global-prior", "global-half", "global"), PRIOR_STRENGTHS, strict=True)
 )
@@ -87,7 +86,7 @@ def public_fusion_weights(sources: SignalSources) -> dict[str, FusionWeights]:
     names += profile_variants(sources)[:1]
     fusion_weights = {}
     for surface, public in SERVED_SURFACES.items():
-        local = default_weights(public, LOCAL_SIGNALS)
+        local = default_weights(public, sources.local_signals, sparse=True)
         fused = add_public_federated_weights(
             local, names, surface=public, reliability=sources.federated.reliability
         )
@@ -96,46 +95,28 @@ def public_fusion_weights(sources: SignalSources) -> dict[str, FusionWeights]:
 
 
 def fit_fusion_weights(
-    pool: fusion.Pool, public: str, sources: SignalSources
-) -> FusionWeights | None:
-    """Learns a surface's weights, never worse on the queries than the best single local signal.
+    pool: fusion.Pool, public: str, sources: SignalSources, known: History
+) -> FusionWeights:
+    """Learns a surface's weights by the code that the evaluation learns them by.
 
     Args:
         pool: The validation queries, with every signal and every variant of the profile model.
         public: Surface of the evaluation whose public weights count.
         sources: What the signals were computed from.
-
-    Returns:
-        None where there are too few queries.
+        known: What they were fitted on.
     """
-    if len(pool.targets) < MIN_QUERIES:
-        return None
-    singles = (*LOCAL_SIGNALS, *federated_signals(sources))
-    ndcg = {name: float(pool.ndcg({name: 1.0}).mean()) for name in singles}
-    best = max(LOCAL_SIGNALS, key=lambda name: ndcg[name])
-    local = _no_worse(pool, local_weights(pool, public, LOCAL_SIGNALS), best)
-    fused = _add_federation(pool, local, public, sources)
-    ndcg |= {"local": float(pool.ndcg(local).mean()), "fused": float(pool.ndcg(fused).mean())}
+    own, outside = sources.local_signals, federated_signals(sources)
+    local = local_weights(pool, public, own, sparse=is_sparse(known))
+    names = tuple(name for name in ("pairs",) if name in outside)
+    if tried := profile_variants(sources):
+        names += (_choose_variant(pool, tried),)
+    joined = add_federated_signals(
+        pool, local, names, surface=public, reliability=sources.federated.reliability
+    )
+    fused = split_profile_weight(joined, sources)
+    measured = {name: {name: 1.0} for name in (*own, *outside)} | {"local": local, "fused": joined}
+    ndcg = {name: float(pool.ndcg(weights).mean()) for name, weights in measured.items()}
     return FusionWeights(_plain(local), _plain(fused), len(pool.targets), ndcg)
-
-
-def _add_federation(
-    pool: fusion.Pool, local: Weights, public: str, sources: SignalSources
-) -> Weights:
-    """Adds the federation's signals, unless they lower the NDCG of the queries."""
-    names = [name for name in ("pairs",) if name in federated_signals(sources)]
-    names += [_choose_variant(pool, tried)] if (tried := profile_variants(sources)) else []
-    without = split_profile_weight(local, sources)
-    if not names:
-        return without
-    # With public weights first; where these cost something here, by what the queries clearly show.
-    reliability = sources.federated.reliability
-    for trust in (reliability, QUERIES_ALONE) if reliability > 0 else ():
-        joined = add_federated_signals(pool, local, names, surface=public, reliability=trust)
-        fused = split_profile_weight(joined, sources)
-        if pool.ndcg(fused).mean() > pool.ndcg(without).mean():
-            return fused
-    return without
 
 
 def _choose_variant(pool: fusion.Pool, tried: tuple[str, ...]) -> str:
@@ -184,12 +165,6 @@ def _shares(sources: SignalSources, strength: float) -> tuple[float, float]:
     return float((alike.std(axis=0) / together_or_inf).mean()), float(
         (prior.std() / together_or_inf).mean()
     )
-
-
-def _no_worse(pool: fusion.Pool, weights: Weights, single: str) -> Weights:
-    """Returns the weights, or the best single signal alone where they rank below it."""
-    alone = {name: float(name == single) for name in weights}
-    return weights if pool.ndcg(weights).mean() >= pool.ndcg(alone).mean() else alone
 
 
 def _plain(weights: Mapping[str, float]) -> Weights:

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from client.serving.features.interactions import NO_EVENTS, UserEvents
-from client.serving.features.item_scores import (
+from client.recommenders.interface import QueryContext
+from client.recommenders.tables.item_scores import (
     DenseScores,
     DirectionScores,
     ItemScores,
     SparseScores,
 )
+from client.recommenders.tables.item_vectors import ItemVectors
+from client.serving.features.interactions import NO_EVENTS, UserEvents
 from client.serving.features.item_table import ItemTable
-from client.serving.features.item_vectors import ItemVectors
-from client.serving.ranking.signals import SIGNAL_NAMES, QueryContext
+from client.serving.ranking.signals import SIGNAL_NAMES
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]

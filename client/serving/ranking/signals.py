@@ -3,54 +3,40 @@
 | Signal | Score of an item |
 |---|---|
 | `popularity` | log of the number of its users |
-| `recency` | log of its decayed visits, newest most |
 | `frequency` | the user's own visits, halved every half-life, on a logarithmic scale |
 | `item-knn`, `ease` | co-purchase with the items of the context |
+| `sequence` | how often it followed the latest items; where events have ranks |
 | `text` | likeness of its text to the context's |
+| `text-map` | the same after a map of texts that the shop learned from its users |
 | `global` | likeness to the profile by the federation's adapter |
 | `pairs` | co-purchase with them by users of this shop and of others |
 | `prior` | log of its popularity in all shops |
+
+Those of the shop's own are the recommenders of `client.recommenders.local`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from client.recommenders.defaults import VISIT_HALF_LIFE
+from client.recommenders.config import CONFIGS
+from client.recommenders.ease import FederatedEASE
+from client.recommenders.interface import QueryContext, ServedRecommender
+from client.recommenders.item_knn import ItemKNN
+from client.recommenders.local import LOCAL_SIGNALS
+from client.recommenders.popularity import Popularity
+from client.recommenders.tables.item_scores import DirectionScores, ItemScores, SparseScores
+from client.recommenders.tables.item_vectors import ProfileSpace
+from client.recommenders.visits import by_item
 from client.serving.features.federated_statistics import NO_FEDERATION, FederatedStatistics
 from client.serving.features.interactions import UserEvents
-from client.serving.features.item_item import FederatedNeighbours, Neighbours
-from client.serving.features.item_popularity import ItemPopularity
-from client.serving.features.item_scores import DirectionScores, ItemScores, SparseScores
-from client.serving.features.item_vectors import ProfileSpace
 
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class QueryContext:
-    """What a query knows.
-
-    Attributes:
-        items: Distinct items of the context, `(m,)`.
-        visits: What each counts in co-purchase: log of its decayed visits, `(m,)`.
-        text: Mean vector of the context with the text profile's weights, `(d,)`.
-        profile: Mean vector of the context with the adapter's weights, `(d,)`.
-        own_items: Distinct items of the user's own history, `(o,)`.
-        own_visits: What each counts in own frequency, `(o,)`.
-    """
-
-    items: npt.NDArray[np.int32]
-    visits: Floats
-    text: Floats
-    profile: Floats
-    own_items: npt.NDArray[np.int32]
-    own_visits: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,50 +44,65 @@ class SignalSources:
     """Everything that scores are computed from; parts are replaced as a whole.
 
     Attributes:
-        popularity: Popularity and recency.
-        neighbours: Nearest neighbours.
-        ease: EASE.
-        space: Item vectors and adapter.
+        local: The fitted recommenders that know items by who took them, by name.
+        space: Item vectors, adapter and text map.
         time_unit: "days" or "order".
         federated: What the federation knows of other shops' users.
-        federated_ease: EASE with the pairs among that.
+        federated_ease: EASE with the pairs among that; None without pairs.
     """
 
-    popularity: ItemPopularity
-    neighbours: Neighbours
-    ease: Neighbours
+    local: Mapping[str, ServedRecommender]
     space: ProfileSpace
     time_unit: str
     federated: FederatedStatistics = NO_FEDERATION
-    federated_ease: FederatedNeighbours = field(default_factory=FederatedNeighbours)
+    federated_ease: FederatedEASE | None = None
+
+    @property
+    def popularity(self) -> Popularity:
+        """The one recommender that counts single events; the others wait for a refresh."""
+        return popularity_of(self.local)
+
+    @property
+    def item_knn(self) -> ItemKNN:
+        """Nearest neighbours."""
+        recommender = self.local["item-knn"]
+        if not isinstance(recommender, ItemKNN):
+            raise TypeError(f"item-knn={recommender!r} must have neighbours")
+        return recommender
+
+    @property
+    def local_signals(self) -> tuple[str, ...]:
+        """Names of the shop's own signals."""
+        return LOCAL_SIGNALS[self.time_unit]
 
     @property
     def model(self) -> str:
         """Names what fusion weights were learned with, by content."""
-        if not self.federated.digest:
-            return self.space.model
-        return hashlib.sha256(f"{self.space.model}{self.federated.digest}".encode()).hexdigest()
-
-    def moment(self, events: UserEvents) -> float:
-        """Returns the moment from which ages count: the shop's latest, or the user's next rank."""
-        if self.time_unit == "days":
-            return self.popularity.now
-        return float(events.time[-1]) + 1.0 if len(events) else 0.0
+        parts = f"{self.space.model}{self.federated.digest}{self.local_signals}"
+        return hashlib.sha256(parts.encode()).hexdigest()
 
     def context(self, events: UserEvents, own: UserEvents) -> QueryContext:
         """Sums up the events of a context and the user's own history."""
-        age = np.maximum(self.moment(events) - events.time, 0.0)
-        items, visits = _by_item(events, age, VISIT_HALF_LIFE[self.time_unit])
-        if own is events:
-            own_items, own_visits = items, visits
-        else:
-            own_age = np.maximum(self.moment(own) - own.time, 0.0)
-            own_items, own_visits = _by_item(own, own_age, VISIT_HALF_LIFE[self.time_unit])
+        config, age = CONFIGS[self.time_unit], _age(events)
+        items, visits = by_item(events.item, events.visit, age, config.visit_half_life)
+        own_items, own_visits = items, visits
+        if own is not events:
+            own_items, own_visits = by_item(own.item, own.visit, _age(own), config.visit_half_life)
+        strongest = _largest(items, events, events.visit, age, config.visit_half_life)
+        latest = _largest(items, events, events.visit > 0, age, config.sequence_half_life)
         space = self.space
         vectors = space.vectors[events.item]
         text = _mean(vectors, events, age, space.text_half_life)
         profile = _mean(vectors, events, age, space.half_life) if space.has_adapter else text
-        return QueryContext(items, visits, text, profile, own_items, own_visits)
+        return QueryContext(
+            items=items,
+            counts=visits if config.row_form == "visits" else strongest,
+            latest=latest,
+            text=text,
+            profile=profile,
+            own_items=own_items,
+            own_visits=own_visits,
+        )
 
     def signals(self, context: QueryContext) -> list[ItemScores]:
         """Computes all signals of a query in the order of `SIGNAL_NAMES`."""
@@ -113,34 +114,65 @@ class SignalSources:
         return [make(self, context) if weight > 0 else None for make, weight in makers]
 
 
-_NO_PRIOR = SparseScores(np.zeros(0, np.int64), np.zeros(0, np.float32))
+_NOTHING = SparseScores(np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
+def _local(name: str) -> Callable[[SignalSources, QueryContext], ItemScores]:
+    def answer(sources: SignalSources, context: QueryContext) -> ItemScores:
+        recommender = sources.local.get(name)
+        return _NOTHING if recommender is None else recommender.answer(context)
+
+    return answer
+
+
+def _pairs(sources: SignalSources, context: QueryContext) -> ItemScores:
+    pairs = sources.federated_ease
+    return _NOTHING if pairs is None else pairs.answer(context)
+
+
 SIGNALS: dict[str, Callable[[SignalSources, QueryContext], ItemScores]] = {
-    "popularity": lambda sources, _: sources.popularity.popularity,
-    "recency": lambda sources, _: sources.popularity.recency,
-    "frequency": lambda _, context: SparseScores(context.own_items, context.own_visits),
-    "item-knn": lambda sources, context: sources.neighbours.add_up(context.items, context.visits),
-    "ease": lambda sources, context: sources.ease.add_up(context.items, context.visits),
+    **{name: _local(name) for name in ("popularity", "frequency", "item-knn", "ease", "sequence")},
     "text": lambda sources, context: DirectionScores(sources.space.text_profile(context.text)),
+    "text-map": lambda sources, context: DirectionScores(
+        sources.space.mapped_profile(context.text)
+    ),
     "global": lambda sources, context: DirectionScores(
         sources.space.global_profile(context.profile)
     ),
-    "pairs": lambda sources, context: sources.federated_ease.add_up(context.items, context.visits),
-    "prior": lambda sources, _: sources.federated.prior or _NO_PRIOR,
+    "pairs": _pairs,
+    "prior": lambda sources, _: sources.federated.prior or _NOTHING,
 }
-"""How each signal is computed; a new one is a line here, in `LOCAL_SIGNALS` or not, and a sentence
-in `client.serving.state.explain`."""
+"""How each signal is computed; a new one is a line here, and a sentence in
+`client.serving.state.explain`."""
 SIGNAL_NAMES = tuple(SIGNALS)
 """Names of all signals, the order of weights and parts."""
-LOCAL_SIGNALS = tuple(name for name in SIGNAL_NAMES if name not in ("global", "pairs", "prior"))
-"""Signals that a shop has without the federation."""
 
 
-def _by_item(
-    events: UserEvents, age: npt.NDArray[np.float64], half_life: float
-) -> tuple[npt.NDArray[np.int32], Floats]:
-    items, place = np.unique(events.item, return_inverse=True)
-    sums = np.bincount(place, events.visit * np.exp2(-age / half_life), minlength=len(items))
-    return items, np.log1p(sums).astype(np.float32)
+def popularity_of(local: Mapping[str, ServedRecommender]) -> Popularity:
+    """Returns what counts single events."""
+    popularity = local["popularity"]
+    if not isinstance(popularity, Popularity):
+        raise TypeError(f"popularity={popularity!r} must count events")
+    return popularity
+
+
+def _age(events: UserEvents) -> npt.NDArray[np.float64]:
+    """Returns ages before the latest event, `(n,)`."""
+    age: npt.NDArray[np.float64] = events.time.max(initial=-np.inf) - events.time
+    return age
+
+
+def _largest(
+    items: npt.NDArray[np.int32],
+    events: UserEvents,
+    weight: npt.NDArray[np.floating | np.bool_],
+    age: npt.NDArray[np.float64],
+    half_life: float,
+) -> Floats:
+    """Returns the largest `weight 2^(-age / half_life)` of each item's events, `(m,)`."""
+    largest = np.zeros(len(items))
+    np.maximum.at(largest, np.searchsorted(items, events.item), weight * np.exp2(-age / half_life))
+    return largest.astype(np.float32)
 
 
 def _mean(
@@ -149,7 +181,6 @@ def _mean(
     """Weighs the vectors by type, recency and quantity; only the direction matters later."""
     if not len(events):
         return np.zeros(vectors.shape[1], dtype=np.float32)
-    # Relative to the latest event, so that a long silence does not round all weights to 0.
-    weights = events.amount * np.exp2(-(age - age.min()) / half_life).astype(np.float32)
+    weights = events.amount * np.exp2(-age / half_life).astype(np.float32)
     mean: Floats = weights @ vectors
     return mean

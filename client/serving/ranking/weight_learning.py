@@ -1,20 +1,25 @@
-"""Fusion weights, learned on the shop's own latest events with the signals that it serves."""
+"""What a shop learns from its latest events: fusion weights, and its map of texts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from client.fusion import scores as fusion
-from client.recommenders.queries import MIN_CART, History, Queries
-from client.serving.features.federated_statistics import co_purchase_with_federation
-from client.serving.features.interactions import NO_EVENTS, TAKEN_TYPES, Interactions, UserEvents
-from client.serving.features.item_item import co_purchase
-from client.serving.features.item_popularity import ItemPopularity
+from client.fusion.pools import surface_pool
+from client.recommenders.interface import Recommender
+from client.recommenders.local import behaviour_recommenders
+from client.recommenders.profile import ProfileRecommender
+from client.recommenders.queries import History
+from client.recommenders.text_map import TextMap
+from client.recommenders.visits import TAKEN_TYPES
+from client.serving.features.federated_statistics import fit_pairs
+from client.serving.features.interactions import Interactions
 from client.serving.ranking.fusion_weights import (
     PROFILE_VARIANTS,
     SERVED_SURFACES,
@@ -22,206 +27,131 @@ from client.serving.ranking.fusion_weights import (
     fit_fusion_weights,
     public_fusion_weights,
 )
-from client.serving.ranking.ranker import mean_and_deviation
-from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
+from client.serving.ranking.signals import SignalSources
 from shared.interactions.events import Events
 
 MAX_USERS = 2000
 """Users whose latest events are asked about."""
-_CHUNK = 64
+VALIDATION_SHARE = 0.1
+"""Share of dated events that are asked about, the latest."""
 
 Floats = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class LearnedFusion:
+    """What a service is told to serve with.
+
+    Attributes:
+        weights: By surface of the service.
+        text_map: The shop's own map of texts `(d, d)`, of all events.
+    """
+
+    weights: dict[str, FusionWeights]
+    text_map: Floats | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values; the map as base64 of little-endian float32."""
+        plain = {surface: weights.to_json() for surface, weights in self.weights.items()}
+        if self.text_map is None:
+            return {"mixes": plain, "text_map": None}
+        data = base64.b64encode(self.text_map.astype("<f4").tobytes()).decode()
+        return {"mixes": plain, "text_map": data}
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> LearnedFusion:
+        """Reads what `to_json` wrote."""
+        weights = {name: FusionWeights(**weights) for name, weights in record["mixes"].items()}
+        if (data := record["text_map"]) is None:
+            return LearnedFusion(weights, None)
+        flat = np.frombuffer(base64.b64decode(data), dtype="<f4").astype(np.float32)
+        dim = math.isqrt(len(flat))
+        return LearnedFusion(weights, flat.reshape(dim, dim))
+
+
 def learn_fusion_weights(
-    sources: SignalSources, interactions: Interactions, *, rng: np.random.Generator
-) -> dict[str, FusionWeights]:
-    """Learns the weights of all surfaces from what is known before the latest tenth of the events.
+    sources: SignalSources,
+    interactions: Interactions,
+    *,
+    seed: int,
+    validation_start: float | None = None,
+) -> LearnedFusion:
+    """Learns the weights of all surfaces from what is known before the latest events.
 
     Args:
-        sources: Of the present; all counts of the shop's own are computed anew.
+        sources: Of the present; all that is the shop's own is fitted anew.
         interactions: All users.
-        rng: Chooses the users and splits the carts.
+        seed: Splits the carts, and chooses the users where there are many.
+        validation_start: First day of the validation window, for dates; None for that of the latest
+            tenth of the events.
     """
-    fusion_weights = public_fusion_weights(sources)
+    weights = public_fusion_weights(sources)
     if not len(interactions.columns):
-        return fusion_weights
+        return LearnedFusion(weights, None)
+    vectors = sources.space.vectors[:]
+    history = interactions.history(len(vectors))
     # The past ends where validation begins: a weight learned on events that the signals have seen
     # would favour those that memorise.
-    cuts = _cuts(interactions, time_unit=sources.time_unit)
-    past = _histories_before(interactions, cuts)
-    early = _sources_at_cut(sources, past, cuts)
-    users = np.flatnonzero(_has_window(interactions, cuts))
-    users = np.sort(rng.permutation(users)[:MAX_USERS])
+    known, window = _split(history, sources.time_unit, validation_start)
+    window = _of_some(window, seed)
+    fitted = _fitted(sources, known, vectors)
     for surface, public in SERVED_SURFACES.items():
-        queries = _validation_queries(surface, interactions, past, users, cuts, rng)
-        pools = list(_pools(queries, early, surface))
-        learned = fit_fusion_weights(_join(pools), public, early) if pools else None
-        if learned is not None:
-            fusion_weights[surface] = learned
-    return fusion_weights
+        pool = surface_pool(public, fitted, known=known, window=window, seed=seed)
+        if pool is not None:
+            weights[surface] = fit_fusion_weights(pool, public, sources, known)
+    text_map = TextMap.of_unit(vectors, sources.time_unit).fit(history).map
+    return LearnedFusion(weights, text_map)
 
 
-def _cuts(interactions: Interactions, *, time_unit: str) -> npt.NDArray[np.float64]:
-    """Where each user's validation events begin: a date, or the last rank, `(n_users,)`."""
-    times = interactions.columns.time
+def _split(history: History, time_unit: str, start: float | None) -> tuple[History, Events]:
+    """Cuts at a date, or before each user's last event where that leaves one at least."""
+    events = history.events
     if time_unit == "days":
-        return np.full(len(interactions), float(np.quantile(times, 0.9)))
-    last = np.maximum(interactions.starts[1:] - 1, 0)
-    return np.where(np.diff(interactions.starts) >= 3, times[last], np.inf)
+        cut = float(np.quantile(events.time, 1 - VALIDATION_SHARE)) if start is None else start
+        late = events.time >= cut
+    else:
+        sizes = np.bincount(events.user, minlength=len(history.now))
+        is_last = np.r_[events.user[1:] != events.user[:-1], True]
+        late = is_last & (sizes[events.user] >= 2)
+    early = events.select(~late)
+    # Where events have dates, an item that nobody had taken yet was not for sale yet.
+    items = np.unique(early.item) if time_unit == "days" else history.candidates
+    known = replace(history, events=early, candidates=items.astype(np.int32), visit=None)
+    return known, events.select(late)
 
 
-def _histories_before(interactions: Interactions, cuts: npt.NDArray[np.float64]) -> Interactions:
-    columns = interactions.columns
-    early = columns.time < cuts[interactions.user_of_event]
-    n_before = np.concatenate([[0], np.cumsum(early)])
-    return Interactions(n_before[interactions.starts], columns.select(early))
+def _of_some(window: Events, seed: int) -> Events:
+    users = np.unique(window.user[TAKEN_TYPES[window.event_type]])
+    if len(users) > MAX_USERS:
+        users = np.random.default_rng(seed).permutation(users)[:MAX_USERS]
+    return window.select(np.isin(window.user, users))
 
 
-def _sources_at_cut(
-    sources: SignalSources, past: Interactions, cuts: npt.NDArray[np.float64]
-) -> SignalSources:
-    """Counts what was known at the cut; without dates every user's next rank is their moment."""
-    n_items = len(sources.space.vectors)
-    dated = sources.time_unit == "days"
-    now = float(cuts[0]) if dated else 0.0
-    popularity = ItemPopularity.of(past, n_items=n_items, now=now, dated=dated)
-    neighbours, ease = co_purchase(past, n_items=n_items, now=now, time_unit=sources.time_unit)
-    federated_ease = co_purchase_with_federation(
-        past, sources.federated, n_items=n_items, now=now, time_unit=sources.time_unit
-    )
-    return replace(
-        sources,
-        popularity=popularity,
-        neighbours=neighbours,
-        ease=ease,
-        federated_ease=federated_ease,
-    )
-
-
-def _has_window(interactions: Interactions, cuts: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    columns = interactions.columns
-    users = interactions.user_of_event
-    late = (columns.time >= cuts[users]) & TAKEN_TYPES[columns.event_type]
-    has_window: npt.NDArray[np.bool_] = np.bincount(users[late], minlength=len(interactions)) > 0
-    return has_window
-
-
-@dataclass(frozen=True, eq=False)
-class _ValidationQuery:
-    """Context, own history, items that are no candidates, and what was taken."""
-
-    context: UserEvents
-    own: UserEvents
-    excluded: npt.NDArray[np.int32]
-    targets: npt.NDArray[np.int32]
-
-
-def _validation_queries(
-    surface: str,
-    interactions: Interactions,
-    past: Interactions,
-    users: npt.NDArray[np.int64],
-    cuts: npt.NDArray[np.float64],
-    rng: np.random.Generator,
-) -> Iterator[_ValidationQuery]:
-    for user in users.tolist():
-        events, own = interactions.columns, past.of(user)
-        window = events.select(slice(interactions.starts[user], interactions.starts[user + 1]))
-        window = window.select((window.time >= cuts[user]) & TAKEN_TYPES[window.event_type])
-        if surface == "session":
-            yield from _cart_query(window, own, rng)
-            continue
-        known = own.taken if surface == "discover" else NO_EVENTS.item
-        targets = np.setdiff1d(window.item, known)
-        if len(targets):
-            yield _ValidationQuery(own, own, known, targets)
-
-
-def _cart_query(
-    window: UserEvents, own: UserEvents, rng: np.random.Generator
-) -> Iterator[_ValidationQuery]:
-    """Asks for one random half of the window's first cart that is large enough."""
-    for session in np.unique(window.session[window.session >= 0]):
-        cart = window.select(window.session == session)
-        items = rng.permutation(np.unique(cart.item))
-        if len(items) >= MIN_CART:
-            in_context = np.isin(cart.item, items[: len(items) // 2])
-            yield _ValidationQuery(
-                cart.select(in_context),
-                own,
-                cart.select(in_context).taken,
-                items[len(items) // 2 :],
-            )
-            return
-
-
-def _pools(
-    queries: Iterator[_ValidationQuery], sources: SignalSources, surface: str
-) -> Iterator[fusion.Pool]:
-    """Scores the questions a chunk at a time and keeps the items that can reach a top 10."""
-    chunk: list[_ValidationQuery] = []
-    for query in queries:
-        chunk.append(query)
-        if len(chunk) == _CHUNK:
-            yield _pool(chunk, sources, surface)
-            chunk = []
-    if chunk:
-        yield _pool(chunk, sources, surface)
-
-
-def _pool(chunk: list[_ValidationQuery], sources: SignalSources, surface: str) -> fusion.Pool:
-    n = len(sources.space.vectors)
-    signals = {name: np.empty((len(chunk), n), dtype=np.float32) for name in SIGNAL_NAMES}
-    spread = np.zeros((len(chunk), 1), dtype=np.float32)
-    allowed = np.ones((len(chunk), n), dtype=np.bool_)
-    targets = np.zeros((len(chunk), n), dtype=np.bool_)
-    for row, query in enumerate(chunk):
-        scores = sources.signals(sources.context(query.context, query.own))
-        # As in `rank`: weights hold only for signals that are standardised in the same way.
-        mean, deviation = mean_and_deviation(scores, sources.space.vectors, query.excluded)
-        for name, signal, m, d in zip(SIGNAL_NAMES, scores, mean, deviation, strict=True):
-            signals[name][row] = (signal.dense(sources.space.vectors) - m) / d
-        spread[row] = np.nan_to_num(deviation[SIGNAL_NAMES.index("global")], posinf=0.0)
-        allowed[row, query.excluded] = False
-        targets[row, query.targets] = True
-    signals |= _variants(sources, spread * signals["global"], allowed)
-    nobody = Events.build(user=[], item=[], time=[])
-    history = History(nobody, np.arange(n, dtype=np.int32), np.zeros(len(chunk)))
-    users = np.arange(len(chunk))
-    queries = Queries(surface, users, history, history, allowed, targets)
-    best = {name: fusion.best_of(scores, queries) for name, scores in signals.items()}
-    return fusion.Pool.of(signals, best, queries)
-
-
-def _variants(
-    sources: SignalSources, similarities: Floats, allowed: npt.NDArray[np.bool_]
-) -> dict[str, Floats]:
-    """Adds the popularity in all shops to the similarities, by variant, standardised."""
-    federated = sources.federated
-    if federated.prior is None:
-        return {}
-    return {
-        name: fusion.standardise(
-            np.float32(federated.scale) * similarities
-            + np.float32(strength) * federated.prior.values,
-            allowed,
+def _fitted(sources: SignalSources, known: History, vectors: Floats) -> dict[str, Recommender]:
+    """Fits every signal, and every variant of the profile model, on what was known."""
+    unit, space, federated = sources.time_unit, sources.space, sources.federated
+    fitted: dict[str, Recommender] = {
+        name: recommender.fit(known) for name, recommender in behaviour_recommenders(unit).items()
+    }
+    fitted["text"] = ProfileRecommender(vectors, half_life=space.text_half_life)
+    fitted["text-map"] = TextMap.of_unit(vectors, unit).fit(known)
+    pairs = fit_pairs(known, federated, time_unit=unit)
+    if pairs is not None:
+        fitted["pairs"] = pairs
+    if not space.has_adapter:
+        return fitted
+    prior = None if federated.prior is None else federated.prior.values
+    variants = PROFILE_VARIANTS if prior is not None else {"global": 0.0}
+    for name, strength in variants.items():
+        fitted[name] = ProfileRecommender(
+            vectors,
+            lambda profiles: np.float32(federated.scale) * space.global_profile(profiles),
+            prior,
+            half_life=space.half_life,
+            prior_weight=strength,
         )
-        for name, strength in PROFILE_VARIANTS.items()
-        if strength > 0
-    }
-
-
-def _join(pools: list[fusion.Pool]) -> fusion.Pool:
-    """Puts pools under each other, unused places at the end of each row."""
-    width = max(pool.targets.shape[1] for pool in pools)
-    signals = {
-        name: np.concatenate([_pad_width(pool.signals[name], width, -np.inf) for pool in pools])
-        for name in pools[0].signals
-    }
-    targets = np.concatenate([_pad_width(pool.targets, width, False) for pool in pools])
-    return fusion.Pool(signals, targets, np.concatenate([pool.n_targets for pool in pools]))
-
-
-def _pad_width(values: npt.NDArray[Any], width: int, fill: float) -> npt.NDArray[Any]:
-    return np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=fill)
+    if prior is not None:
+        fitted["prior"] = ProfileRecommender(
+            vectors, np.zeros_like, prior, half_life=space.half_life
+        )
+    return fitted

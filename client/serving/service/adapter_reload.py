@@ -9,19 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from client.recommenders.tables.item_vectors import ItemVectors, ProfileSpace
 from client.serving.features.federated_statistics import (
     FederatedStatistics,
-    co_purchase_with_federation,
+    fit_pairs,
 )
-from client.serving.features.item_vectors import ItemVectors, ProfileSpace
 from client.serving.features.text_vectors import TextVectors, space_of_adapter
-from client.serving.ranking.fusion_weights import FusionWeights
-from client.serving.ranking.weight_learning import learn_fusion_weights
+from client.serving.ranking.weight_learning import LearnedFusion, learn_fusion_weights
 from client.serving.service.serving_bundle import ServingBundle, read_serving_bundle, watched_file
 from client.serving.state.engine import RecommendationEngine
 from shared.errors import FedprofileError, ModelError
 
-OnReloaded = Callable[[TextVectors, dict[str, FusionWeights]], None]
+OnReloaded = Callable[[TextVectors, LearnedFusion], None]
 FileMark = tuple[int, int, int]
 """What tells one adapter's file from the next: inode, time and size."""
 
@@ -105,19 +104,18 @@ class AdapterReloader:
         if not same:
             int8 = vectors.values is None
             vectors = ItemVectors.of(texts.of_items(known, self._encoded), int8=int8)
-        time_unit, now = engine.sources.time_unit, engine.sources.popularity.now
+        time_unit = engine.sources.time_unit
         space = space_of_adapter(saved, vectors, name=bundle.name, time_unit=time_unit)
         self.progress = replace(self.progress, state="learning")
         federated = FederatedStatistics.of(bundle.released, rows, interactions, n_items=len(known))
-        federated_ease = co_purchase_with_federation(
-            interactions, federated, n_items=len(known), now=now, time_unit=time_unit
-        )
-        fusion_weights = learn_fusion_weights(
+        history = interactions.history(len(known))
+        federated_ease = fit_pairs(history, federated, time_unit=time_unit)
+        learned = learn_fusion_weights(
             replace(
                 engine.sources, space=space, federated=federated, federated_ease=federated_ease
             ),
             interactions,
-            rng=np.random.default_rng(0),
+            seed=0,
         )
         # The lock is reentrant: no item may come between the last encoding and the new adapter.
         with engine.lock:
@@ -125,10 +123,10 @@ class AdapterReloader:
                 _encode_changes(space, known, engine, texts),
                 federated,
                 federated_ease,
-                fusion_weights,
+                learned,
             )
             self._texts = texts
-            self._ready(texts, fusion_weights)
+            self._ready(texts, learned)
         self.progress = replace(self.progress, state="in place")
 
     def _check_base(self, bundle: ServingBundle) -> None:

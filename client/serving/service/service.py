@@ -11,13 +11,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from client.serving.analytics.ab_test import variant_of
 from client.serving.features.text_vectors import TextVectors
-from client.serving.ranking.fusion_weights import FusionWeights
 from client.serving.ranking.ranker import RecommendationRequest, RecommendationResult
-from client.serving.ranking.weight_learning import learn_fusion_weights
+from client.serving.ranking.weight_learning import LearnedFusion, learn_fusion_weights
 from client.serving.service.adapter_reload import AdapterReloader, AdapterWatch, ReloadBusyError
 from client.serving.service.settings import ServingSettings
 from client.serving.service.write_through import WriteThrough
@@ -203,33 +200,36 @@ class Service(WriteThrough):
             _log.warning("adapter: %s", error)
         self.watch.note(mark)
 
-    def _adapter_reloaded(self, texts: TextVectors, weights: dict[str, FusionWeights]) -> None:
+    def _adapter_reloaded(self, texts: TextVectors, learned: LearnedFusion) -> None:
         self.texts = texts
         self.metrics.swaps.inc()
-        self._store_weights(weights)
+        self._store_weights(learned)
 
-    def _store_weights(self, fusion_weights: dict[str, FusionWeights]) -> Future[Any]:
-        plain = {surface: weights.to_json() for surface, weights in fusion_weights.items()}
+    def _store_weights(self, learned: LearnedFusion) -> Future[Any]:
         model = self.engine.sources.model
-        return self.store.set_fact(WEIGHTS_FACT, {"model": model, "mixes": plain})
+        return self.store.set_fact(WEIGHTS_FACT, {"model": model, **learned.to_json()})
 
     def load_stored_weights(self) -> bool:
         """Takes the stored weights; False where none were learned for what is loaded."""
         stored = self.store.fact(WEIGHTS_FACT)
         if stored is None or stored["model"] != self.engine.sources.model:
             return False
-        self.engine.set_fusion_weights(
-            {name: FusionWeights(**weights) for name, weights in stored["mixes"].items()}
-        )
+        self.engine.set_learned(LearnedFusion.from_json(stored))
         return True
 
-    def learn(self, seed: int = 0) -> None:
-        """Learns the fusion weights from the present events and stores them."""
+    def learn(self, seed: int = 0, *, validation_start: float | None = None) -> None:
+        """Learns fusion weights and text map from the present events and stores them.
+
+        Args:
+            seed: As `learn_fusion_weights`.
+            validation_start: As `learn_fusion_weights`.
+        """
         engine = self.engine
-        rng = np.random.default_rng(seed)
-        fusion_weights = learn_fusion_weights(engine.sources, engine.interactions, rng=rng)
-        engine.set_fusion_weights(fusion_weights)
-        self._store_weights(fusion_weights).result()
+        learned = learn_fusion_weights(
+            engine.sources, engine.interactions, seed=seed, validation_start=validation_start
+        )
+        engine.set_learned(learned)
+        self._store_weights(learned).result()
 
     def store_counters(self) -> None:
         """Stores the online counters where they changed."""

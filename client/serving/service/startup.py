@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from client.recommenders.tables.item_vectors import ItemVectors, ProfileSpace
 from client.serving.features.federated_statistics import ReleasedStatistics
 from client.serving.features.item_table import ItemTable
-from client.serving.features.item_vectors import ItemVectors, ProfileSpace
 from client.serving.features.text_vectors import (
     TextVectors,
     catalogue_base,

@@ -35,8 +35,9 @@ def similar_items(engine: RecommendationEngine, item_id: str, n: int) -> RankedR
         sources = engine.sources
         vectors = sources.space.vectors
         scores = vectors.scores(vectors[row])
-        neighbours = sources.neighbours.add_up(np.array([row], np.int32), np.ones(1, np.float32))
-        bought = neighbours.dense(vectors)
+        bought = sources.item_knn.neighbours.add_up(
+            np.array([row], np.int32), np.ones(1, np.float32)
+        ).dense(vectors)
         bought[row] = 0.0
         scores = 0.5 * scores + 0.5 * bought / max(float(bought.max()), 1e-9)
         return _best(engine, scores, n, without=np.array([row]))

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from client.recommenders.ease import FederatedEASE
+from client.recommenders.tables.item_vectors import ProfileSpace
 from client.serving.features.events import cart_rows, event_row
 from client.serving.features.federated_statistics import FederatedStatistics
 from client.serving.features.interactions import NO_EVENTS, Interactions, UserEvents
-from client.serving.features.item_item import FederatedNeighbours
 from client.serving.features.item_table import ItemTable
-from client.serving.features.item_vectors import ProfileSpace
 from client.serving.ranking.fusion_weights import FusionWeights, public_fusion_weights
 from client.serving.ranking.ranker import (
     Ranking,
@@ -28,6 +28,7 @@ from client.serving.ranking.ranker import (
     weight_row,
 )
 from client.serving.ranking.signals import SignalSources
+from client.serving.ranking.weight_learning import LearnedFusion
 from client.store.schema import Event, EventColumns, Item, User
 
 RERANK_POOL = 100
@@ -67,6 +68,7 @@ class RecommendationEngine:
         self.n_rows = len(users)
         self.interactions = interactions
         self.sources = sources
+        self.latest_time = float(interactions.columns.time.max(initial=0.0))
         self.last_key = self.sorted_key = last_key
         self.generation = self.sorted_generation = generation
         self.events_since_refresh = 0
@@ -82,10 +84,23 @@ class RecommendationEngine:
         with self.lock:
             self.fusion_weights, self._weights = fusion_weights, rows
 
+    def set_learned(self, learned: LearnedFusion) -> None:
+        """Takes weights and the text map that belongs to them from the next answer on."""
+        with self.lock:
+            space = replace(self.sources.space, text_map=learned.text_map)
+            self.sources = replace(self.sources, space=space)
+            self.set_fusion_weights(learned.weights)
+
     def history(self, user_id: str | None) -> UserEvents:
         """Returns a user's events; none for somebody unknown."""
         row = self.users.get(user_id, -1) if user_id is not None else -1
         return self.interactions.of(row)
+
+    def moment(self, events: UserEvents) -> float:
+        """Returns the time of the shop's latest event; where times are ranks, the user's next."""
+        if self.sources.time_unit == "days":
+            return self.latest_time
+        return float(events.time[-1]) + 1.0 if len(events) else 0.0
 
     def recommend(
         self, request: RecommendationRequest, user_id: str | None, cart: UserEvents | None = None
@@ -125,7 +140,7 @@ class RecommendationEngine:
     def cart(self, item_ids: Sequence[str]) -> UserEvents:
         """Returns a session's items as events of this moment that nobody stores."""
         rows = self.items.rows_of(dict.fromkeys(item_ids))
-        return cart_rows(rows, self.sources.popularity.now)
+        return cart_rows(rows)
 
     def add_events(self, events: Sequence[Event], last_key: int) -> None:
         """Updates profile, frequency and counts by events that are stored.
@@ -154,7 +169,9 @@ class RecommendationEngine:
         row = self._user_row(event.user_id)
         new = event_row(event, item)
         seen = self.interactions.of(row)
-        self.sources.popularity.add(new, seen=seen, dated=self.sources.time_unit == "days")
+        same = seen.item == item
+        self.sources.popularity.add(item, int(new.event_type[0]), before=seen.event_type[same])
+        self.latest_time = max(self.latest_time, event.time)
         self.interactions.append(row, new)
 
     def _user_row(self, user_id: str) -> int:
@@ -206,8 +223,8 @@ class RecommendationEngine:
         self,
         space: ProfileSpace,
         federated: FederatedStatistics,
-        federated_ease: FederatedNeighbours,
-        fusion_weights: dict[str, FusionWeights],
+        federated_ease: FederatedEASE | None,
+        learned: LearnedFusion,
     ) -> None:
         """Replaces the adapter, and all that depends on it, between two answers."""
         with self.lock:
@@ -216,7 +233,7 @@ class RecommendationEngine:
             self.sources = replace(
                 self.sources, space=space, federated=federated, federated_ease=federated_ease
             )
-            self.set_fusion_weights(fusion_weights)
+            self.set_learned(learned)
 
 
 def _needs_reranking(request: RecommendationRequest) -> bool:

@@ -12,11 +12,12 @@ from client.serving.state.engine import RecommendationEngine
 
 _WORDS = {
     "popularity": "many customers of this shop take it",
-    "recency": "it has sold well recently",
     "frequency": "you often take it",
     "item-knn": "it is often taken with {items}",
     "ease": "it goes with {items}",
+    "sequence": "customers take it after {items}",
     "text": "it is like {items}",
+    "text-map": "it suits customers who take {items}",
     "global": "it fits your profile, as with {items}",
     "pairs": "shoppers of other shops buy it together with {items}",
     "prior": "many shoppers of other shops take it",
@@ -62,18 +63,11 @@ def _carriers(
 ) -> list[dict[str, Any]]:
     """Returns the items of the context that a signal rests on, most important first."""
     context, sources = result.context, engine.sources
-    tables = {
-        "item-knn": sources.neighbours,
-        "ease": sources.ease,
-        "pairs": sources.federated_ease.neighbours,
-    }
-    if name in tables:
-        table = tables[name]
-        values = [
-            v * table.between(int(item), row)
-            for item, v in zip(context.items, context.visits, strict=True)
-        ]
-    elif name in ("text", "global"):
+    if name in sources.local:
+        values = sources.local[name].explain(context, row)
+    elif name == "pairs" and sources.federated_ease is not None:
+        values = sources.federated_ease.explain(context, row)
+    elif name in ("text", "text-map", "global"):
         values = _likeness(sources, result, name, row)
     else:
         return []
@@ -97,6 +91,8 @@ def _likeness(
     target = space.vectors[row]
     if name == "global" and space.projection is not None:
         target = target @ space.projection[:, :-1]
+    if name == "text-map" and space.text_map is not None:
+        target = space.text_map @ target
     half_life = space.half_life if name == "global" else space.text_half_life
     age = events.time.max(initial=0.0) - events.time
     weights = events.amount * np.exp2(-age / half_life)

@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from client.recommenders.local import behaviour_recommenders
+from client.recommenders.tables.item_vectors import ProfileSpace
 from client.serving.features.federated_statistics import (
     FederatedStatistics,
     ReleasedStatistics,
-    co_purchase_with_federation,
+    fit_pairs,
 )
 from client.serving.features.interactions import Interactions, UserEvents
-from client.serving.features.item_item import co_purchase
-from client.serving.features.item_popularity import ItemPopularity
 from client.serving.features.item_table import ItemTable
-from client.serving.features.item_vectors import ProfileSpace
-from client.serving.ranking.signals import SignalSources
+from client.serving.ranking.signals import SignalSources, popularity_of
 from client.serving.state.engine import RecommendationEngine
 from client.serving.state.snapshot import Snapshot, SnapshotContent
 from client.store.changes import GENERATION
@@ -83,30 +82,31 @@ class LoadedShop:
         return engine
 
     def _fresh(self, space: ProfileSpace, time_unit: str) -> tuple[Interactions, SignalSources]:
-        n_items = len(self.items)
         interactions = Interactions.build(
             self.user, self.item, self.rows, n_users=len(self.user_ids)
         )
-        now = float(self.rows.time.max(initial=0.0))
-        popularity = ItemPopularity.of(
-            interactions, n_items=n_items, now=now, dated=time_unit == "days"
-        )
-        neighbours, ease = co_purchase(interactions, n_items=n_items, now=now, time_unit=time_unit)
-        return interactions, SignalSources(popularity, neighbours, ease, space, time_unit)
+        history = interactions.history(len(self.items))
+        local = behaviour_recommenders(time_unit)
+        fitted = {name: recommender.fit(history) for name, recommender in local.items()}
+        return interactions, SignalSources(fitted, space, time_unit)
 
     def _copied(
         self, state: SnapshotContent, space: ProfileSpace, time_unit: str
     ) -> tuple[Interactions, SignalSources]:
-        interactions, popularity = state.interactions, state.popularity
+        interactions, local = state.interactions, state.local
+        popularity = popularity_of(local)
         popularity.grow(len(self.items))
         users, events = UserEvents.of(self.user, self.item, self.rows)
         for place, user in enumerate(users.tolist()):
             one = events.select(slice(place, place + 1))
-            popularity.add(one, seen=interactions.of(user), dated=time_unit == "days")
+            before = interactions.of(user)
+            popularity.add(
+                int(one.item[0]),
+                int(one.event_type[0]),
+                before=before.event_type[before.item == one.item[0]],
+            )
             interactions.append(user, one)
-        return interactions, SignalSources(
-            popularity, state.neighbours, state.ease, space, time_unit
-        )
+        return interactions, SignalSources(local, space, time_unit)
 
 
 def with_federation(
@@ -118,17 +118,14 @@ def with_federation(
     """Adds what a federation released, on the shop's own items and with its users in the pairs."""
     n_items = len(items)
     federated = FederatedStatistics.of(released, items.rows, interactions, n_items=n_items)
-    now, time_unit = sources.popularity.now, sources.time_unit
-    federated_ease = co_purchase_with_federation(
-        interactions, federated, n_items=n_items, now=now, time_unit=time_unit
-    )
-    return replace(sources, federated=federated, federated_ease=federated_ease)
+    pairs = fit_pairs(interactions.history(n_items), federated, time_unit=sources.time_unit)
+    return replace(sources, federated=federated, federated_ease=pairs)
 
 
 def load_state(store: Store, snapshot: Snapshot) -> LoadedShop:
     """Reads the database, events only from where the copy on the disk ends."""
     generation = int(store.fact(GENERATION) or 0)
-    state = snapshot.load(generation=generation)
+    state = snapshot.load(generation=generation, time_unit=store.fact("time_unit") or "days")
     # One transaction: an event between two reads would name a user that is not in the list.
     with store.reading() as connection:
         items, users = read_items(connection), read_users(connection)

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from client.recommenders.ease import FederatedEASE
+from client.recommenders.interface import ServedRecommender
+from client.recommenders.local import behaviour_recommenders
 from client.serving.features.federated_statistics import (
     FederatedStatistics,
-    co_purchase_with_federation,
+    fit_pairs,
 )
 from client.serving.features.interactions import Interactions, UserEvents
-from client.serving.features.item_item import FederatedNeighbours, Neighbours, co_purchase
-from client.serving.features.item_popularity import ItemPopularity
+from client.serving.ranking.signals import popularity_of
 from client.serving.state.engine import RecommendationEngine
 
 
@@ -29,7 +31,6 @@ class _RefreshStart:
     key: int
     generation: int
     recount: bool
-    now: float
     time_unit: str
     federated: FederatedStatistics
     new_pairs: Mapping[str, int] | None
@@ -39,11 +40,9 @@ class _RefreshStart:
 @dataclass(frozen=True, eq=False)
 class _RefreshResult:
     interactions: Interactions
-    neighbours: Neighbours
-    ease: Neighbours
+    local: dict[str, ServedRecommender]
     federated: FederatedStatistics
-    federated_ease: FederatedNeighbours
-    popularity: ItemPopularity | None
+    federated_ease: FederatedEASE | None
 
 
 def refresh_engine(engine: RecommendationEngine) -> bool:
@@ -74,7 +73,6 @@ def _read_start(engine: RecommendationEngine) -> _RefreshStart | None:
             key=engine.last_key,
             generation=engine.generation,
             recount=recount,
-            now=engine.sources.popularity.now,
             time_unit=engine.sources.time_unit,
             federated=federated,
             new_pairs=new_pairs,
@@ -85,22 +83,16 @@ def _recount(start: _RefreshStart) -> _RefreshResult:
     interactions = start.interactions.merged(
         start.changed, n_users=start.n_users, alive=start.alive
     )
-    now, dated, n_items = start.now, start.time_unit == "days", len(start.alive)
-    if start.recount and dated:  # the latest event may be one that was deleted
-        now = float(interactions.columns.time.max(initial=0.0))
-    neighbours, ease = co_purchase(
-        interactions, n_items=n_items, now=now, time_unit=start.time_unit
-    )
+    history = interactions.history(len(start.alive))
+    local = behaviour_recommenders(start.time_unit)
+    if not start.recount:  # single events are counted already
+        del local["popularity"]
+    fitted = {name: recommender.fit(history) for name, recommender in local.items()}
     federated = start.federated
     if start.new_pairs is not None:
         federated = federated.with_pairs(start.new_pairs, interactions)
-    federated_ease = co_purchase_with_federation(
-        interactions, federated, n_items=n_items, now=now, time_unit=start.time_unit
-    )
-    popularity = None
-    if start.recount:
-        popularity = ItemPopularity.of(interactions, n_items=n_items, now=now, dated=dated)
-    return _RefreshResult(interactions, neighbours, ease, federated, federated_ease, popularity)
+    pairs = fit_pairs(history, federated, time_unit=start.time_unit)
+    return _RefreshResult(interactions, fitted, federated, pairs)
 
 
 def _install(engine: RecommendationEngine, start: _RefreshStart, refreshed: _RefreshResult) -> None:
@@ -109,17 +101,16 @@ def _install(engine: RecommendationEngine, start: _RefreshStart, refreshed: _Ref
         refreshed.interactions.adopt(engine.interactions.changed(), start.changed)
         engine.interactions = refreshed.interactions
         engine.sorted_key, engine.sorted_generation = start.key, start.generation
-        engine.sources = replace(
-            engine.sources, neighbours=refreshed.neighbours, ease=refreshed.ease
-        )
+        fitted = refreshed.local
+        if "popularity" in fitted and engine.events_since_refresh:
+            engine.recount = True  # these counts miss the latest events
+            del fitted["popularity"]
+        elif "popularity" in fitted:
+            popularity_of(fitted).grow(len(engine.items))
+        engine.sources = replace(engine.sources, local={**engine.sources.local, **fitted})
         federated = engine.sources.federated
         if federated.released is start.federated.released:  # else a new release came
             federated = replace(federated, gram=refreshed.federated.gram)
             engine.sources = replace(
                 engine.sources, federated=federated, federated_ease=refreshed.federated_ease
             )
-        if refreshed.popularity is not None and engine.events_since_refresh:
-            engine.recount = True  # these counts miss the latest events
-        elif refreshed.popularity is not None:
-            refreshed.popularity.grow(len(engine.items))
-            engine.sources = replace(engine.sources, popularity=refreshed.popularity)

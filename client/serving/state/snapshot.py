@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,15 +19,20 @@ from typing import Any, BinaryIO
 import numpy as np
 from sqlalchemy.engine import make_url
 
+from client.recommenders.ease import EASE
+from client.recommenders.interface import ServedRecommender
+from client.recommenders.item_knn import ItemKNN
+from client.recommenders.local import behaviour_recommenders
+from client.recommenders.popularity import Popularity
+from client.recommenders.sequence import Sequence
+from client.recommenders.tables.neighbours import Neighbours
 from client.serving.features.interactions import Interactions, UserEvents
-from client.serving.features.item_item import Neighbours
-from client.serving.features.item_popularity import ItemPopularity
 from client.serving.state.engine import RecommendationEngine
 from shared.errors import StorageError
 from shared.runtime.environment import cache_folder
 from shared.runtime.file_store import NUMPY_HEADER_LOCK, remove_drafts, write_atomic
 
-FORMAT = 1
+FORMAT = 2
 """Raised with every change of what is computed, so that older copies are void."""
 _log = logging.getLogger(__name__)
 
@@ -40,18 +45,14 @@ class SnapshotContent:
         user_ids: By row, None for a deleted user.
         item_ids: By row, None for a deleted item.
         interactions: Sorted, nobody changed since.
-        popularity: Of these histories.
-        neighbours: Nearest neighbours.
-        ease: EASE.
+        local: Recommenders of these histories.
         last_key: `event_key` up to which it goes.
     """
 
     user_ids: list[str | None]
     item_ids: list[str | None]
     interactions: Interactions
-    popularity: ItemPopularity
-    neighbours: Neighbours
-    ease: Neighbours
+    local: dict[str, ServedRecommender]
     last_key: int
 
 
@@ -101,14 +102,15 @@ class Snapshot:
         except StorageError as error:
             _log.warning("%s; the next start is slow", error.message)
 
-    def load(self, *, generation: int) -> SnapshotContent | None:
+    def load(self, *, generation: int, time_unit: str) -> SnapshotContent | None:
         """Reads the file, None where it is absent, damaged or of another generation."""
         self._sweep()
         try:
             # Without pickle: whoever can write the file must not be able to run code.
             with NUMPY_HEADER_LOCK, np.load(self.path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
-                if (about["format"], about["generation"]) != (FORMAT, generation):
+                asked = FORMAT, generation, time_unit
+                if (about["format"], about["generation"], about["time_unit"]) != asked:
                     return None
                 state = _read(file, about)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -131,28 +133,21 @@ class Snapshot:
                 "format": FORMAT,
                 "generation": generation,
                 "last_key": engine.sorted_key,
-                "now": engine.sources.popularity.now,
+                "time_unit": engine.sources.time_unit,
                 "users": [rows.get(row) for row in range(len(interactions))],
                 "items": [None if i is None else i.item_id for i in engine.items.items],
             }
-            neighbours, ease, time_unit = (
-                engine.sources.neighbours,
-                engine.sources.ease,
-                engine.sources.time_unit,
-            )
-        n_items = len(about["items"])
-        now = about["now"]
-        popularity = ItemPopularity.of(
-            interactions, n_items=n_items, now=now, dated=time_unit == "days"
-        )
+            local = dict(engine.sources.local)
+        # The engine's own counts go beyond the sorted events.
+        local["popularity"] = Popularity().fit(interactions.history(len(about["items"])))
         arrays: dict[str, Any] = {
             "starts": interactions.starts,
             "about": np.array(json.dumps(about)),
         }
         arrays |= {f.name: getattr(interactions.columns, f.name) for f in fields(UserEvents)}
-        arrays |= {"counts.users": popularity.users, "counts.recent": popularity.recent}
-        for name, table in (("near", neighbours), ("ease", ease)):
-            arrays |= {f"{name}.{f.name}": getattr(table, f.name) for f in fields(Neighbours)}
+        for name, recommender in local.items():
+            state = _state(recommender)
+            arrays |= {f"local.{name}.{key}": value for key, value in state.items()}
 
         @contextlib.contextmanager
         def unchanged() -> Iterator[bool]:
@@ -169,18 +164,34 @@ class Snapshot:
         write_atomic(self.path, save, durable=True, private=True, guard=unchanged())
 
 
+def _state(recommender: ServedRecommender) -> dict[str, Any]:
+    """Returns the arrays that a fitted recommender consists of."""
+    if isinstance(recommender, Popularity):
+        return {"users": recommender.users}
+    if isinstance(recommender, ItemKNN | EASE | Sequence):
+        table = recommender.neighbours
+        return {f.name: getattr(table, f.name) for f in fields(Neighbours)}
+    return {}
+
+
+def _restore(recommender: ServedRecommender, arrays: Mapping[str, Any]) -> None:
+    if isinstance(recommender, Popularity):
+        recommender.users = arrays["users"]
+    elif isinstance(recommender, ItemKNN | EASE | Sequence):
+        recommender.neighbours = Neighbours(*(arrays[f.name] for f in fields(Neighbours)))
+
+
 def _read(file: Any, about: dict[str, Any]) -> SnapshotContent:
     columns = UserEvents(*(file[f.name] for f in fields(UserEvents)))
-    neighbours, ease = (
-        Neighbours(*(file[f"{name}.{f.name}"] for f in fields(Neighbours)))
-        for name in ("near", "ease")
-    )
+    local = behaviour_recommenders(about["time_unit"])
+    for name, recommender in local.items():
+        prefix = f"local.{name}."
+        arrays = {key[len(prefix) :]: file[key] for key in file.files if key.startswith(prefix)}
+        _restore(recommender, arrays)
     return SnapshotContent(
         user_ids=about["users"],
         item_ids=about["items"],
         interactions=Interactions(file["starts"], columns),
-        popularity=ItemPopularity(file["counts.users"], file["counts.recent"], about["now"]),
-        neighbours=neighbours,
-        ease=ease,
+        local=local,
         last_key=about["last_key"],
     )

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
-from client.serving.features.item_vectors import ItemVectors, ProfileSpace
+from client.recommenders.tables.item_vectors import ItemVectors, ProfileSpace
 from client.serving.ranking.ranker import RecommendationRequest
 from client.serving.state.engine import RecommendationEngine
 from client.serving.state.loader import load_state

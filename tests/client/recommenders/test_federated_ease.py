@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from client.fusion.scores import ndcg_of
-from client.recommenders.collaborative_filtering import EASE
-from client.recommenders.federated_ease import DIAGONAL, FederatedEASE, PairGram
+from client.recommenders.ease import EASE, FederatedEASE
 from client.recommenders.queries import History, Queries, build_queries
+from client.recommenders.tables.pair_gram import DIAGONAL, PairGram
 from shared.interactions.events import Events
 from shared.releases.noisy_statistics import PairRelease
 from shared.releases.pair_sums import n_pairs, pair_sums, user_sizes
@@ -22,9 +22,17 @@ def setting(n_users: int = 40) -> tuple[History, Queries]:
     events = shop_events(1, n_users)
     known = history_before(events, 72.0)
     window = events.select(events.time >= 72.0)
-    queries = build_queries("discover", known=known, window=window, rng=np.random.default_rng(0))
+    queries = build_queries("discover", known=known, window=window, seed=0)
     assert isinstance(queries, Queries)
     return known, queries
+
+
+def plain() -> EASE:
+    return EASE(l2=20.0, form="strongest", half_life=120.0)
+
+
+def with_pairs(gram: PairGram, l2: float) -> FederatedEASE:
+    return FederatedEASE(gram, weight=1.0, l2=l2, form="strongest", half_life=120.0)
 
 
 HEAD_3 = np.array([0, 1, 2], np.int32)
@@ -68,7 +76,7 @@ def test_gram_is_on_the_scale_of_the_shops_users() -> None:
 
 
 def test_gram_of_users_of_one_size_is_their_own_gram(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("client.recommenders.federated_ease.DIAGONAL", 1.0)
+    monkeypatch.setattr("client.recommenders.tables.pair_gram.DIAGONAL", 1.0)
     own = Events.build(user=[0, 0, 1, 1], item=[0, 1, 1, 2], time=np.zeros(4))
     gram = PairGram.of(HEAD_3, pair_sums(own, HEAD_3), user_sizes(own, HEAD_3))
     assert gram.matrix == pytest.approx(np.array([[1, 1, 0], [1, 2, 1], [0, 1, 1]]), abs=1e-6)
@@ -102,15 +110,15 @@ def test_pairs_ease_equals_the_items_by_items_inverse(weight: float, l2: float) 
     known = History(known.events, candidates, known.now)
     asked = History(queries.history.events, candidates, queries.history.now)
     gram = PairGram.of(HEAD, np.maximum(RAW, 0.0))
-    x = known.rows("last", 30.0).astype(np.float64)
+    x = known.rows("strongest", 30.0).astype(np.float64)
     wide = np.zeros((N_ITEMS, N_ITEMS))
     wide[np.ix_(HEAD, HEAD)] = gram.matrix
     added = weight * wide[np.ix_(candidates, candidates)]
     p = np.linalg.inv(x.T @ x + added + l2 * np.eye(len(candidates)))
     weights = -p / np.diag(p)
     np.fill_diagonal(weights, 0.0)
-    expected = asked.rows("last", 30.0) @ weights
-    model = FederatedEASE(gram, weight=weight, l2=l2, half_life=30.0).fit(known)
+    expected = asked.rows("strongest", 30.0) @ weights
+    model = FederatedEASE(gram, weight=weight, l2=l2, form="strongest", half_life=30.0).fit(known)
     allowed = queries.targets[:, 3:50]
     scores = model.score(Queries("for-you", queries.users, asked, asked, None, allowed))
     assert scores.dtype == np.float32
@@ -122,11 +130,11 @@ def test_pairs_of_other_shops_help_a_small_shop_and_a_shop_without_users() -> No
     others = [shop_events(seed, 60) for seed in (5, 6, 7)]
     head = np.arange(N_ITEMS, dtype=np.int32)
     gram = PairGram.of(head, sum(pair_sums(events, head) for events in others))
-    alone = ndcg_of(EASE(l2=20.0).fit(known).score(queries), queries).mean()
-    joined = ndcg_of(FederatedEASE(gram, l2=20.0).fit(known).score(queries), queries).mean()
+    alone = ndcg_of(plain().fit(known).score(queries), queries).mean()
+    joined = ndcg_of(with_pairs(gram, 20.0).fit(known).score(queries), queries).mean()
     assert joined > alone + 0.01
     nobody = History(known.events.select(slice(0, 0)), known.candidates, known.now)
-    scores = FederatedEASE(gram, l2=20.0).fit(nobody).score(queries)
+    scores = with_pairs(gram, 20.0).fit(nobody).score(queries)
     chance = np.random.default_rng(0).random(scores.shape, dtype=np.float32)
     assert ndcg_of(scores, queries).mean() > ndcg_of(chance, queries).mean() + 0.05
 
@@ -134,10 +142,8 @@ def test_pairs_of_other_shops_help_a_small_shop_and_a_shop_without_users() -> No
 def test_no_pairs_at_all_is_plain_ease() -> None:
     known, queries = setting()
     gram = PairGram.of(HEAD, np.zeros(n_pairs(len(HEAD))))
-    expected = EASE(l2=20.0).fit(known).score(queries)
-    assert FederatedEASE(gram, l2=20.0).fit(known).score(queries) == pytest.approx(
-        expected, abs=1e-4
-    )
+    expected = plain().fit(known).score(queries)
+    assert with_pairs(gram, 20.0).fit(known).score(queries) == pytest.approx(expected, abs=1e-4)
 
 
 def test_unknown_candidates_get_the_mean_score() -> None:
@@ -146,6 +152,6 @@ def test_unknown_candidates_get_the_mean_score() -> None:
     history = History(events, np.array([0, 1, 2, 9], np.int32), np.array([1.0]))
     gram = PairGram.of(np.array([0, 2], np.int32), np.array([1.0]))
     asked = Queries("for-you", np.array([0]), history, history, None, np.ones((1, 4), np.bool_))
-    scores = FederatedEASE(gram, l2=1.0).fit(history).score(asked)[0]
+    scores = with_pairs(gram, 1.0).fit(history).score(asked)[0]
     assert scores[2] > 0
     assert scores[3] == pytest.approx(scores[:3].mean())

@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from client.recommenders.collaborative_filtering import EASE, ItemKNN, _only_largest
-from client.recommenders.interface import Popularity
+from client.recommenders.ease import EASE
+from client.recommenders.item_knn import ItemKNN
+from client.recommenders.popularity import Popularity
 from client.recommenders.profile import ProfileRecommender, history_vectors
 from client.recommenders.queries import Form, History, Queries, build_queries
 from shared.interactions.events import Events
+from simulation.evaluation import pooled_models
 from tests.client.recommenders.small_shops import history_before, item_vectors, shop_events
 
 
@@ -20,7 +22,7 @@ def setting(seed: int = 0, surface: str = "for-you") -> tuple[History, Queries]:
     events = shop_events(seed)
     known = history_before(events, 72.0)
     window = events.select(events.time >= 72.0)
-    queries = build_queries(surface, known=known, window=window, rng=np.random.default_rng(seed))
+    queries = build_queries(surface, known=known, window=window, seed=seed)
     assert isinstance(queries, Queries)
     return known, queries
 
@@ -40,8 +42,8 @@ def hand_history() -> History:
     ("form", "expected"),
     [
         ("binary", [[1, 1], [0, 1]]),
-        ("last", [[1, 1], [0, 2**-0.5]]),
-        ("visits", [[np.log1p(1 + 0.5), np.log(2)], [0, np.log1p(2**-0.5)]]),
+        ("strongest", [[1, 1], [0, 1]]),
+        ("visits", [[np.log1p(1 + 0.5), np.log(2)], [0, np.log(2)]]),
     ],
 )
 def test_rows_by_hand(form: Form, expected: list[list[float]]) -> None:
@@ -60,7 +62,7 @@ def test_popularity_counts_users_not_events() -> None:
     assert Popularity().fit(history).score(queries) == pytest.approx(np.log([[2.0, 3.0]]))
 
 
-@pytest.mark.parametrize("form", ["binary", "last", "visits"])
+@pytest.mark.parametrize("form", ["binary", "strongest", "visits"])
 @pytest.mark.parametrize("l2", [1.0, 50.0])
 def test_ease_equals_the_items_by_items_inverse(form: Form, l2: float) -> None:
     known, queries = setting(1)
@@ -69,26 +71,28 @@ def test_ease_equals_the_items_by_items_inverse(form: Form, l2: float) -> None:
     weights = -p / np.diag(p)
     np.fill_diagonal(weights, 0.0)
     expected = queries.history.rows(form, 30.0) @ weights
-    scores = EASE(l2=l2, form=form, half_life=30.0).fit(known).score(queries)
-    assert scores == pytest.approx(expected, abs=2e-4)
+    for model in (EASE, pooled_models.EASE):
+        scores = model(l2=l2, form=form, half_life=30.0).fit(known).score(queries)
+        assert scores == pytest.approx(expected, abs=2e-4)
 
 
 def test_restricted_ease_keeps_its_weights() -> None:
     known, queries = setting(1)
-    ease = EASE(l2=20.0).fit(known)
+    ease = pooled_models.EASE(l2=20.0).fit(known)
     columns = np.array([1, 4, 5])
     part = History(queries.history.events, known.candidates[columns], queries.history.now)
     asked = Queries("for-you", queries.users, part, part, None, queries.targets[:, columns])
-    x = np.zeros_like(queries.history.rows("last", 120.0))
-    x[:, columns] = part.rows("last", 120.0)
+    x = np.zeros_like(queries.history.rows("strongest", 120.0))
+    x[:, columns] = part.rows("strongest", 120.0)
     full = x - (x - (x @ ease._x.T) @ ease._xm.T) / ease._rest
     assert ease.restrict(columns).score(asked) == pytest.approx(full[:, columns], abs=1e-5)
 
 
-def test_item_knn_equals_a_naive_loop() -> None:
+def test_item_knn_equals_a_naive_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     known, queries = setting(2)
     x = known.rows("visits", 30.0).astype(np.float64)
     c, k, shrink = x.shape[1], 7, 3.0
+    monkeypatch.setattr("client.recommenders.item_knn.N_NEIGHBOURS", k)
     near = np.zeros((c, c))
     for i in range(c):
         for j in range(c):
@@ -96,18 +100,20 @@ def test_item_knn_equals_a_naive_loop() -> None:
             near[i, j] = 1.0 if i == j else x[:, i] @ x[:, j] / np.sqrt(norms)
         smallest = np.sort(near[i])[-k]
         near[i, near[i] < smallest] = 0.0
-    scores = ItemKNN(k=k, shrink=shrink, form="visits", half_life=30.0).fit(known).score(queries)
+    scores = ItemKNN(shrink=shrink, form="visits", half_life=30.0).fit(known).score(queries)
     assert scores == pytest.approx(queries.history.rows("visits", 30.0) @ near.T, abs=1e-4)
 
 
-def test_item_knn_blocks_fit_together() -> None:
+def test_item_knn_blocks_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.recommenders.item_knn.N_NEIGHBOURS", 600)
     rng = np.random.default_rng(0)
     items = np.arange(600)
     events = Events.build(
         user=rng.integers(0, 20, 4000), item=rng.integers(0, 600, 4000), time=np.zeros(4000)
     )
     history = History(events, items.astype(np.int32), np.zeros(20))
-    whole = ItemKNN(k=600, shrink=1.0).fit(history)._near.toarray()
+    model = ItemKNN(shrink=1.0, form="binary", half_life=1.0).fit(history)
+    whole = model.neighbours.matrix(600).toarray()
     assert np.allclose(whole, whole.T, atol=1e-6)
     assert (np.diagonal(whole) == 1.0).all()
 
@@ -125,7 +131,7 @@ def test_profile_score_by_hand() -> None:
     history = History(events, np.array([0, 1], np.int32), np.array([0.0]))
     vectors = np.array([[1.0, 0.0], [0.6, 0.8]], dtype=np.float32)
     prior = np.array([0.5, 2.0], dtype=np.float32)
-    model = ProfileRecommender(vectors, lambda h: 3 * h, prior, prior_weight=0.5)
+    model = ProfileRecommender(vectors, lambda h: 3 * h, prior, half_life=1.0, prior_weight=0.5)
     queries = Queries("for-you", np.array([0]), history, history, None, np.ones((1, 2), bool))
     assert model.fit(history).score(queries) == pytest.approx(np.array([[3.25, 2.8]]))
 
@@ -144,20 +150,13 @@ def test_vectors_live_as_long_as_what_is_remembered_of_them() -> None:
     known, queries = setting()
     vectors = item_vectors().copy()
     alive = weakref.ref(vectors)
-    ProfileRecommender(vectors).fit(known).score(queries)
+    ProfileRecommender(vectors, half_life=1.0).fit(known).score(queries)
     del vectors
     assert alive() is not None
 
 
-def test_of_equal_neighbours_the_first_are_kept() -> None:
-    values = np.array([[3, 1, 1, 1, 0], [0, 0, 0, 0, 0], [0, 0, 2, 0, 0]], dtype=np.float32)
-    kept = [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 2, 0, 0]]
-    assert _only_largest(values, 2).toarray().tolist() == kept
-    assert (_only_largest(values, 5).toarray() == values).all()
-
-
 def test_rows_of_a_history_belong_to_the_caller() -> None:
     history = hand_history()
-    before = history.rows("last", 10.0).copy()
-    history.rows("last", 10.0)[:] = 7.0
-    assert (history.rows("last", 10.0) == before).all()
+    before = history.rows("strongest", 10.0).copy()
+    history.rows("strongest", 10.0)[:] = 7.0
+    assert (history.rows("strongest", 10.0) == before).all()

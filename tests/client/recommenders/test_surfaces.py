@@ -11,7 +11,7 @@ from tests.client.recommenders.small_shops import history_before, shop_events
 
 
 def ask(surface: str, known: History, window: Events, seed: int = 0) -> Queries:
-    built = build_queries(surface, known=known, window=window, rng=np.random.default_rng(seed))
+    built = build_queries(surface, known=known, window=window, seed=seed)
     assert isinstance(built, Queries)
     return built
 
@@ -56,14 +56,13 @@ def test_tail_allows_only_what_fewer_than_ten_users_had() -> None:
 def test_cold_asks_for_items_that_hardly_anyone_had() -> None:
     known, window = tiny()
     cold = np.array([True, False, False])
-    rng = np.random.default_rng(0)
-    queries = build_queries("cold", known=known, window=window, rng=rng, cold=cold)
+    queries = build_queries("cold", known=known, window=window, seed=0, cold=cold)
     assert isinstance(queries, Queries)
     assert queries.users.tolist() == [2]
     assert queries.allowed is not None
     assert queries.allowed.tolist() == [[True, False, False]]
     assert queries.targets.tolist() == [[True, False, False]]
-    absent = build_queries("cold", known=known, window=window, rng=rng)
+    absent = build_queries("cold", known=known, window=window, seed=0)
     assert absent == "no item is known to have fewer than 5 events"
 
 
@@ -108,7 +107,7 @@ def test_small_carts_are_passed_over() -> None:
     events = Events.build(user=[0] * 12, item=items, time=[0] * 12)
     known = History(events, items.astype(np.int32), np.array([1.0]))
     small = Events.build(user=[0] * 5, item=items[:5], time=[2] * 5, session=[7] * 5)
-    answer = build_queries("basket", known=known, window=small, rng=np.random.default_rng(0))
+    answer = build_queries("basket", known=known, window=small, seed=0)
     assert answer == "no session in the window has 6 distinct candidates"
     large = Events.build(
         user=[0] * 12,
@@ -122,7 +121,7 @@ def test_small_carts_are_passed_over() -> None:
 
 def test_without_sessions_there_is_no_basket() -> None:
     known, window = tiny()
-    answer = build_queries("basket", known=known, window=window, rng=np.random.default_rng(0))
+    answer = build_queries("basket", known=known, window=window, seed=0)
     assert answer == "the window has no sessions"
 
 
@@ -131,8 +130,7 @@ def test_targets_may_be_recommended_and_every_query_has_one(surface: str) -> Non
     events = shop_events(1, n_users=9)
     known, window = history_before(events, 60.0), events.select(events.time >= 60.0)
     cold = known.users_per_item < 3
-    rng = np.random.default_rng(0)
-    queries = build_queries(surface, known=known, window=window, rng=rng, cold=cold)
+    queries = build_queries(surface, known=known, window=window, seed=0, cold=cold)
     assert isinstance(queries, Queries)
     assert queries.targets.any(axis=1).all()
     if queries.allowed is not None:

@@ -7,10 +7,11 @@ import pytest
 
 from client.fusion.hyperparameters import Choice
 from client.fusion.scores import standardise
-from client.recommenders.interface import Popularity
+from client.recommenders.local import LOCAL_SIGNALS
+from client.recommenders.popularity import Popularity
 from client.recommenders.queries import History, Queries
 from shared.interactions.events import Events
-from simulation.evaluation.shop import LOCAL_SIGNALS, GlobalModel, _weights
+from simulation.evaluation.shop import GlobalModel, _weights
 
 N_QUERIES, N_CANDIDATES = 60, 40
 
@@ -33,7 +34,7 @@ def test_what_saw_the_answers_enters_where_an_event_more_is_not_the_answer(
         scores = rng.normal(size=targets.shape) + strength * targets
         return {surface: Choice(Popularity(), standardise(scores.astype(np.float32), None))}
 
-    choices = {**{name: choice(0.5) for name in LOCAL_SIGNALS}, "global": choice(9.0)}
+    choices = {**{name: choice(0.5) for name in LOCAL_SIGNALS["days"]}, "global": choice(9.0)}
     choices["global-placebo"] = choice(0.5)
     model = GlobalModel(lambda history: history, saw_answers=saw_answers)
     found = _weights(surface, choices, queries, {"": model}, has_users=True, sparse=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from client.fusion.hyperparameters import LOCAL_SIGNALS
+from client.recommenders.local import LOCAL_SIGNALS
 from shared.interactions.events import Catalogue, Dataset, Events, Shop
 from shared.interactions.splits import Windows
 from shared.releases.noisy_statistics import PairRelease
@@ -19,7 +19,7 @@ from simulation.evaluation.shop import GlobalModel
 
 N_ITEMS, GROUPS = 90, 3
 WINDOWS = Windows("time", 64.0, 80.0, 200.0)
-METHODS = [*LOCAL_SIGNALS, "ease-text", "best-local"]
+METHODS = [*LOCAL_SIGNALS["days"], "ease-text", "best-local"]
 METHODS += ["global", "pairs", "placebo", "fused", "pooled"]
 SURFACES = ("for-you", "discover", "tail", "new-user", "basket")
 

@@ -13,8 +13,9 @@ from client.serving.features.federated_statistics import (
     RECORDED,
     FederatedStatistics,
     ReleasedStatistics,
-    co_purchase_with_federation,
+    fit_pairs,
 )
+from client.serving.ranking.weight_learning import LearnedFusion
 from client.serving.state.refresh import refresh_engine
 from shared.errors import ModelError
 from shared.interactions.events import Events
@@ -106,11 +107,9 @@ def lacking(service):
     federated = FederatedStatistics.of(
         release, engine.items.rows, engine.interactions, n_items=n_items
     )
-    now = engine.sources.popularity.now
-    pairs = co_purchase_with_federation(
-        engine.interactions, federated, n_items=n_items, now=now, time_unit="days"
-    )
-    engine.set_adapter(engine.sources.space, federated, pairs, engine.fusion_weights)
+    pairs = fit_pairs(engine.interactions.history(n_items), federated, time_unit="days")
+    learned = LearnedFusion(engine.fusion_weights, None)
+    engine.set_adapter(engine.sources.space, federated, pairs, learned)
     return service
 
 
@@ -145,9 +144,8 @@ def test_an_item_that_came_while_a_release_was_put_in_place_is_not_forgotten(lac
     engine = lacking.engine
     before, pairs = engine.sources.federated, engine.sources.federated_ease
     lacking.add_items([Item("new2", "private soap")], replace=False).result()
-    engine.set_adapter(
-        engine.sources.space, before, pairs, engine.fusion_weights
-    )  # begun before the item came
+    learned = LearnedFusion(engine.fusion_weights, None)
+    engine.set_adapter(engine.sources.space, before, pairs, learned)  # begun before the item came
     row = engine.items.rows["new2"]
     assert engine.sources.federated.prior.values[row] == before.released.prior[SERVICE_ITEMS + 2]
     assert refresh_engine(engine)

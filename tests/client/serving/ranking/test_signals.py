@@ -1,4 +1,4 @@
-"""Signals against the dense recommenders of the evaluation, which know nothing of these."""
+"""What the service answers is what the evaluation measures, and how signals become a ranking."""
 
 from __future__ import annotations
 
@@ -7,30 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from client.recommenders.collaborative_filtering import EASE, ItemKNN
-from client.recommenders.interface import OwnFrequency, Popularity
-from client.recommenders.profile import ProfileRecommender
+from client.recommenders.local import behaviour_recommenders, local_recommenders
+from client.recommenders.popularity import Popularity
 from client.recommenders.queries import History, Queries
+from client.recommenders.tables.item_scores import DenseScores, DirectionScores, SparseScores
+from client.recommenders.tables.item_vectors import ItemVectors, QuantizedVectors
+from client.recommenders.text_map import TextMap
+from client.recommenders.visits import TYPE_WEIGHT
 from client.serving.features.federated_statistics import FederatedStatistics
-from client.serving.features.interactions import NO_EVENTS, TYPE_WEIGHT, Interactions, UserEvents
-from client.serving.features.item_item import co_purchase
-from client.serving.features.item_popularity import RECENCY_HALF_LIFE, ItemPopularity
-from client.serving.features.item_scores import DenseScores, DirectionScores, SparseScores
-from client.serving.features.item_vectors import ItemVectors, ProfileSpace, QuantizedVectors
+from client.serving.features.interactions import NO_EVENTS, Interactions, UserEvents
 from client.serving.features.text_vectors import FrozenBase, plain_space
 from client.serving.ranking.ranker import mean_and_deviation, rank, top_k
 from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
 from client.store.schema import EventColumns
-from shared.interactions.events import Events
+from shared.interactions.events import EVENT_TYPES, Events
 from shared.model.profile_space import fit_whitening
 from shared.settings.run_settings import ModelSettings
 from tests.client.recommenders.small_shops import N_ITEMS, item_vectors, shop_events
 
-NOW = 97.0
 N_USERS = 40
-PUBLIC = {"days": (120.0, 60.0, 100.0), "order": (10.0, 3.0, 20.0)}
-"""Half-life of a visit, half-life in the text profile and penalty of EASE that come from public
-data. They stand here as figures: a constant of the code that slips must fail against them."""
 
 
 @pytest.fixture(scope="module")
@@ -64,83 +59,69 @@ def sources(events) -> tuple[SignalSources, Interactions]:
     return sources_in_days(events)
 
 
-def sources_in_days(events: Events) -> tuple[SignalSources, Interactions]:
+def sources_of(events: Events, unit: str) -> tuple[SignalSources, Interactions]:
     rows = columns_of(events)
     interactions = Interactions.build(events.user, events.item, rows, n_users=N_USERS)
-    counts = ItemPopularity.of(interactions, n_items=N_ITEMS, now=NOW, dated=True)
-    near, solved = co_purchase(interactions, n_items=N_ITEMS, now=NOW, time_unit="days")
-    vectors = ItemVectors.of(item_vectors())
-    projection = np.random.default_rng(0).normal(size=(8, 9)).astype(np.float32)
-    space = ProfileSpace(vectors, projection, half_life=120.0, text_half_life=60.0)
-    return SignalSources(counts, near, solved, space, "days"), interactions
+    history = interactions.history(N_ITEMS)
+    local = {name: r.fit(history) for name, r in behaviour_recommenders(unit).items()}
+    base = FrozenBase(ModelSettings(), fit_whitening(item_vectors(), dim=8), "base")
+    space = plain_space(base, ItemVectors.of(item_vectors()), time_unit=unit)
+    text_map = TextMap.of_unit(item_vectors(), unit).fit(history).map
+    return SignalSources(local, replace(space, text_map=text_map), unit), interactions
+
+
+def sources_in_days(events: Events) -> tuple[SignalSources, Interactions]:
+    return sources_of(events, "days")
 
 
 def sources_in_order(events: Events) -> tuple[SignalSources, Interactions]:
-    histories = Interactions.build(events.user, events.item, columns_of(events), n_users=N_USERS)
-    counts = ItemPopularity.of(histories, n_items=N_ITEMS, now=0.0, dated=False)
-    near, solved = co_purchase(histories, n_items=N_ITEMS, now=0.0, time_unit="order")
-    base = FrozenBase(ModelSettings(), fit_whitening(item_vectors(), dim=8), "base")
-    space = plain_space(base, ItemVectors.of(item_vectors()), time_unit="order")
-    return SignalSources(counts, near, solved, space, "order"), histories
+    return sources_of(events, "order")
 
 
-def dense(events, unit: str = "days") -> dict[str, np.ndarray]:
-    """Scores by the dense recommenders: at one moment, or at each user's next rank."""
-    visit, text, l2 = PUBLIC[unit]
-    now = np.full(N_USERS, NOW)
-    if unit == "order":
-        now = np.bincount(events.user, minlength=N_USERS).astype(float)
-    known = History(events, np.arange(N_ITEMS, dtype=np.int32), now)
-    nothing = np.zeros((N_USERS, N_ITEMS), np.bool_)
-    queries = Queries("for-you", np.arange(N_USERS), known, known, None, nothing)
-    models = {
-        "popularity": Popularity(),
-        "frequency": OwnFrequency(visit),
-        "item-knn": ItemKNN(k=200, shrink=20.0, form="visits", half_life=visit),
-        "ease": EASE(l2=l2, form="visits", half_life=visit),
-        "text": ProfileRecommender(item_vectors(), half_life=text),
-    }
-    return {name: model.fit(known).score(queries) for name, model in models.items()}
+def mixed(events: Events) -> Events:
+    """The same events, of all types."""
+    kinds = np.random.default_rng(4).integers(0, len(EVENT_TYPES), len(events))
+    return replace(events, event_type=kinds.astype(np.uint8))
+
+
+def standard(scores: np.ndarray) -> np.ndarray:
+    return (scores - scores.mean()) / max(float(scores.std()), 1e-12)
 
 
 @pytest.mark.parametrize("unit", ["days", "order"])
-def test_each_signal_scores_as_the_dense_recommender(events, sources, unit: str) -> None:
-    source, interactions = sources
-    if unit == "order":
-        events = in_order(events)
-        source, interactions = sources_in_order(events)
-    expected = dense(events, unit)
-    for user in range(N_USERS):
-        own = interactions.of(user)
-        signals = source.signals(source.context(own, own))
-        for name, scores in expected.items():
-            found = signals[SIGNAL_NAMES.index(name)].dense(source.space.vectors)
-            if name == "text":  # ours has unit length
-                found, scores = found / found.max(), scores / scores[user].max()
-            np.testing.assert_allclose(found, scores[user], rtol=2e-3, atol=2e-4, err_msg=name)
+@pytest.mark.parametrize("kinds", ["purchases", "mixed"])
+@pytest.mark.parametrize("many", [True, False])
+def test_each_signal_is_served_as_it_is_measured(
+    events: Events, unit: str, kinds: str, many: bool
+) -> None:
+    events = events if unit == "days" else in_order(events)
+    events = mixed(events) if kinds == "mixed" else events
+    if not many:  # users of none to three events
+        rank = np.arange(len(events)) - np.searchsorted(events.user, events.user)
+        events = events.select(rank < events.user % 4)
+    sources, interactions = sources_of(events, unit)
+    known = History(events, np.arange(N_ITEMS, dtype=np.int32), np.zeros(N_USERS))
+    nothing = np.zeros((N_USERS, N_ITEMS), np.bool_)
+    queries = Queries("for-you", np.arange(N_USERS), known, known, None, nothing)
+    measured = local_recommenders(item_vectors(), unit)
+    assert tuple(measured) == sources.local_signals
+    for name, recommender in measured.items():
+        expected = recommender.fit(known).score(queries)
+        for user in range(N_USERS):
+            own = interactions.of(user)
+            signals = sources.signals(sources.context(own, own))
+            found = signals[SIGNAL_NAMES.index(name)].dense(sources.space.vectors)
+            np.testing.assert_allclose(
+                standard(found), standard(expected[user]), atol=2e-3, err_msg=name
+            )
 
 
-def test_sources_without_a_federation_are_named_by_their_base_and_adapter_alone(sources) -> None:
-    # Else weights that a shop learned without a federation would count as learned anew.
+def test_sources_are_named_by_what_weights_depend_on(sources) -> None:
     source, _ = sources
-    assert source.model == source.space.model
     first, second = (
         replace(source, federated=FederatedStatistics(digest=digest)).model for digest in "ab"
     )
     assert len({source.model, first, second}) == 3
-
-
-def test_recency_counts_visits_of_late(events, sources) -> None:
-    # one visit an item and session, each halved every fortnight
-    expected = np.zeros(N_ITEMS)
-    seen = set()
-    for user, item, session, time in zip(
-        events.user, events.item, events.session, events.time, strict=True
-    ):
-        if (user, item, session) not in seen:
-            expected[item] += 2 ** (-(NOW - time) / RECENCY_HALF_LIFE)
-        seen.add((user, item, session))
-    np.testing.assert_allclose(sources[0].popularity.recency.values, np.log1p(expected), rtol=1e-4)
 
 
 def test_counts_after_single_events_are_those_of_all_events(events) -> None:
@@ -152,9 +133,8 @@ def test_counts_after_single_events_are_those_of_all_events(events) -> None:
     early = events.select(events.time < 60.0)
     late = events.select(np.argsort(events.time, kind="stable"))
     late = late.select(late.time >= 60.0)
-    now = float(early.time.max())
     before = Interactions.build(early.user, early.item, columns_of(early), n_users=N_USERS)
-    counts = ItemPopularity.of(before, n_items=N_ITEMS, now=now, dated=True)
+    counts = Popularity().fit(before.history(N_ITEMS))
     for place in range(len(late)):
         user = int(late.user[place])
         row = slice(place, place + 1)
@@ -167,12 +147,13 @@ def test_counts_after_single_events_are_those_of_all_events(events) -> None:
             price=late.price[row],
             session=late.session[row],
         )
-        counts.add(one, seen=before.of(user), dated=True)
+        seen = before.of(user)
+        kinds = seen.event_type[seen.item == one.item[0]]
+        counts.add(int(one.item[0]), int(one.event_type[0]), before=kinds)
         before.append(user, one)
     every = Interactions.build(events.user, events.item, columns_of(events), n_users=N_USERS)
-    expected = ItemPopularity.of(every, n_items=N_ITEMS, now=counts.now, dated=True)
-    np.testing.assert_array_equal(counts.users, expected.users)
-    np.testing.assert_allclose(counts.recent, expected.recent, rtol=1e-6)
+    expected = Popularity().fit(every.history(N_ITEMS))
+    np.testing.assert_allclose(counts.users, expected.users, rtol=1e-6)
     merged = before.merged(before.changed(), n_users=N_USERS)
     for user in range(N_USERS):
         np.testing.assert_array_equal(merged.of(user).item, every.of(user).item)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from client.fusion import pools
 from client.fusion.scores import Pool
+from client.recommenders.queries import History
 from client.serving.features.interactions import Interactions
-from client.serving.features.item_popularity import RECENCY_HALF_LIFE
 from client.serving.ranking import weight_learning
 from client.serving.ranking.fusion_weights import SERVED_SURFACES
 from client.serving.ranking.signals import SignalSources
@@ -32,7 +33,7 @@ class Learned:
     """What a surface's weights were fitted on."""
 
     pool: Pool
-    sources: SignalSources
+    known: History
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +47,11 @@ def learned_on(
     """Learns weights and returns by surface what they were fitted on."""
     fitted = {}
 
-    def fit(pool: Pool, public: str, sources: SignalSources) -> None:
-        fitted[public] = Learned(pool, sources)
+    def fit(pool: Pool, public: str, _: SignalSources, known: History) -> None:
+        fitted[public] = Learned(pool, known)
 
     monkeypatch.setattr(weight_learning, "fit_fusion_weights", fit)
-    learn_fusion_weights(sources, interactions, rng=np.random.default_rng(0))
+    learn_fusion_weights(sources, interactions, seed=0)
     return {
         surface: fitted[public] for surface, public in SERVED_SURFACES.items() if public in fitted
     }
@@ -60,17 +61,11 @@ def users_by_item(known: Events) -> list[int]:
     return [len(np.unique(known.user[known.item == item])) for item in range(N_ITEMS)]
 
 
-def test_with_dates_all_users_past_ends_at_one_day_from_which_ages_count(
-    events, monkeypatch
-) -> None:
+def test_with_dates_all_users_past_ends_at_one_day(events, monkeypatch) -> None:
     learned = learned_on(monkeypatch, *sources_in_days(events))
     cut = np.quantile(events.time, 0.9)
     known = events.select(events.time < cut)
-    popularity = learned["for-you"].sources.popularity
-    assert popularity.users.tolist() == users_by_item(known)
-    decay = 2.0 ** ((known.time - cut) / RECENCY_HALF_LIFE)
-    recent = np.bincount(known.item, decay, minlength=N_ITEMS)  # no item twice in a visit
-    np.testing.assert_allclose(popularity.recent, recent, rtol=1e-6)
+    assert learned["for-you"].known.users_per_item.tolist() == users_by_item(known)
     late = events.select(events.time >= cut)
     n_targets = [len(np.unique(late.item[late.user == user])) for user in np.unique(late.user)]
     assert learned["for-you"].pool.n_targets.tolist() == n_targets
@@ -78,13 +73,12 @@ def test_with_dates_all_users_past_ends_at_one_day_from_which_ages_count(
 
 def test_without_dates_each_users_past_ends_before_the_last_event(events, monkeypatch) -> None:
     ordered = in_order(events)
-    short = (ordered.user == 0) & (ordered.time >= 2)  # two events leave too little of a past
+    short = (ordered.user == 0) & (ordered.time >= 1)  # one event leaves no past
     ordered = ordered.select(~short)
     learned = learned_on(monkeypatch, *sources_in_order(ordered))
     last = np.append(np.diff(ordered.user) > 0, True) & (ordered.user > 0)
-    popularity = learned["for-you"].sources.popularity
-    assert popularity.users.tolist() == users_by_item(ordered.select(~last))
-    assert not popularity.recent.any()  # without a clock nothing is recent
+    known = learned["for-you"].known
+    assert known.users_per_item.tolist() == users_by_item(ordered.select(~last))
     assert learned["for-you"].pool.n_targets.tolist() == [1] * (N_USERS - 1)
 
 
@@ -99,12 +93,12 @@ def test_users_who_took_nothing_late_leave_their_place_to_those_who_did(
     assert len(learned["for-you"].pool.targets) == len(buyers)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, N_USERS, 64])
+@pytest.mark.parametrize("chunk", [16, 23, N_USERS, 64])
 def test_queries_are_the_same_whatever_the_size_of_a_chunk(events, monkeypatch, chunk) -> None:
     sources, interactions = sources_in_days(events)
     whole = learned_on(monkeypatch, sources, interactions)["for-you"].pool
     assert len(whole.targets) == N_USERS
-    monkeypatch.setattr(weight_learning, "_CHUNK", chunk)
+    monkeypatch.setattr(pools, "_CELLS", chunk * N_ITEMS)
     chunked = learned_on(monkeypatch, sources, interactions)["for-you"].pool
     assert chunked.n_targets.tolist() == whole.n_targets.tolist()
     mix = {"ease": 1.0, "text": 0.5}

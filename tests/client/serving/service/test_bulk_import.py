@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from client.serving.features.item_vectors import ItemVectors
+from client.recommenders.tables.item_vectors import ItemVectors
 from client.serving.service.bulk_import import BATCH_LINES, MAX_LINE, MAX_REPORTED_FAULTS
 from client.serving.service.settings import ServingSettings
 from client.store.database import StoreFullError

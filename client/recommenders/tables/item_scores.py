@@ -12,7 +12,7 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from client.serving.features.item_vectors import ItemVectors
+from client.recommenders.tables.item_vectors import ItemVectors
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.signedinteger]

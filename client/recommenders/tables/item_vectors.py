@@ -194,6 +194,7 @@ class ProfileSpace:
         half_life: Of an event in the adapter's profile, in the unit of time.
         text_half_life: Of an event in the zero-shot text profile.
         base_hash: Base that the vectors belong to.
+        text_map: The shop's own map of text profiles `(d, d)`; None leaves them.
         adapter: What people read of it: the adapter's folder, or "release N" of a node; "" where no
             adapter is loaded.
     """
@@ -204,6 +205,7 @@ class ProfileSpace:
     text_half_life: float
     base_hash: str = ""
     adapter: str = ""
+    text_map: Floats | None = None
 
     @property
     def has_adapter(self) -> bool:
@@ -221,6 +223,14 @@ class ProfileSpace:
     def text_profile(self, history: Floats) -> Floats:
         """Scales a mean history vector to unit length."""
         return history / max(float(np.linalg.norm(history)), 1e-12)
+
+    def mapped_profile(self, history: Floats) -> Floats:
+        """Maps a text profile as the shop's users have taught it."""
+        unit = self.text_profile(history)
+        if self.text_map is None:
+            return unit
+        mapped: Floats = unit @ self.text_map
+        return mapped
 
     def global_profile(self, history: Floats) -> Floats:
         """Projects a mean history vector by the adapter."""

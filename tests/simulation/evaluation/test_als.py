@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from client.recommenders.collaborative_filtering import ALS
 from client.recommenders.queries import History, Queries, build_queries
+from simulation.evaluation.pooled_models import ALS
 from tests.client.recommenders.small_shops import history_before, shop_events
 
 
@@ -14,7 +14,7 @@ def setting(surface: str = "for-you") -> tuple[History, Queries]:
     events = shop_events(2)
     known = history_before(events, 72.0)
     window = events.select(events.time >= 72.0)
-    queries = build_queries(surface, known=known, window=window, rng=np.random.default_rng(0))
+    queries = build_queries(surface, known=known, window=window, seed=0)
     assert isinstance(queries, Queries)
     return known, queries
 
@@ -52,5 +52,5 @@ def test_a_user_without_history_gets_zeros() -> None:
 def test_blocks_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
     known, queries = setting()
     whole = ALS(factors=8).fit(known).score(queries)
-    monkeypatch.setattr("client.recommenders.collaborative_filtering._USER_BLOCK", 7)
+    monkeypatch.setattr("simulation.evaluation.pooled_models._USER_BLOCK", 7)
     assert ALS(factors=8).fit(known).score(queries) == pytest.approx(whole, abs=1e-3)
