@@ -77,16 +77,22 @@ def profile_variants(sources: SignalSources) -> tuple[str, ...]:
     return ("global",) if "global" in names else ()
 
 
-def public_fusion_weights(sources: SignalSources) -> dict[str, FusionWeights]:
+def public_fusion_weights(
+    sources: SignalSources, *, sparse: bool = False
+) -> dict[str, FusionWeights]:
     """Returns the weights of a shop that has learned none yet.
 
     The federation has its public weight as far as the releases stand out of their noise.
+
+    Args:
+        sources: Says which signals there are.
+        sparse: As `client.fusion.fusion_weights.is_sparse`.
     """
     names = [name for name in ("pairs",) if name in federated_signals(sources)]
     names += profile_variants(sources)[:1]
     fusion_weights = {}
     for surface, public in SERVED_SURFACES.items():
-        local = default_weights(public, sources.local_signals, sparse=True)
+        local = default_weights(public, sources.local_signals, sparse=sparse)
         fused = add_public_federated_weights(
             local, names, surface=public, reliability=sources.federated.reliability
         )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from client.fusion.fusion_weights import is_sparse
 from client.fusion.pools import surface_pool
 from client.recommenders.interface import Recommender
 from client.recommenders.local import behaviour_recommenders
@@ -85,11 +86,11 @@ def learn_fusion_weights(
         validation_start: First day of the validation window, for dates; None for that of the latest
             tenth of the events.
     """
-    weights = public_fusion_weights(sources)
-    if not len(interactions.columns):
-        return LearnedFusion(weights, None)
     vectors = sources.space.vectors[:]
     history = interactions.history(len(vectors))
+    weights = public_fusion_weights(sources, sparse=is_sparse(history))
+    if not len(interactions.columns):
+        return LearnedFusion(weights, None)
     # The past ends where validation begins: a weight learned on events that the signals have seen
     # would favour those that memorise.
     known, window = _split(history, sources.time_unit, validation_start)

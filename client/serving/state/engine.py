@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from client.fusion.fusion_weights import SPARSE_ITEMS
 from client.recommenders.ease import FederatedEASE
 from client.recommenders.tables.item_vectors import ProfileSpace
 from client.serving.features.events import cart_rows, event_row
@@ -73,7 +74,9 @@ class RecommendationEngine:
         self.generation = self.sorted_generation = generation
         self.events_since_refresh = 0
         self.recount = False
-        self.set_fusion_weights(public_fusion_weights(sources))
+        # As `is_sparse`, without a look at all events.
+        sparse = float(sources.popularity.users.sum()) < SPARSE_ITEMS * len(users)
+        self.set_fusion_weights(public_fusion_weights(sources, sparse=sparse))
 
     def set_fusion_weights(self, fusion_weights: dict[str, FusionWeights]) -> None:
         """Takes new fusion weights from the next answer on."""

@@ -13,7 +13,6 @@ from client.fusion.fusion_weights import (
     COLLABORATIVE_FACTORS,
     GLOBAL_ALONE,
     MIN_QUERIES,
-    QUERIES_ALONE,
     add_federated_signals,
     add_public_federated_weights,
     default_weights,
@@ -151,7 +150,7 @@ def test_a_signal_that_helps_only_with_a_small_weight_enters_with_it() -> None:
     queries = questions(rng, q=900)
     pool = pool_of(noisy_signals(queries, rng, {"text": 2.0, "global": 0.5}), queries)
     weights = add_federated_signals(
-        pool, {"text": 1.0}, ("global",), surface="discover", reliability=QUERIES_ALONE
+        pool, {"text": 1.0}, ("global",), surface="discover", reliability=1e-6
     )
     assert 0.0 < weights["global"] < 0.5
 
@@ -162,9 +161,7 @@ def test_two_federated_signals_enter_beside_each_other() -> None:
     strengths = {"text": 0.2, "pairs": 1.5, "global": 1.0}
     pool = pool_of(noisy_signals(queries, rng, strengths), queries)
     first, both = (
-        add_federated_signals(
-            pool, {"text": 1.0}, names, surface="discover", reliability=QUERIES_ALONE
-        )
+        add_federated_signals(pool, {"text": 1.0}, names, surface="discover", reliability=1e-6)
         for names in (("pairs",), ("pairs", "global"))
     )
     assert min(both["pairs"], both["global"]) > 0.1
@@ -236,7 +233,7 @@ def test_what_drowns_in_noise_is_not_advised() -> None:
     queries = questions(rng, q=3)
     pool = pool_of(noisy_signals(queries, rng, {"text": 2.0, "global": 0.0}), queries)
     drowned = add_federated_signals(
-        pool, {"text": 1.0}, ("global",), surface="for-you", reliability=QUERIES_ALONE
+        pool, {"text": 1.0}, ("global",), surface="for-you", reliability=1e-6
     )
     assert drowned == {"text": 1.0, "global": 0.0}
 
@@ -267,14 +264,14 @@ def test_a_handful_of_queries_follows_advice_as_far_as_it_is_reliable() -> None:
         add_federated_signals(
             pool, {"text": 1.0}, ("global",), surface="discover", reliability=share
         )["global"]
-        for share in (QUERIES_ALONE, 0.5, 1.0)
+        for share in (1e-6, 0.5, 1.0)
     ]
     assert found == pytest.approx(
         [share * public_trust(pool) * public for share in (0, 0.5, 1)], abs=1e-5
     )
     many = helped_by_global(30)
     drowned = add_federated_signals(
-        many, {"text": 1.0}, ("global",), surface="discover", reliability=QUERIES_ALONE
+        many, {"text": 1.0}, ("global",), surface="discover", reliability=1e-6
     )
     assert drowned["global"] > 0.2  # they say so clearly themselves
 

@@ -86,8 +86,10 @@ def test_it_beats_chance_and_repeats(surface: str) -> None:
     window = events.select(events.time >= 72.0)
     queries = build_queries(surface, known=known, window=window, seed=0)
     assert isinstance(queries, Queries)
-    scores = TextMap(item_vectors()).fit(known).score(queries)
+    scores = TextMap(item_vectors(), half_life=120.0).fit(known).score(queries)
     assert np.isfinite(scores).all()
-    assert np.array_equal(scores, TextMap(item_vectors()).fit(known).score(queries))
+    assert np.array_equal(
+        scores, TextMap(item_vectors(), half_life=120.0).fit(known).score(queries)
+    )
     chance = np.random.default_rng(0).random(scores.shape, dtype=np.float32)
     assert ndcg_of(scores, queries).mean() > ndcg_of(chance, queries).mean() + 0.05

@@ -39,7 +39,7 @@ from tests.client.serving.http.test_api import buy
 from tests.client.serving.ranking.test_signals import N_USERS, columns_of
 from tests.client.serving.small_service import N_ITEMS as SERVICE_ITEMS
 
-L2 = 100.0
+L2 = 200.0
 """Penalty of EASE with dates, as a figure: a constant of the code that slips must fail."""
 ORDER = np.random.default_rng(5).permutation(N_ITEMS)
 """Row of the shop's item table by code of the federation's catalogue."""
