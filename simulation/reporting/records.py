@@ -130,7 +130,7 @@ METHOD_NAMES = {
     "frequency": "Own frequency",
     "item-knn": "ItemKNN",
     "ease": "EASE",
-    "als": "ALS",
+    "sequence": "What followed what",
     "text": "Zero-shot text",
     "text-map": "Local text map",
     "ease-text": "EASE + text",
