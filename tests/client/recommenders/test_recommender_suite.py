@@ -333,9 +333,14 @@ class Streamed:
         vectors = ItemVectors.of(VECTORS[known.candidates])
         projection = np.random.default_rng(0).normal(size=(8, 9)).astype(np.float32)
         local = behaviour_recommenders(self.time_unit)
+        text_map = None
+        if self.signal == "text-map":
+            text_map = TextMap.of_unit(vectors[:], self.time_unit).fit(history).map
         self._sources = SignalSources(
             {name: recommender.fit(history) for name, recommender in local.items()},
-            space=ProfileSpace(vectors, projection, half_life=120.0, text_half_life=60.0),
+            space=ProfileSpace(
+                vectors, projection, half_life=120.0, text_half_life=60.0, text_map=text_map
+            ),
             time_unit=self.time_unit,
         )
         return self
@@ -399,6 +404,13 @@ class TestServedEASE(RecommenderSuite):
 class TestServedText(RecommenderSuite):
     def build(self) -> Recommender:
         return Streamed("text")
+
+
+class TestServedTextMap(RecommenderSuite):
+    draws_by_user = True
+
+    def build(self) -> Recommender:
+        return Streamed("text-map")
 
 
 class TestServedAdapter(RecommenderSuite):
