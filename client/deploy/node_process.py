@@ -23,6 +23,7 @@ from shared.flower.patches import QUIET_ENVIRONMENT
 from shared.keys.private_keys import open_key_file
 from shared.keys.signing import SigningKey
 from shared.privacy.ledger.reporting.status import budget_status, read_ledger
+from shared.runtime.environment import resolve_device
 from shared.runtime.file_store import make_folder
 from shared.runtime.json_log import log_to
 from shared.settings.service_file import write_settings
@@ -69,9 +70,9 @@ def start_node(
     os.environ["FEDPROFILE_CACHE"] = str(folder.cache)
     os.chdir(make_folder(folder.empty))
     logging.getLogger("flwr").setLevel(logging.INFO)
-    _log_device(settings)
+    if settings.device == "cuda":
+        resolve_device(settings.device)  # a device that is missing ends it before anything is asked
     # Flower reads the environment when it is imported: not before it is set.
-    from client.deploy.request_process import answer_request
     from shared.flower.node.supernode import serve_supernode
 
     cause: BaseException | None = None
@@ -83,7 +84,7 @@ def start_node(
             address=invitation.address,
             authority=invitation.authority.encode(),
             key=key,
-            answer=answer_request,
+            answer=answer,
             preload="client.deploy.request_process",
         )
     except (SystemExit, KeyboardInterrupt) as stop:
@@ -96,6 +97,16 @@ def start_node(
     stopped = isinstance(cause, SystemExit) and cause.code in (0, None)  # else it lost the server
     if SIGNATURE_REFUSALS.seen or not stopped:
         raise _connection_error(invitation.address) from cause
+
+
+def answer(*request: Any) -> None:
+    """Answers one request as `request_process.answer_request` does, in the process of that request.
+
+    The module is imported there: torch and all that trains take 300 MB, and this process waits.
+    """
+    from client.deploy.request_process import answer_request
+
+    answer_request(*request)
 
 
 def _connection_error(address: str) -> RunError:
@@ -152,12 +163,6 @@ def _open_keys(folder: NodeFolder) -> EllipticCurvePrivateKey:
     for path in folder.private_keys()[1:]:
         SigningKey.load(path)
     return key
-
-
-def _log_device(settings: NodeSettings) -> None:
-    from shared.runtime.environment import describe_device, resolve_device
-
-    LOG.info("device=%s", describe_device(resolve_device(settings.device)))
 
 
 def lock_folder(folder: NodeFolder) -> IO[bytes]:

@@ -25,7 +25,6 @@ from shared.keys.certificates import (
 )
 from shared.keys.private_keys import PASSPHRASE, PassphraseHolder, key_pem, open_key, open_key_file
 from shared.keys.signing import SigningKey, canonical
-from shared.model.profile_model import build_base
 from shared.model.profile_space import fit_whitening
 from shared.model.text_vectors import encode_texts
 from shared.protocol.invitation import PublicBase, pack
@@ -119,6 +118,8 @@ def public_base(settings: ServerSettings, path: Path) -> PublicBase:
         DataError: The catalogue cannot be used.
         ModelError: The encoder cannot.
     """
+    from shared.model.profile_model import build_base  # brings torch
+
     catalogue, _ = build_catalogue(text_table(read_table(path), "item_id"))
     vectors = encode_texts(catalogue.texts, settings=settings.model, device=resolve_device("auto"))
     whitening = fit_whitening(vectors, dim=settings.model.dim)

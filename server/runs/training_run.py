@@ -16,8 +16,6 @@ from server.federation.federated_run import Federation
 from server.federation.public_plan import CandidateSource, make_plan, mechanisms_of
 from shared.errors import ConfigError, RunError
 from shared.keys.signing import canonical
-from shared.model.adapter import adapter_arrays, attach
-from shared.model.profile_model import build_base
 from shared.model.text_vectors import encode_texts
 from shared.protocol.invitation import PublicBase
 from shared.protocol.messages import FloatArray, trainable_names
@@ -145,6 +143,10 @@ class TrainingRun:
         Raises:
             FedprofileError: The budget cannot be met, or the encoder changed.
         """
+        # They bring torch, and whoever only looks at a run builds none.
+        from shared.model.adapter import adapter_arrays, attach
+        from shared.model.profile_model import build_base
+
         settings, public, roster = self.settings(), read_base(self.server), self.roster()
         base = build_base(settings.model, public.whitening())
         if base.base_hash != public.base_hash:

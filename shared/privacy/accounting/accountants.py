@@ -20,8 +20,6 @@ from typing import get_args
 import dp_accounting as dpa
 import numpy as np
 from dp_accounting import gaussian_mechanism
-from dp_accounting.pld import PLDAccountant
-from opacus.accountants import PRVAccountant
 
 from shared.errors import PrivacyError
 from shared.privacy.accounting.guarantee import (
@@ -319,6 +317,9 @@ def _prv(groups: tuple[Group, ...], delta: float, eps_error: float) -> float:
             value=steps,
             remedy="take fewer steps",
         )
+    # Opacus brings torch, 300 MB: a node that waits asks for no sampled plan and needs neither.
+    from opacus.accountants import PRVAccountant
+
     accountant = PRVAccountant()
     # `step()` adds one step a call and merges it with the last group only; the history is what it
     # would leave. `get_epsilon` returns the upper bound of its error interval, not the estimate.
@@ -328,6 +329,8 @@ def _prv(groups: tuple[Group, ...], delta: float, eps_error: float) -> float:
 
 @lru_cache(maxsize=4096)
 def _pld(groups: tuple[Group, ...], delta: float, grid: float) -> float:
+    from dp_accounting.pld import PLDAccountant  # a second of imports
+
     # With sampling, adding and removing a user have different loss distributions; this relation
     # takes the worse of the two (https://arxiv.org/abs/2106.08567).
     accountant = PLDAccountant(dpa.NeighboringRelation.ADD_OR_REMOVE_ONE, grid)

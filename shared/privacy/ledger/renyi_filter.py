@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
-from dp_accounting.rdp import RdpAccountant
-from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 
 from shared.errors import PrivacyError
 from shared.privacy.accounting.accountants import check_mechanism
@@ -60,6 +58,8 @@ def open_filter(first: Sequence[Mechanism], *, epsilon: float, delta: float) -> 
 @lru_cache(maxsize=1024)
 def charge(order: float, delta: float) -> float:
     """Returns epsilon of a divergence of 0 at this order: what the conversion itself costs."""
+    from opacus.accountants.analysis.rdp import get_privacy_spent
+
     # Opacus warns that the best order is the first or last of its list; here the list is one order.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -96,6 +96,8 @@ def epsilon_filter(mechanisms: Sequence[Mechanism], delta: float, order: float) 
 
 def epsilon_filter_check(mechanisms: Sequence[Mechanism], delta: float, order: float) -> float:
     """Computes the same with Google's RDP accountant, an independent implementation."""
+    from dp_accounting.rdp import RdpAccountant
+
     accountant = RdpAccountant([order])
     for mechanism in mechanisms:
         check_mechanism(mechanism)
@@ -123,6 +125,8 @@ def _grouped(
 def _step_divergence(noise_multiplier: float, sample_rate: float, order: float) -> float:
     if noise_multiplier == 0:
         return math.inf
+    from opacus.accountants.analysis.rdp import compute_rdp
+
     divergences = compute_rdp(
         q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=[order]
     )

@@ -7,12 +7,11 @@ from pathlib import Path
 
 if __name__ == "__main__":
     from client.deploy import node_process
-    from client.deploy import request_process as task_process
     from client.deploy.folder import NodeFolder
     from shared.flower.node import executor
     from tests.deploy.faults import hostile_sending, hostile_tasks
 
-    task_process.answer_request = hostile_tasks.answer
+    node_process.answer = hostile_tasks.answer
     hostile_sending.hold_in(Path(sys.argv[1]))
     assert executor.POLL_SECONDS
     node_process.start_node(NodeFolder(Path(sys.argv[1])))

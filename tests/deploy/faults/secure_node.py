@@ -7,9 +7,8 @@ from pathlib import Path
 
 if __name__ == "__main__":
     from client.deploy import node_process
-    from client.deploy import request_process as task_process
     from client.deploy.folder import NodeFolder
     from tests.deploy.faults import secure_acts
 
-    task_process.answer_request = secure_acts.answer
+    node_process.answer = secure_acts.answer
     node_process.start_node(NodeFolder(Path(sys.argv[1])))
