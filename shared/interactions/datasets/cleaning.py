@@ -15,18 +15,19 @@ from shared.interactions.catalogue import build_catalogue, catalogue_of_events
 from shared.interactions.datasets.dropped_examples import examples_of, repeated_rows
 from shared.interactions.events import Catalogue, Events
 from shared.interactions.readers.parsed_tables import ParsedTables
-from shared.interactions.readers.raw_table import FIRST_DAY, LAST_DAY
 from shared.interactions.readers.row_places import Place
 from shared.interactions.splits import DataCalendar
+from shared.interactions.times import FIRST_DAY, LAST_DAY
 
 DROP_REASONS = {
     "malformed": "cells missing or too many, an open quote, no UTF-8, or not what the column holds",
+    "other_event": "an event of a type that nothing learns from, such as remove_from_cart",
     "missing_id": "no user, item or shop id",
     "not_merchandise": "fuel, coupons, supplies and other departments without goods",
     "impossible_date": "no date, no such date, or outside 1980 to 2099; in ranks: not a number, or "
     "beyond 2^53",
     "impossible_quantity": "0 or below, not a number, or above the bound",
-    "impossible_number": "negative weight or price",
+    "impossible_number": "negative or endless weight or price",
     "unknown_item": "item that is not in the catalogue",
     "duplicate": "equal to another row in every column that is read",
     "beyond_latest": "before the user's latest 20,000 events",
@@ -176,6 +177,8 @@ def clean(
     rows = tables.events
     if tables.items is not None:
         catalogue, item_counts = build_catalogue(tables.items)
+        if tables.items_from_events:
+            item_counts["taken_from_events"] = True
     else:
         catalogue, item_counts = catalogue_of_events(rows["item_id"].to_numpy(dtype=object))
     members, user_ids, shop_of, shop_ids = _members(rows, name, by_shop=by_shop)
@@ -218,6 +221,7 @@ def clean(
             "layout": tables.layout,
             "files": [str(path) for path in tables.files],
             "ignored_columns": list(tables.ignored_columns),
+            "read_as": list(tables.notes),
             "items": item_counts,
         },
     )
@@ -272,6 +276,8 @@ def _faults(
     else:
         possible &= np.abs(time) <= MAX_RANK
     faults = {"malformed": rows["malformed"].to_numpy()} if "malformed" in rows else {}
+    if "other_event" in rows:
+        faults["other_event"] = rows["other_event"].to_numpy()
     faults |= {"missing_id": (members < 0) | (items == -2), "impossible_date": ~possible}
     if "quantity" in rows:
         quantity = rows["quantity"].to_numpy()
@@ -279,7 +285,8 @@ def _faults(
     negative = np.zeros(len(rows), dtype=bool)
     for column in ("weight", "price"):
         if column in rows:
-            negative |= rows[column].to_numpy() < 0
+            numbers = rows[column].to_numpy()
+            negative |= (numbers < 0) | np.isinf(numbers)
     return faults | {"impossible_number": negative, "unknown_item": items == -1}
 
 

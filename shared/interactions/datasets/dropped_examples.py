@@ -20,6 +20,7 @@ _COLUMNS = {
     "impossible_number": ("weight", "price"),
     "unknown_item": ("item_id",),
     "duplicate": ("item_id",),
+    "other_event": ("event_type",),
 }
 """Columns that can be the reason; the first that is so is told."""
 
@@ -77,7 +78,7 @@ def _is_cause(reason: str, column: str, cells: pd.Series) -> bool:
         return False
     if reason == "missing_id":
         return bool(cells[column] == "")
-    return reason != "impossible_number" or bool(cells[column] < 0)
+    return reason != "impossible_number" or bool(cells[column] < 0 or np.isinf(cells[column]))
 
 
 def _text(value: object) -> str:

@@ -18,6 +18,7 @@ from shared.interactions.datasets.separate_catalogues import divide_items
 from shared.interactions.events import Dataset, Shop
 from shared.interactions.persons import linked_persons
 from shared.interactions.readers.detect import read_tables
+from shared.interactions.readers.packed_files import source_name
 from shared.interactions.splits import AFTER, FIT, Windows, check_filled, cut, parts
 from shared.settings.run_settings import DataSettings
 
@@ -45,9 +46,7 @@ def load_dataset(settings: DataSettings, *, seed: int) -> Dataset:
     else:
         path = Path(settings.source).expanduser()
         tables = read_tables(path, settings)
-        # `Pens.jsonl.gz` is the same shop as `Pens.jsonl`: packing a file must not rename it.
-        name = Path(path.resolve().name.removesuffix(".gz")).stem
-        cleaned = clean(tables, name=name, by_shop=shop_rule is None)
+        cleaned = clean(tables, name=source_name(path), by_shop=shop_rule is None)
         _refuse_empty(cleaned)
     windows = cut(settings, cleaned.clock)
     check_filled(windows, cleaned.clock, cleaned.events.time)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ COLUMNS = {
 }
 """Our names of the event columns, as a mapping from themselves."""
 
+NO_KINDS: Mapping[str, str] = {}
+
 MISSING_QUANTITY = -1.0
 """Stands for the empty quantity of a purchase or cart event, which cleaning drops."""
 
@@ -46,13 +48,16 @@ class ParsedTables:
         events: Columns `user_id`, `item_id` (text, "" where missing), `time` (float64, NaN where
             missing or impossible), `event_type` (uint8) and, where the source has them, `shop_id`
             and `session_id` (text), `weight`, `quantity`, `price` (float64); `malformed` (bool)
-            where rows with a cell that cannot be used are to be dropped.
+            where rows with a cell that cannot be used are to be dropped, `other_event` (bool) where
+            there are events of types that nothing learns from.
         items: `item_id` and further columns as text, or None without an items file.
         users: `user_id` and further columns as text, or None.
         time_unit: What `time` counts.
         ignored_columns: Event columns that nothing reads.
         unreadable: Lines of the events' files that were dropped before they were rows.
         rows: Where the rows of `events` stand, one entry a file, in their order.
+        notes: How files were read where there was a choice, one line a file.
+        items_from_events: Whether `items` are those that occur in events.
     """
 
     layout: str
@@ -64,6 +69,8 @@ class ParsedTables:
     ignored_columns: tuple[str, ...] = ()
     unreadable: int = 0
     rows: tuple[FileRows, ...] = ()
+    notes: tuple[str, ...] = ()
+    items_from_events: bool = False
 
 
 def events_tables(
@@ -73,6 +80,8 @@ def events_tables(
     layout: str,
     columns: Mapping[str, str] = COLUMNS,
     event_type: str = "purchase",
+    kinds: Mapping[str, str] = NO_KINDS,
+    other_kinds: Collection[str] = (),
 ) -> ParsedTables:
     """Parses the events of one file.
 
@@ -82,6 +91,8 @@ def events_tables(
         layout: For the report.
         columns: From our names (the keys of `COLUMNS`) to the file's.
         event_type: Type of events that give none.
+        kinds: From the layout's words for types to ours.
+        other_kinds: Types of events that nothing learns from; they are dropped and counted.
 
     Raises:
         DataError: A column is missing, or a cell is not what its column holds.
@@ -96,20 +107,23 @@ def events_tables(
         "item_id": raw.ids(columns["item_id"]),
         "time": raw.days(time_column) if unit == "days" else raw.numbers(time_column),
     }
-    _refuse_open_quotes(raw, columns["user_id"], columns["item_id"])
     if settings.shop_column:
         parsed["shop_id"] = raw.ids(settings.shop_column)
     used = {name: column for name, column in columns.items() if column in raw.frame.columns}
-    kinds = _event_types(raw, used.get("event_type"), event_type)
-    parsed["event_type"] = kinds
+    words = None if "event_type" not in used else raw.words(used["event_type"]).str.lower()
+    if words is not None and other_kinds:
+        parsed["other_event"] = words.isin(list(other_kinds)).to_numpy(dtype=bool)
+        words = words.mask(words.isin(list(other_kinds)), "")
+    codes = _event_types(raw, used.get("event_type", ""), words, event_type, kinds)
+    parsed["event_type"] = codes
     if "session_id" in used:
         parsed["session_id"] = raw.ids(used["session_id"])
     parsed |= {name: raw.numbers(used[name]) for name in ("weight", "price") if name in used}
     if "quantity" in used:
         quantity = raw.numbers(used["quantity"])
-        parsed["quantity"] = _quantities(quantity, kinds, alone=raw.faults is not None)
+        parsed["quantity"] = _quantities(quantity, codes, alone=raw.faults is not None)
     if raw.faults is not None:
-        raw.faults.mark(np.zeros(len(kinds), dtype=bool))
+        raw.faults.mark(np.zeros(len(codes), dtype=bool))
         parsed["malformed"] = raw.faults.cells
     ignored = set(raw.frame.columns) - set(used.values()) - set(needed)
     return ParsedTables(
@@ -121,6 +135,7 @@ def events_tables(
         time_unit=unit,
         ignored_columns=tuple(sorted(map(str, ignored))),
         unreadable=0 if raw.faults is None else raw.faults.unreadable,
+        notes=raw.taken(),
         rows=(raw.file_rows(_file_names(used, time_column, settings.shop_column)),),
     )
 
@@ -139,7 +154,7 @@ def text_table(raw: RawTable, key: str, renamed: Mapping[str, str] | None = None
     source = (renamed or {}).get(key, key)
     raw.require([source], f"rename the id column to {source}")
     table = {
-        back.get(name, name): raw.ids(name) if name in (source, PERSON) else raw.texts(name)
+        back.get(name, name): raw.ids(name) if name in (source, PERSON) else raw.words(name)
         for name in map(str, raw.frame.columns)
     }
     return pd.DataFrame(table)
@@ -173,14 +188,29 @@ def merge(
     return ParsedTables(
         layout=layout,
         files=tuple(file for part in parts for file in part.files),
-        events=pd.concat([part.events for part in parts], ignore_index=True),
+        events=_concatenated([part.events for part in parts]),
         items=items,
         users=users,
         time_unit=parts[0].time_unit,
         ignored_columns=tuple(sorted({name for part in parts for name in part.ignored_columns})),
         unreadable=sum(part.unreadable for part in parts),
         rows=tuple(file for part in parts for file in part.rows),
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
+
+
+def _concatenated(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Puts events together; what one file has no column for is as if its cells were empty."""
+    names = {name for part in parts for name in part.columns}
+    empty: dict[str, Any] = {
+        "quantity": 1.0,
+        "malformed": False,
+        "other_event": False,
+        "session_id": "",
+    }
+    filled = {name: value for name, value in empty.items() if name in names}
+    whole = [part.assign(**{n: v for n, v in filled.items() if n not in part}) for part in parts]
+    return pd.concat(whole, ignore_index=True)
 
 
 def _time_column(raw: RawTable, settings: DataSettings, dates: str) -> tuple[str, TimeUnit]:
@@ -191,27 +221,24 @@ def _time_column(raw: RawTable, settings: DataSettings, dates: str) -> tuple[str
     return dates, "days"
 
 
-def _refuse_open_quotes(raw: RawTable, *columns: str) -> None:
-    for column in columns:
-        # A quote that is never closed takes all rows up to the next quote into one cell, which
-        # would load as one strange id with no error.
-        cells = raw.frame[column].astype("str")
-        broken = cells.str.contains("\n", regex=False, na=False).to_numpy(dtype=bool)
-        raw.refuse(broken, column, cells, expected="an id on one line", remedy="close every quote")
-
-
-def _event_types(raw: RawTable, column: str | None, default: str) -> npt.NDArray[np.uint8]:
-    if column is None:
+def _event_types(
+    raw: RawTable,
+    column: str,
+    words: pd.Series[str] | None,
+    default: str,
+    kinds: Mapping[str, str],
+) -> npt.NDArray[np.uint8]:
+    if words is None:
         return np.full(len(raw.frame), EVENT_TYPES.index(default), dtype=np.uint8)
-    texts = raw.texts(column)
-    codes, names = pd.factorize(texts.str.lower())
+    codes, names = pd.factorize(words)
     known = {name: code for code, name in enumerate(EVENT_TYPES)} | {"": EVENT_TYPES.index(default)}
+    known |= {word: EVENT_TYPES.index(kind) for word, kind in kinds.items()}
     unknown = [code for code, name in enumerate(names) if name not in known]
     raw.refuse(
         np.isin(codes, unknown),
         column,
-        texts,
-        expected=f"one of {', '.join(EVENT_TYPES)}",
+        words,
+        expected=f"one of {', '.join((*EVENT_TYPES, *kinds))}",
         remedy="rename or remove the rows",
     )
     table = np.array([known.get(name, 0) for name in names], dtype=np.uint8)

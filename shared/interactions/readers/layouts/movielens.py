@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from shared.interactions.readers.packed_files import beside, plain_name
 from shared.interactions.readers.parsed_tables import (
     COLUMNS,
     ParsedTables,
@@ -41,40 +42,41 @@ def read_movielens(ratings: Path, settings: DataSettings) -> ParsedTables:
     Raises:
         DataError: A file is unreadable or lacks a column.
     """
-    folder, drop = ratings.parent, settings.drops_malformed
-    if ratings.name == "u.data":
+    drop, name = settings.drops_malformed, plain_name(ratings)
+    if name == "u.data":
         raw = read_delimited(ratings, delimiter="\t", names=_RATINGS, quoted=False, drop=drop)
-    elif ratings.name == "ratings.dat":
+    elif name == "ratings.dat":
         raw = read_delimited(ratings, delimiter="::", names=_RATINGS, quoted=False, drop=drop)
     else:
-        raw = read_delimited(ratings, drop=drop)
-    columns = _CSV_COLUMNS if ratings.name == "ratings.csv" else COLUMNS
+        raw = read_delimited(ratings, delimiter=None, drop=drop, known=_CSV_COLUMNS.values())
+    columns = _CSV_COLUMNS if name == "ratings.csv" else COLUMNS
     tables = events_tables(raw, settings, layout="movielens", columns=columns, event_type="rating")
     sides = {
         "u.data": ("u.item", "u.user"),
         "ratings.dat": ("movies.dat", "users.dat"),
         "ratings.csv": ("movies.csv", "users.csv"),
-    }[ratings.name]
-    movies, users = (folder / name for name in sides)
+    }[name]
+    movies, users = (beside(ratings, side) for side in sides)
     return replace(
         tables,
-        items=_movies(movies) if movies.is_file() else None,
-        users=_users(users, drop=drop) if users.is_file() else None,
-        files=(*tables.files, *(path for path in (movies, users) if path.is_file())),
+        items=_movies(movies) if movies else None,
+        users=_users(users, drop=drop) if users else None,
+        files=(*tables.files, *(path for path in (movies, users) if path)),
     )
 
 
 def _movies(path: Path) -> pd.DataFrame:
-    if path.name == "movies.csv":
-        items = text_table(read_delimited(path), "item_id", {"item_id": "movieId"})
-    elif path.name == "movies.dat":
+    if plain_name(path) == "movies.csv":
+        raw = read_delimited(path, delimiter=None, known=("movieId", "title", "genres"))
+        items = text_table(raw, "item_id", {"item_id": "movieId"})
+    elif plain_name(path) == "movies.dat":
         names = ["item_id", "title", "genres"]
-        raw = read_delimited(path, delimiter="::", names=names, encoding="latin-1", quoted=False)
+        # Of 10M this is UTF-8; 100K and 1M are in Latin-1, as their accents are not valid UTF-8.
+        raw = read_delimited(path, delimiter="::", names=names, fallback="latin-1", quoted=False)
         items = text_table(raw, "item_id")
     else:
         names = ["item_id", "title", "release_date", "video_date", "url", *GENRES]
-        # GroupLens wrote 100K and 1M in Latin-1: their titles with accents are not valid UTF-8.
-        raw = read_delimited(path, delimiter="|", names=names, encoding="latin-1", quoted=False)
+        raw = read_delimited(path, delimiter="|", names=names, fallback="latin-1", quoted=False)
         items = text_table(raw, "item_id")
         flags = items[GENRES].to_numpy() == "1"
         items["genres"] = [
@@ -85,9 +87,10 @@ def _movies(path: Path) -> pd.DataFrame:
 
 
 def _users(path: Path, *, drop: bool) -> pd.DataFrame:
-    if path.suffix == ".csv":
-        return text_table(read_delimited(path, drop=drop), "user_id", {"user_id": "userId"})
-    if path.name == "users.dat":
+    if plain_name(path) == "users.csv":
+        raw = read_delimited(path, delimiter=None, drop=drop, known=("userId",))
+        return text_table(raw, "user_id", {"user_id": "userId"})
+    if plain_name(path) == "users.dat":
         delimiter, names = "::", ["user_id", "gender", "age", "occupation", "zip_code"]
     else:
         delimiter, names = "|", ["user_id", "age", "gender", "occupation", "zip_code"]

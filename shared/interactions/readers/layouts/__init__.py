@@ -1,0 +1,1 @@
+"""One file for each known layout of published data sets."""
