@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -77,13 +78,16 @@ class TextMap(ProfileRecommender):
     def fit(self, history: History) -> Self:
         """Trains the map on the users of the history, or as many as `MAX_USERS` of them."""
         history = _popular_candidates(history)
-        items = torch.from_numpy(self.item_vectors[history.candidates])
+        vectors, text = _distinct(self.item_vectors[history.candidates])
+        items, texts = torch.from_numpy(vectors), torch.from_numpy(text)
+        # In a softmax over all items those with one text are one term, times their number.
+        log_times = torch.bincount(texts).log().to(items.dtype)
         change = torch.zeros(items.shape[1], items.shape[1], requires_grad=True)
         adam = torch.optim.Adam([change], lr=self.learning_rate, betas=(0.9, 0.99))
         for profiles, targets in self._batches(history):
-            scores = self.scale * (profiles + profiles @ change) @ items.T
+            scores = self.scale * (profiles + profiles @ change) @ items.T + log_times
             adam.zero_grad()
-            cross_entropy(scores, targets).backward()  # type: ignore[no-untyped-call]
+            cross_entropy(scores, texts[targets]).backward()  # type: ignore[no-untyped-call]
             adam.step()
         self.map: Floats = change.detach().numpy() + np.eye(len(change), dtype=np.float32)
         return self
@@ -116,6 +120,15 @@ class TextMap(ProfileRecommender):
             for start in range(0, len(order), self.batch):
                 rows = order[start : start + self.batch]
                 yield profiles[rows], targets[rows]
+
+
+def _distinct(vectors: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Returns the distinct rows in the order of their first, and which of them each row is."""
+    _, first, group = np.unique(vectors, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return vectors[first[order]], place[group.reshape(-1)].astype(np.int64)
 
 
 def _popular_candidates(history: History) -> History:

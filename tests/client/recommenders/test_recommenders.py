@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from client.recommenders.ease import EASE
 from client.recommenders.item_knn import ItemKNN
@@ -84,7 +85,7 @@ def test_restricted_ease_keeps_its_weights() -> None:
     asked = Queries("for-you", queries.users, part, part, None, queries.targets[:, columns])
     x = np.zeros_like(queries.history.rows("strongest", 120.0))
     x[:, columns] = part.rows("strongest", 120.0)
-    full = x - (x - (x @ ease._x.T) @ ease._xm.T) / ease._rest
+    full = x - ease._ridge.of(sp.csr_array(x)) / ease._ridge.diagonal
     assert ease.restrict(columns).score(asked) == pytest.approx(full[:, columns], abs=1e-5)
 
 
