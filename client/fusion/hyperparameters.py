@@ -7,14 +7,14 @@ noise. Nothing is chosen by looking at other shops.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from client.fusion.scores import better, ndcg_of, standardise
+from client.fusion.scores import better, ndcg_of
 from client.recommenders.interface import Recommender, Scores
 from client.recommenders.local import federated_ease, local_recommenders
 from client.recommenders.queries import SHARED_CONTEXT, Floats, History, Queries
@@ -34,14 +34,6 @@ class Grid:
 
     variants: Sequence[Recommender]
     defaults: Mapping[str, int]
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """The variant for one surface, with its standardised scores of the validation queries."""
-
-    recommender: Recommender
-    scores: Scores
 
 
 def pairs_grid(gram: PairGram, time_unit: str) -> Grid:
@@ -99,44 +91,47 @@ def score_surface(
     return scores if wanted is base else scores[np.searchsorted(base.users, wanted.users)]
 
 
-def tune(grid: Grid, history: History, queries: Mapping[str, Queries]) -> dict[str, Choice]:
-    """Chooses one variant for each surface by NDCG@10.
+def tune(
+    grids: Mapping[str, Grid], history: History, blocks: Iterable[Mapping[str, Queries]]
+) -> dict[str, dict[str, Recommender]]:
+    """Fits all variants, and chooses one of each grid for each surface by NDCG@10.
 
     Args:
-        grid: The variants; they are fitted on `history`.
+        grids: The variants by signal.
         history: What the shop knows before the validation window.
-        queries: The validation queries by surface, `for-you` before the surfaces that share it.
+        blocks: The validation queries by surface, some users at a time, `for-you` before the
+            surfaces that share it.
 
     Returns:
-        The choice for each surface of `queries`.
+        signal -> surface -> fitted variant, for the surfaces that have queries.
     """
-    if len(grid.variants) == 1:  # nothing to choose, so nothing to measure
-        (only,) = grid.variants
-        scores_of = score_surfaces(only.fit(history), queries)
-        return {s: Choice(only, standardise(scores_of[s], queries[s].allowed)) for s in queries}
-    values: dict[str, list[Values]] = {surface: [] for surface in queries}
-    # Only the scores of the best variant so far and of the default stay in memory: `(q, c)` floats.
-    retained: dict[str, dict[int, Scores]] = {surface: {} for surface in queries}
-    for i, variant in enumerate(grid.variants):
-        for surface, scores in score_surfaces(variant.fit(history), queries).items():
-            values[surface].append(ndcg_of(scores, queries[surface]))
-            default = grid.defaults.get(surface, 0)
-            wanted = {_choose(values[surface], default), default}
-            scored = {**retained[surface], i: scores}
-            retained[surface] = {j: scored[j] for j in wanted if j in scored}
-    choices = {}
-    for surface, of_surface in queries.items():
-        best = _choose(values[surface], grid.defaults.get(surface, 0))
-        scores = standardise(retained[surface][best], of_surface.allowed)
-        choices[surface] = Choice(grid.variants[best], scores)
-    return choices
+    for grid in grids.values():
+        for variant in grid.variants:
+            variant.fit(history)
+    values: dict[tuple[str, str], list[list[Values]]] = {}
+    for queries in blocks:
+        for name, grid in grids.items():
+            for i, variant in enumerate(grid.variants):
+                # With nothing to choose there is nothing to measure.
+                scores_of = score_surfaces(variant, queries) if len(grid.variants) > 1 else {}
+                for surface, asked in queries.items():
+                    of_grid = values.setdefault((name, surface), [[] for _ in grid.variants])
+                    if scores_of:
+                        of_grid[i].append(ndcg_of(scores_of[surface], asked))
+    chosen: dict[str, dict[str, Recommender]] = {name: {} for name in grids}
+    for (name, surface), measured in values.items():
+        variants = grids[name].variants
+        best = 0
+        if len(variants) > 1:
+            joined = [np.concatenate(parts) for parts in measured]
+            best = _choose(joined, grids[name].defaults.get(surface, 0))
+        chosen[name][surface] = variants[best]
+    return chosen
 
 
 def _choose(values: Sequence[Values], default: int) -> int:
-    """Returns the best variant so far if it clearly beats the default, else the default."""
+    """Returns the best variant if it clearly beats the default, else the default."""
     top = int(np.argmax([value.mean() for value in values]))
-    if default >= len(values):
-        return top
     return top if better(values[top], values[default], standard_errors=1.0) else default
 
 

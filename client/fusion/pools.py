@@ -46,19 +46,20 @@ def surface_pool(
     """
     built = (
         build_queries(surface, known=known, window=part, seed=seed)
-        for part in _by_users(window, max(16, _CELLS // max(known.shape[1], 1)))
+        for part in by_users(window, max(16, _CELLS // max(known.shape[1], 1)))
     )
     pools = [pool_of(fitted, queries) for queries in built if isinstance(queries, Queries)]
-    return _joined(pools) if pools else None
+    return joined(pools) if pools else None
 
 
-def _by_users(events: Events, n: int) -> Iterator[Events]:
+def by_users(events: Events, n: int) -> Iterator[Events]:
+    """Splits events into those of `n` users at a time."""
     users = np.unique(events.user)
     for start in range(0, len(users), n):
         yield events.select(np.isin(events.user, users[start : start + n]))
 
 
-def _joined(pools: Sequence[Pool]) -> Pool:
+def joined(pools: Sequence[Pool]) -> Pool:
     """Puts pools under each other, unused places at the end of each row."""
     width = max(pool.targets.shape[1] for pool in pools)
 

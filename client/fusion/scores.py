@@ -97,11 +97,14 @@ class Pool:
         signals: Standardised scores by name, `(q, p)`; minus infinity in unused places.
         targets: `(q, p)`.
         n_targets: All targets of each query, in the pool or not, `(q,)`.
+        rows: Queries whose rows the others are, as those without a target in the pool have an NDCG
+            of 0 whatever the weights; None for all.
     """
 
     signals: dict[str, Scores]
     targets: Bools
     n_targets: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64] | None = None
 
     @staticmethod
     def of(signals: Mapping[str, Scores], best: Mapping[str, Ranks], queries: Queries) -> Pool:
@@ -128,6 +131,11 @@ class Pool:
         return self.ndcg_of(fuse(self.signals, weights))
 
     def ndcg_of(self, scores: Scores) -> npt.NDArray[np.float64]:
-        """NDCG@10 of each query under fused scores `(q, p)`, `(q,)`."""
+        """NDCG@10 of each query, `(q,)`, under fused scores of `rows`."""
         best = torch.topk(torch.from_numpy(scores), min(K, scores.shape[1])).indices.numpy()
-        return ndcg(hits(best, self.targets), self.n_targets, K)
+        relevant = hits(best, self.targets)
+        if self.rows is None:
+            return ndcg(relevant, self.n_targets, K)
+        values = np.zeros(len(self.n_targets))
+        values[self.rows] = ndcg(relevant, self.n_targets[self.rows], K)
+        return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from client.fusion.fusion_weights import Weights
 from client.fusion.hyperparameters import score_surface
+from client.fusion.pools import by_users
 from client.fusion.scores import fuse, masked, standardise
 from client.recommenders.interface import Recommender, Scores
 from client.recommenders.queries import (
@@ -27,6 +28,9 @@ from client.recommenders.queries import (
 from shared.interactions.events import Events, Shop
 from shared.interactions.splits import Windows, split_shop
 from shared.metrics.ranking import diversity, hit_rate, hits, ndcg, novelty, recall, top_k
+
+BLOCK_CELLS = 4_000_000
+"""Scores of one signal that are in memory at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +62,29 @@ class Stage:
         """Splits the carts of this moment."""
         return int(np.random.default_rng(self.stream).integers(2**62))
 
-    def ask(self) -> tuple[dict[str, Queries], dict[str, str]]:
-        """Builds the queries by surface, and says why the other surfaces are missing."""
-        queries, absent = {}, {}
-        for surface in SURFACES:
-            built = build_queries(
-                surface, known=self.history, window=self.window, seed=self.cart_seed, cold=self.cold
-            )
-            if isinstance(built, str):
-                absent[surface] = built
-            else:
-                queries[surface] = built
-        return queries, absent
+    def blocks(self) -> Iterator[dict[str, Queries]]:
+        """Builds the queries by surface, some users at a time: all at once would not fit."""
+        for window in self._windows():
+            built = {surface: self._queries(surface, window) for surface in SURFACES}
+            yield {s: queries for s, queries in built.items() if isinstance(queries, Queries)}
+
+    def absent(self, surfaces: Collection[str]) -> dict[str, str]:
+        """Says why surfaces are missing, of which no block has a query."""
+        missing = [surface for surface in SURFACES if surface not in surfaces]
+        windows = list(self._windows()) if missing else []
+        # Of a window without a large cart some blocks may have no carts at all: the first by name.
+        return {
+            s: min(str(self._queries(s, window)) for window in windows or [self.window])
+            for s in missing
+        }
+
+    def _windows(self) -> Iterator[Events]:
+        return by_users(self.window, max(16, BLOCK_CELLS // max(self.history.shape[1], 1)))
+
+    def _queries(self, surface: str, window: Events) -> Queries | str:
+        return build_queries(
+            surface, known=self.history, window=window, seed=self.cart_seed, cold=self.cold
+        )
 
 
 def stages(
@@ -195,47 +210,86 @@ def measure(scores: Scores, queries: Queries, facts: ItemFacts) -> Ranking:
     )
 
 
-def measure_surfaces(
-    history: History,
-    queries: Mapping[str, Queries],
-    chosen: Mapping[str, Mapping[str, Recommender]],
-    weights: Mapping[str, Mapping[str, Weights]],
-    facts: ItemFacts,
-) -> dict[str, dict[str, Ranking]]:
-    """Fits every chosen recommender once, scores its surfaces, fuses and measures.
-
-    One surface is open at a time: scores of all at once are the most that an evaluation holds.
+def fit_chosen(
+    history: History, chosen: Mapping[str, Mapping[str, Recommender]]
+) -> dict[str, dict[str, Recommender]]:
+    """Fits every chosen recommender once.
 
     Args:
         history: What the shop knows before the test window.
-        queries: The test queries by surface, those that share the context of `for-you` after it.
         chosen: surface -> signal -> recommender, of which equal ones are fitted once.
-        weights: surface -> method -> signal -> weight.
-        facts: What diversity and novelty need to know of the candidates.
-
-    Returns:
-        surface -> method -> ranking.
     """
     fitted: dict[int, Recommender] = {}
     for recommenders in chosen.values():
         for recommender in recommenders.values():
             if id(recommender) not in fitted:
                 fitted[id(recommender)] = recommender.fit(history)
-    rankings: dict[str, dict[str, Ranking]] = {}
-    shared: dict[int, Scores] = {}
-    for surface, asked in queries.items():
-        if surface not in SHARED_CONTEXT:
-            shared.clear()
-        signals = {
-            name: standardise(score_surface(fitted[id(r)], queries, surface, shared), asked.allowed)
-            for name, r in chosen[surface].items()
+    return {s: {name: fitted[id(r)] for name, r in of.items()} for s, of in chosen.items()}
+
+
+def measure_surfaces(
+    blocks: Iterable[Mapping[str, Queries]],
+    fitted: Mapping[str, Mapping[str, Recommender]],
+    weights: Mapping[str, Mapping[str, Weights]],
+    facts: ItemFacts,
+) -> dict[str, dict[str, Ranking]]:
+    """Scores some users and one surface at a time, fuses and measures.
+
+    Args:
+        blocks: The test queries by surface, those that share the context of `for-you` after it.
+        fitted: surface -> signal -> recommender.
+        weights: surface -> method -> signal -> weight.
+        facts: What diversity and novelty need to know of the candidates.
+
+    Returns:
+        surface -> method -> ranking.
+    """
+    parts: dict[str, dict[str, list[Ranking]]] = {}
+    shown: dict[str, Bools] = {}
+    for queries in blocks:
+        shared: dict[int, Scores] = {}
+        for surface, asked in queries.items():
+            if surface not in SHARED_CONTEXT:
+                shared.clear()
+            signals = {
+                name: standardise(score_surface(r, queries, surface, shared), asked.allowed)
+                for name, r in fitted[surface].items()
+            }
+            for method, ranking in _measured(signals, weights[surface], asked, facts).items():
+                parts.setdefault(surface, {}).setdefault(method, []).append(ranking)
+            open_here = np.ones(asked.targets.shape[1], np.bool_)
+            if asked.allowed is not None:
+                open_here = asked.allowed.any(axis=0)
+            shown[surface] = shown.get(surface, False) | open_here
+    return {
+        surface: {
+            method: _together(rankings, int(shown[surface].sum()))
+            for method, rankings in methods.items()
         }
-        measured: dict[frozenset[tuple[str, float]], Ranking] = {}
-        rankings[surface] = {}
-        for method, mix in weights[surface].items():
-            # Where nothing from outside enters, methods are the same mix.
-            used = frozenset((name, weight) for name, weight in mix.items() if weight > 0)
-            if used not in measured:
-                measured[used] = measure(fuse(signals, mix), asked, facts)
-            rankings[surface][method] = measured[used]
+        for surface, methods in parts.items()
+    }
+
+
+def _measured(
+    signals: Mapping[str, Scores], mixes: Mapping[str, Weights], asked: Queries, facts: ItemFacts
+) -> dict[str, Ranking]:
+    """Measures every method; where nothing from outside enters, methods are the same mix."""
+    measured: dict[frozenset[tuple[str, float]], Ranking] = {}
+    rankings = {}
+    for method, mix in mixes.items():
+        used = frozenset((name, weight) for name, weight in mix.items() if weight > 0)
+        if used not in measured:
+            measured[used] = measure(fuse(signals, mix), asked, facts)
+        rankings[method] = measured[used]
     return rankings
+
+
+def _together(rankings: Sequence[Ranking], n_candidates: int) -> Ranking:
+    """Puts some users' rankings under each other."""
+    return Ranking(
+        users=np.concatenate([ranking.users for ranking in rankings]),
+        items=np.concatenate([ranking.items for ranking in rankings]),
+        scores=np.concatenate([ranking.scores for ranking in rankings]),
+        values=np.concatenate([ranking.values for ranking in rankings]),
+        n_candidates=n_candidates,
+    )

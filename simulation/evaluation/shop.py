@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,30 +17,36 @@ from client.fusion.fusion_weights import (
     search_weights,
 )
 from client.fusion.hyperparameters import (
-    Choice,
     Grid,
     local_grids,
     pairs_grid,
     parameters,
     tune,
 )
-from client.fusion.scores import Pool, best_of, better
+from client.fusion.scores import Pool, better
 from client.recommenders.config import PRIOR_STRENGTHS
 from client.recommenders.interface import Recommender
 from client.recommenders.local import LOCAL_NAMES
 from client.recommenders.profile import ProfileRecommender, Project
-from client.recommenders.queries import Floats, Queries
+from client.recommenders.queries import SURFACES, Floats
 from client.recommenders.tables.pair_gram import PairGram
 from shared.interactions.events import Events
 from shared.interactions.persons import Persons, by_person
 from shared.releases.noisy_statistics import PairRelease
-from simulation.evaluation.measures import ItemFacts, Ranking, Stage, measure_surfaces
+from simulation.evaluation.measures import (
+    ItemFacts,
+    Ranking,
+    Stage,
+    fit_chosen,
+    measure_surfaces,
+)
 from simulation.evaluation.placebo import (
     PLACEBO_GLOBAL,
     PLACEBO_PAIRS,
     placebo_grids,
 )
 from simulation.evaluation.pooled import TWINS, Pooled
+from simulation.evaluation.validation_pools import SurfacePools, validation_pools
 
 OF_MODELS = ("global", "pairs", "placebo", "fused")
 """Methods that every global model has; a model without pairs lacks `pairs`."""
@@ -134,27 +140,28 @@ def evaluate_shop(
     grids |= _placebo_grids(models, item_vectors, time_unit)
     if pooled is not None:
         grids |= {name: Grid([twin], {}) for name, twin in pooled[0].items()}
-    asked, _ = validation.ask()
-    choices = {name: tune(grid, validation.learned, asked) for name, grid in grids.items()}
-    queries, absent = test.ask()
+    tuned = tune(grids, validation.learned, validation.blocks())
+    pools = validation_pools(tuned, validation.blocks())
     has_users = len(test.learned.now) > 0
     sparse = is_sparse(validation.learned)
+    chosen = {s: {n: _chosen(s, grids[n], tuned[n]) for n in grids} for s in SURFACES}
     weights = {
-        s: _weights(s, choices, asked.get(s), models, has_users=has_users, sparse=sparse)
-        for s in queries
+        s: _weights(s, tuple(grids), pools.pop(s, None), models, has_users=has_users, sparse=sparse)
+        for s in SURFACES
     }
-    chosen = {s: {n: _chosen(s, grids[n], choices[n]) for n in grids} for s in queries}
-    del choices  # the validation scores; the test scores take their place in memory
     if pooled is not None:
         for signals in chosen.values():
             signals.update(pooled[1])
     facts = ItemFacts.of(test.history, item_vectors)
+    fitted = fit_chosen(test.learned, chosen)
+    rankings = measure_surfaces(test.blocks(), fitted, weights, facts)
+    asked = [surface for surface in SURFACES if surface in rankings]
     return ShopResult(
         shop_id,
-        rankings=measure_surfaces(test.learned, queries, chosen, weights, facts),
-        weights={s: {m: w for m, w in ways.items() if len(w) > 1} for s, ways in weights.items()},
-        parameters={s: {n: parameters(r) for n, r in tuned.items()} for s, tuned in chosen.items()},
-        absent=absent,
+        rankings={s: rankings[s] for s in asked},
+        weights={s: {m: w for m, w in weights[s].items() if len(w) > 1} for s in asked},
+        parameters={s: {n: parameters(r) for n, r in chosen[s].items()} for s in asked},
+        absent=test.absent(asked),
     )
 
 
@@ -206,17 +213,17 @@ def _model_grid(item_vectors: Floats, model: GlobalModel) -> Grid:
     )
 
 
-def _chosen(surface: str, grid: Grid, choices: Mapping[str, Choice]) -> Recommender:
+def _chosen(surface: str, grid: Grid, tuned: Mapping[str, Recommender]) -> Recommender:
     """Returns the tuned variant, or the default where the surface had no validation queries."""
-    if surface in choices:
-        return choices[surface].recommender
+    if surface in tuned:
+        return tuned[surface]
     return grid.variants[grid.defaults.get(surface, 0)]
 
 
 def _weights(
     surface: str,
-    choices: Mapping[str, Mapping[str, Choice]],
-    queries: Queries | None,
+    choices: Collection[str],
+    pools: SurfacePools | None,
     models: Mapping[str, GlobalModel],
     *,
     has_users: bool,
@@ -227,7 +234,7 @@ def _weights(
     weights = {name: {name: 1.0} for name in choices if name not in apart}
     further, reliability = _further_signals(surface, choices, models)
     names = tuple(name for name in choices if name in LOCAL_NAMES)
-    if queries is None:
+    if pools is None:
         weights["ease-text"] = {"ease": 1.0, "text": _TEXT_WEIGHTS[0]}
         text = {name: float(name == "text") for name in names}
         weights["best-local"] = (
@@ -238,10 +245,7 @@ def _weights(
                 weights["best-local"], outside, surface=surface, reliability=reliability[method]
             )
         return weights
-    signals = {name: choice[surface].scores for name, choice in choices.items()}
-    best = {name: best_of(scores, queries) for name, scores in signals.items()}
-    local = {name: signals[name] for name in names}
-    pool = Pool.of(local, best, queries)
+    pool = pools.pool(names)
     weights["ease-text"] = _ease_text(pool)
     weights["best-local"] = local_weights(pool, surface, names, sparse=sparse)
     # Each further signal gets a pool of its own, so that no method's weights depend on another;
@@ -250,9 +254,9 @@ def _weights(
     for method, outside in further.items():
         least = 0 if method == "pooled" else MIN_QUERIES  # the bound may not be held back
         if outside not in searched:
-            pool = Pool.of(local | {name: signals[name] for name in outside}, best, queries)
+            pool = pools.pool((*names, *outside))
             fitted = weights["best-local"] | dict.fromkeys(outside, 0.0)
-            if outside and len(queries) >= least:
+            if outside and len(pools) >= least:
                 fitted = search_weights(pool, weights["best-local"], outside)
             searched[outside] = pool, fitted
         weights[method] = add_federated_signals(
@@ -268,7 +272,7 @@ def _weights(
 
 
 def _further_signals(
-    surface: str, choices: Mapping[str, Any], models: Mapping[str, GlobalModel]
+    surface: str, choices: Collection[str], models: Mapping[str, GlobalModel]
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, float]]:
     """Returns each fused method's signals from outside, and how far these may be relied on."""
     further: dict[str, tuple[str, ...]] = {}

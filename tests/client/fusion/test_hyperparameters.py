@@ -14,10 +14,12 @@ from client.fusion.hyperparameters import (
     score_surfaces,
     tune,
 )
+from client.fusion.pools import by_users
 from client.recommenders.ease import EASE
 from client.recommenders.frequency import OwnFrequency
-from client.recommenders.interface import Scores
+from client.recommenders.interface import Recommender, Scores
 from client.recommenders.local import LOCAL_SIGNALS
+from client.recommenders.popularity import Popularity
 from client.recommenders.queries import SURFACES, History, Queries, build_queries
 from tests.client.recommenders.small_shops import history_before, item_vectors, shop_events
 
@@ -49,21 +51,25 @@ class Oracle:
         return (queries.targets * right[:, None]).astype(np.float32)
 
 
+def chosen(grid: Grid, known: History, queries: dict[str, Queries]) -> dict[str, Recommender]:
+    return tune({"x": grid}, known, [queries])["x"]
+
+
 def test_a_clear_gain_wins_and_a_slight_one_does_not() -> None:
     known, queries = questions()
-    clear = tune(Grid([Oracle(0.2), Oracle(0.9), Oracle(0.5)], {}), known, queries)
-    assert parameters(clear["for-you"].recommender) == {"share": 0.9}
+    clear = chosen(Grid([Oracle(0.2), Oracle(0.9), Oracle(0.5)], {}), known, queries)
+    assert parameters(clear["for-you"]) == {"share": 0.9}
     two_users = 0.5 + 2.0 / len(queries["basket"])  # of whom one is lost again
-    slight = tune(Grid([Oracle(0.5), Oracle(two_users, but=1)], {}), known, queries)
-    assert parameters(slight["basket"].recommender) == {"share": 0.5}
+    slight = chosen(Grid([Oracle(0.5), Oracle(two_users, but=1)], {}), known, queries)
+    assert parameters(slight["basket"]) == {"share": 0.5}
 
 
 def test_default_may_stand_anywhere_in_the_grid() -> None:
     known, queries = questions()
     grid = Grid([Oracle(0.5), Oracle(0.5), Oracle(0.1)], {"basket": 1, "for-you": 2})
-    chosen = tune(grid, known, queries)
-    assert chosen["basket"].recommender is grid.variants[1]
-    assert chosen["for-you"].recommender is grid.variants[0]
+    of = chosen(grid, known, queries)
+    assert of["basket"] is grid.variants[1]
+    assert of["for-you"] is grid.variants[0]
 
 
 def test_surfaces_that_share_histories_share_scores() -> None:
@@ -86,13 +92,18 @@ def test_surfaces_that_share_histories_share_scores() -> None:
     assert asked_of == ["for-you", "new-user", "basket"]
 
 
-def test_validation_scores_are_those_of_the_choice() -> None:
+def test_a_choice_does_not_depend_on_how_many_users_are_asked_at_once() -> None:
     known, queries = questions(2)
-    grid = local_grids(item_vectors(), "days")["ease"]
-    choice = tune(grid, known, queries)["for-you"]
-    again = choice.recommender.fit(known).score(queries["for-you"])
-    spread = (again - again.mean(axis=1, keepdims=True)) / again.std(axis=1, keepdims=True)
-    assert choice.scores == pytest.approx(spread, abs=1e-3)
+    variants = [OwnFrequency(5.0), OwnFrequency(60.0), Popularity()]
+    events = shop_events(2)
+    window = events.select(events.time >= 72.0)
+    parts = []
+    for part in by_users(window, 7):
+        built = {s: build_queries(s, known=known, window=part, seed=0) for s in SURFACES}
+        parts.append({s: q for s, q in built.items() if isinstance(q, Queries)})
+    assert len(parts) > 3
+    grid = Grid(variants, {"for-you": 1})
+    assert tune({"x": grid}, known, parts)["x"] == chosen(grid, known, queries)
 
 
 @pytest.mark.parametrize("unit", ["days", "order"])

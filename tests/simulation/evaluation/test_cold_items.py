@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from client.fusion.hyperparameters import Choice
 from client.fusion.scores import standardise
 from client.recommenders.local import LOCAL_SIGNALS
-from client.recommenders.popularity import Popularity
 from client.recommenders.queries import History, Queries
 from shared.interactions.events import Events
 from simulation.evaluation.shop import GlobalModel, _weights
+from simulation.evaluation.validation_pools import SurfacePools
 
 N_QUERIES, N_CANDIDATES = 60, 40
 
@@ -30,14 +29,16 @@ def test_what_saw_the_answers_enters_where_an_event_more_is_not_the_answer(
     targets[:, 3] = True
     queries = Queries(surface, np.arange(N_QUERIES), history, history, None, targets)
 
-    def choice(strength: float) -> dict[str, Choice]:
-        scores = rng.normal(size=targets.shape) + strength * targets
-        return {surface: Choice(Popularity(), standardise(scores.astype(np.float32), None))}
+    def scores(strength: float) -> np.ndarray:
+        drawn = rng.normal(size=targets.shape) + strength * targets
+        return standardise(drawn.astype(np.float32), None)
 
-    choices = {**{name: choice(0.5) for name in LOCAL_SIGNALS["days"]}, "global": choice(9.0)}
-    choices["global-placebo"] = choice(0.5)
+    signals = {**{name: scores(0.5) for name in LOCAL_SIGNALS["days"]}, "global": scores(9.0)}
+    signals["global-placebo"] = scores(0.5)
+    pools = SurfacePools()
+    pools.add(signals, queries)
     model = GlobalModel(lambda history: history, saw_answers=saw_answers)
-    found = _weights(surface, choices, queries, {"": model}, has_users=True, sparse=False)
+    found = _weights(surface, tuple(signals), pools, {"": model}, has_users=True, sparse=False)
     assert (found["fused"].get("global", 0.0) > 0) is enters
     if not enters:
         assert found["fused"] == found["best-local"]

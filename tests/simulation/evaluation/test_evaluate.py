@@ -12,6 +12,7 @@ from client.recommenders.local import LOCAL_SIGNALS
 from shared.interactions.events import Catalogue, Dataset, Events, Shop
 from shared.interactions.splits import Windows
 from shared.releases.noisy_statistics import PairRelease
+from simulation.evaluation import measures
 from simulation.evaluation.evaluate import EvaluationResult, evaluate, ranking_table, user_table
 from simulation.evaluation.measures import stages
 from simulation.evaluation.pooled import TWINS, fit_pooled, pool
@@ -197,7 +198,7 @@ def test_pooled_users_stay_apart(data: Dataset) -> None:
     assert (together.known[24:42][:, columns] == second.known).all()
     twins = fit_pooled([moment.history for moment in moments], vectors(), "days")
     assert tuple(twins) == TWINS
-    queries, _ = moments[1].ask()
+    queries = next(moments[1].blocks())
     for twin in twins.values():
         scores = twin.fit(second).score(queries["for-you"])
         assert scores.shape == queries["for-you"].targets.shape
@@ -215,7 +216,7 @@ def test_leave_last_out_asks_at_each_users_own_moment() -> None:
     assert test.history.now.tolist() == [3.0, 3.0, 3.0]
     assert len(test.history.events) == 9
     assert test.history.candidates.tolist() == [0, 1, 2, 3, 4, 5]
-    asked = test.ask()[0]["discover"]
+    asked = next(test.blocks())["discover"]
     assert asked.targets.tolist() == np.eye(6, dtype=bool)[[3, 0, 1]].tolist()
 
 
@@ -248,3 +249,21 @@ def test_a_placebo_is_made_of_the_shops_own_data_alone(
         for surface, methods in before.rankings.items():
             assert (shop.rankings[surface]["placebo"].items == methods["placebo"].items).all()
         assert {"global-placebo", "pairs-placebo"} <= set(shop.weights["discover"]["placebo"])
+
+
+def test_results_do_not_depend_on_how_many_users_are_asked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = run(dataset())
+    monkeypatch.setattr(measures, "BLOCK_CELLS", 1)  # blocks of 16 users
+    parts = run(dataset())
+    assert len(list(measures.by_users(dataset().shops[0].events, 16))) == 2
+    assert parts.choices() == whole.choices()
+    for one, other in zip(parts.shops, whole.shops, strict=True):
+        assert one.absent == other.absent
+        for surface, methods in other.rankings.items():
+            for method, ranking in methods.items():
+                same = one.rankings[surface][method]
+                np.testing.assert_array_equal(same.users, ranking.users)
+                assert same.values == pytest.approx(ranking.values, abs=1e-5, nan_ok=True)
+                assert same.n_candidates == ranking.n_candidates
