@@ -13,7 +13,15 @@ from shared.commands.options import BUDGET_HELP, parse_budget
 from shared.errors import ConfigError
 from shared.settings.run_settings import RunSettings
 from shared.settings.sources import assignments, load_settings
-from simulation.runs.variants import Sweep, default_jobs, parse_epsilons, parse_noises, parse_sizes
+from simulation.runs.variants import (
+    CurveSize,
+    Sweep,
+    default_jobs,
+    parse_epsilons,
+    parse_noises,
+    parse_sizes,
+    parse_users_curve,
+)
 
 SUMS_HELP = "Add up by the real protocol, or by its sum."
 OPTIONS = {
@@ -74,6 +82,7 @@ OPTIONS = {
 @click.option("--budget", help=BUDGET_HELP, metavar="PART=SHARE,...")
 @click.option("--head-items", type=int, help="Items whose co-purchase pairs are released.")
 @click.option("--new-shops", help="Users of shops that join later: 0,15,60,200.", metavar="LIST")
+@click.option("--users-curve", help="Sizes of a curve: 2000,8000,22000x32.", metavar="LIST")
 @click.option("--primary", help="Surface that is judged by itself.", metavar="SURFACE")
 @click.option("--no-privacy", is_flag=True, help="Train without noise, for comparison only.")
 @click.option("--seed", type=int, help="Seed of everything random.")
@@ -96,6 +105,7 @@ def simulate(
     noise: str | None,
     budget: str | None,
     new_shops: str | None,
+    users_curve: str | None,
     no_privacy: bool,
     seeds: int,
     workers: int,
@@ -139,8 +149,22 @@ def simulate(
             "needs the folder of the interrupted run", name="resume", remedy="name it with --out"
         )
     folder = out or default_folder(settings, sweep=len(sweep.variants(settings)) > 1)
+    curve = None if users_curve is None else parse_users_curve(users_curve)
     if jobs is None:
         jobs = 1 if settings.engine == "ray" else default_jobs(os.cpu_count() or 1)
+    if curve is not None:
+        _run_curve(
+            settings,
+            sweep,
+            curve,
+            workers=workers,
+            jobs=jobs,
+            folder=folder,
+            resume=resume,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
     _run(
         settings,
         sweep,
@@ -151,6 +175,42 @@ def simulate(
         as_json=as_json,
         quiet=quiet,
     )
+
+
+def _run_curve(
+    settings: RunSettings,
+    sweep: Sweep,
+    sizes: tuple[CurveSize, ...],
+    *,
+    workers: int,
+    jobs: int,
+    folder: Path,
+    resume: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Runs and prints a users curve."""
+    from rich.console import Console
+
+    from simulation.experiments.users_curve.console import print_users_curve
+    from simulation.reporting.terminal import Progress
+    from simulation.users_curve import run_users_curve
+
+    with Progress(quiet=quiet or as_json) as progress:
+        curve = run_users_curve(
+            settings,
+            sweep,
+            sizes,
+            workers=workers,
+            jobs=jobs,
+            folder=folder,
+            resume=resume,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(curve.to_json(), nl=False)
+    else:
+        print_users_curve(curve, folder=folder, console=Console())
 
 
 def _run(

@@ -59,6 +59,7 @@ def run_simulation(
     folder: Path,
     resume: bool,
     progress: Progress,
+    compared: bool = False,
 ) -> SimulationResult:
     """Runs one simulation or a sweep and writes its folder.
 
@@ -70,6 +71,7 @@ def run_simulation(
         folder: The run folder, new unless `resume`.
         resume: Take up an interrupted run.
         progress: Bars and clock.
+        compared: Write a sweep also of one variant.
 
     Raises:
         FedprofileError: A mistake in the settings or the data, or a run that failed.
@@ -82,6 +84,7 @@ def run_simulation(
             remedy="leave --jobs out",
         )
     variants = sweep.variants(settings)
+    several = compared or len(variants) > 1
     opened = open_run_folder(folder, sweep.identity(settings), resume=resume)
     with PeakMemory() as memory:
         with opened.emptied_on_refusal():
@@ -90,15 +93,15 @@ def run_simulation(
             prepared = prepare(settings, folder=opened.state / "data", progress=progress)
             check_new_shops(settings, prepared.dataset)
             variants = sweep.resolved(prepared.settings).variants(settings)
-            prepared = with_secure_sums(prepared, single=len(variants) == 1)
+            prepared = with_secure_sums(prepared, single=not several)
             for variant in variants:
                 check_shared(variant.settings(prepared.settings), prepared.smallest_federation)
-        run = _Simulation(prepared, variants, opened, progress)
+        run = _Simulation(prepared, variants, opened, progress, single=not several)
         trained = run.train(processes=jobs, workers=workers)
         result = run.evaluation(trained, workers=workers)
     reports = run.reports(trained, result, peak_rss_mb=memory.peak_mb)
     sweep_report = None
-    if len(variants) > 1:
+    if several:
         with progress.phase("report", label="Writing the page of the sweep"):
             named = list(zip(variants, reports, strict=True))
             sweep_report = build_sweep(named, result, settings=prepared.settings, name=folder.name)
@@ -117,12 +120,14 @@ class _Simulation:
         variants: Sequence[Variant],
         folder: RunFolder,
         progress: Progress,
+        *,
+        single: bool,
     ) -> None:
         self._prepared = prepared
         self._variants = variants
         self._folder = folder
         self._progress = progress
-        self._single = len(variants) == 1
+        self._single = single
         control = control_of(variants, prepared.settings)
         self._control = CONTROL if control is None else control.name
         self._models = dict.fromkeys((*variants, control) if control else variants)

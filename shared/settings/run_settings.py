@@ -50,6 +50,9 @@ class DataSettings(Settings):
     """Distinct items that a user needs before the validation window; None for the default."""
     min_shop_users: Annotated[int, Field(ge=1)] | None = None
     """Users that a shop needs to take part; None for the data set's default."""
+    max_users: Annotated[int, Field(ge=1)] | None = None
+    """Users of all shops together at most, of each shop the same share; those of a smaller number
+    are among those of a larger one. None for all."""
 
     @property
     def drops_malformed(self) -> bool:

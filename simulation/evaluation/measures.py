@@ -257,10 +257,10 @@ def measure_surfaces(
             }
             for method, ranking in _measured(signals, weights[surface], asked, facts).items():
                 parts.setdefault(surface, {}).setdefault(method, []).append(ranking)
-            open_here = np.ones(asked.targets.shape[1], np.bool_)
+            open_here: Bools = np.ones(asked.targets.shape[1], np.bool_)
             if asked.allowed is not None:
-                open_here = asked.allowed.any(axis=0)
-            shown[surface] = shown.get(surface, False) | open_here
+                open_here = np.asarray(asked.allowed.any(axis=0))
+            shown[surface] = shown[surface] | open_here if surface in shown else open_here
     return {
         surface: {
             method: _together(rankings, int(shown[surface].sum()))

@@ -184,6 +184,7 @@ def _once(values: Sequence[T], *, name: str, text: str) -> tuple[T, ...]:
     for i, value in enumerate(values):
         if value in values[:i]:
             shown = "none" if value is None else f"{value:g}" if isinstance(value, float) else value
+            shown = shown.name if isinstance(shown, CurveSize) else shown
             raise ConfigError(
                 f"names {shown} more than once",
                 name=name,
@@ -279,3 +280,50 @@ def check_new_shops(settings: RunSettings, dataset: Dataset) -> None:
             value=sizes[-1],
             remedy="lower it",
         )
+
+
+@dataclass(frozen=True)
+class CurveSize:
+    """Users and shops of one point of a users curve.
+
+    Attributes:
+        users: Of all shops together.
+        shops: Shops at random among which they are dealt; None for the shops of the data.
+    """
+
+    users: int
+    shops: int | None
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"users-{self.users}" + ("" if self.shops is None else f"-shops-{self.shops}")
+
+    def settings(self, settings: RunSettings) -> RunSettings:
+        """Returns the settings of this size."""
+        change: dict[str, object] = {"max_users": self.users}
+        if self.shops is not None:
+            change["shops"] = f"virtual:{self.shops}"
+        data = settings.data.model_copy(update=change)
+        return settings.model_copy(update={"data": data})
+
+
+def parse_users_curve(text: str) -> tuple[CurveSize, ...]:
+    """Reads `2000,8000,22000x32`: users, and shops at random where they are named.
+
+    Raises:
+        ConfigError: An entry is no number above 0 of users or of users x shops, or stands there
+            twice.
+    """
+    sizes = []
+    for entry in (part.strip() for part in text.split(",")):
+        parts = entry.split("x")
+        if len(parts) > 2 or not all(p.isascii() and p.isdigit() and int(p) > 0 for p in parts):
+            raise ConfigError(
+                "must be users, or users x shops, as whole numbers above 0",
+                name="users_curve",
+                value=f"{entry!r}",
+                remedy="for example 2000,8000,22000 or 8000x8,8000x32",
+            )
+        sizes.append(CurveSize(int(parts[0]), int(parts[1]) if len(parts) == 2 else None))
+    return _once(sizes, name="users_curve", text=text)

@@ -35,6 +35,7 @@ DROP_REASONS = {
     "after_end": "after the test window",
     "user_below_minimum": "the user has too few different items",
     "shop_below_minimum": "the shop has too few users",
+    "user_beyond_maximum": "the user is not among the `max_users` that were drawn",
 }
 """Why a row is dropped, in the order in which the reasons are tried."""
 

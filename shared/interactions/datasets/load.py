@@ -57,9 +57,11 @@ def load_dataset(settings: DataSettings, *, seed: int) -> Dataset:
     least = settings.min_user_items or cleaned.min_user_items
     cleaned, few = _drop_users(cleaned, windows, least)
     if shop_rule == "virtual":
-        cleaned = _redistribute(cleaned, n_shops, seed)
+        cleaned = _redistribute(_draw_users(cleaned, settings.max_users, seed), n_shops, seed)
     least_users = settings.min_shop_users or (1 if shop_rule else cleaned.min_shop_users)
     cleaned, small = _drop_shops(cleaned, least_users)
+    if shop_rule != "virtual":
+        cleaned = _draw_users(cleaned, settings.max_users, seed, by_shop=True)
     shops = _shops(cleaned)
     if not shops:
         raise DataError(
@@ -104,6 +106,23 @@ def _drop_users(cleaned: CleanedSource, windows: Windows, least: int) -> tuple[C
     present = np.bincount(events.user, minlength=len(enough)) > 0
     few = int((present & ~enough).sum())
     return cleaned.keep(enough[events.user], "user_below_minimum"), few
+
+
+def _draw_users(
+    cleaned: CleanedSource, most: int | None, seed: int, *, by_shop: bool = False
+) -> CleanedSource:
+    """Keeps `most` users, of each shop the same share: the first of one order for all numbers."""
+    members = np.flatnonzero(_present(cleaned))
+    if most is None or most >= len(members):
+        return cleaned
+    # Another stream than that which deals users to virtual shops.
+    members = np.random.default_rng([seed, 1]).permutation(members)
+    groups = cleaned.shop_of[members] if by_shop else np.zeros(len(members), np.int32)
+    kept = np.zeros(len(cleaned.user_ids), dtype=np.bool_)
+    for group in np.unique(groups):
+        of_group = members[groups == group]
+        kept[of_group[: max(1, round(most * len(of_group) / len(members)))]] = True
+    return cleaned.keep(kept[cleaned.events.user], "user_beyond_maximum")
 
 
 def _present(cleaned: CleanedSource) -> npt.NDArray[np.bool_]:

@@ -1,0 +1,1 @@
+"""How what a federation earns grows with its users and shops."""
