@@ -90,7 +90,9 @@ def run_simulation(
         with opened.emptied_on_refusal():
             for variant in variants:
                 mechanisms_of(variant.settings(settings))
-            prepared = prepare(settings, folder=opened.state / "data", progress=progress)
+            prepared = prepare(
+                settings, folder=opened.state / "data", progress=progress, workers=workers
+            )
             check_new_shops(settings, prepared.dataset)
             variants = sweep.resolved(prepared.settings).variants(settings)
             prepared = with_secure_sums(prepared, single=not several)

@@ -31,11 +31,9 @@ from simulation.evaluation.measures import (
     with_cold_items,
 )
 from simulation.evaluation.pooled import fit_pooled
-from simulation.evaluation.ridge_inverse import BYTES_PER_CELL, LARGEST
+from simulation.evaluation.ridge_inverse import fit_side_by_side, matrix_side
 from simulation.evaluation.shop import GlobalModel, PooledTwins, ShopResult, evaluate_shop
 
-MOST_MATRICES = 3e9
-"""Bytes of matrices that are inverted side by side at most; larger ones follow each other."""
 Table = dict[str, dict[str, dict[str, dict[str, float | None]]]]
 """surface -> method -> metric -> mean, low, high."""
 Rankings = dict[str, dict[str, Ranking]]
@@ -212,8 +210,7 @@ def _pooled(
 ) -> tuple[PooledTwins, PooledTwins]:
     histories = [[pair[i].history for pair in moments] for i in (0, 1)]
     users = sum(len(history.now) for history in histories[0])
-    side = min(users, len(item_vectors), LARGEST)
-    together = 2 * BYTES_PER_CELL * side**2 <= MOST_MATRICES
+    together = fit_side_by_side(matrix_side(users, len(item_vectors)))
     first, second = (pool.map if together else map)(
         lambda group: fit_pooled(group, item_vectors, time_unit), histories
     )

@@ -29,7 +29,7 @@ from shared.interactions.events import Events, Shop
 from shared.interactions.splits import Windows, split_shop
 from shared.metrics.ranking import diversity, hit_rate, hits, ndcg, novelty, recall, top_k
 
-BLOCK_CELLS = 4_000_000
+BLOCK_CELLS = 2_000_000
 """Scores of one signal that are in memory at once."""
 
 

@@ -16,6 +16,8 @@ LARGEST = 20_480
 """Rows of an item-item matrix at most, 1.7 GB: of a longer catalogue the items of most users."""
 BYTES_PER_CELL = 8
 """Of a matrix while it is inverted; half of it remains."""
+MOST_BYTES = 3e9
+"""Of two matrices that are inverted side by side; larger ones follow each other."""
 _BLOCK = 256
 Exact = npt.NDArray[np.float64]
 
@@ -65,6 +67,16 @@ def _round(memory: Exact, n: int) -> None:
         rows[:, : stop - start] = square + np.triu(square, 1).T
         rounded[start:stop, start:] = rows
         rounded[start:stop, :start] = rounded[:start, start:stop].T
+
+
+def matrix_side(users: int, items: int, *, largest: int = LARGEST) -> int:
+    """Returns how many rows the matrix has that `fit_ridge` inverts."""
+    return min(users, items, largest)
+
+
+def fit_side_by_side(side: int) -> bool:
+    """Says whether two matrices with so many rows may be inverted at once."""
+    return 2 * BYTES_PER_CELL * side**2 <= MOST_BYTES
 
 
 class RidgeResidual(Protocol):

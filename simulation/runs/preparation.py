@@ -25,6 +25,7 @@ from shared.protocol.messages import FloatArray
 from shared.runtime.environment import resolve_device
 from shared.settings.run_settings import HEAD_ITEMS, RunSettings, resolve_time_defaults
 from simulation.reporting.terminal import Progress
+from simulation.runs.memory import check_memory
 from simulation.runs.run_folder import BASE, ITEMS, StoredShops, store_shops
 
 MOST_SHOPS_BY_PROTOCOL = 100
@@ -78,8 +79,16 @@ class Prepared:
         return replace(self, dataset=rest, source=replace(self.source, left_out=number))
 
 
-def prepare(settings: RunSettings, *, folder: Path, progress: Progress) -> Prepared:
+def prepare(
+    settings: RunSettings, *, folder: Path, progress: Progress, workers: int | None = None
+) -> Prepared:
     """Loads, encodes, fits the base and writes the shops to `folder`.
+
+    Args:
+        settings: Of the run.
+        folder: Gets the shops.
+        progress: Bars and clock.
+        workers: Shops that are evaluated at once; None where nothing is evaluated.
 
     Raises:
         FedprofileError: The data, the encoder or the settings cannot be used.
@@ -89,6 +98,8 @@ def prepare(settings: RunSettings, *, folder: Path, progress: Progress) -> Prepa
         dataset = load_dataset(settings.data, seed=settings.seed)
         windows = resolve_windows(settings.data, dataset)
     check_shops(settings, dataset)
+    if workers is not None:
+        check_memory(dataset, workers=workers)
     with progress.phase("encode", label="Encoding item texts") as phase:
         text_vectors = encode_texts(
             dataset.catalogue.texts,
