@@ -200,6 +200,7 @@ class _Simulation:
                 bootstrap=settings.evaluation.bootstrap,
                 seed=settings.seed,
                 workers=workers,
+                target_types=settings.evaluation.target_types,
                 progress=phase.update,
             )
         if not any(shop.rankings for shop in result.shops):

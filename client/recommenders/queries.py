@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
@@ -28,12 +28,14 @@ class History:
         events: `user` is a row `0..n - 1`; `item` a catalogue code, candidate or not.
         candidates: Catalogue codes, ascending, `(c,)`.
         now: Each user's moment, in the unit of `Events.time`, `(n,)`.
+        taken_types: Types that say that a user has the item, mask over `EVENT_TYPES`.
         visit: Of each event what `visit_weights` gives, for who has it already; None computes it.
     """
 
     events: Events
     candidates: npt.NDArray[np.int32]
     now: npt.NDArray[np.float64]
+    taken_types: npt.NDArray[np.bool_] = field(default_factory=TAKEN_TYPES.copy)
     visit: Floats | None = None
 
     @property
@@ -131,7 +133,7 @@ class History:
     @cached_property
     def taken(self) -> npt.NDArray[np.bool_]:
         """Candidates that each user took before, rather than looked at, `(n, c)`."""
-        taken = TAKEN_TYPES[self.events.event_type]
+        taken = self.taken_types[self.events.event_type]
         if taken.all():
             return self.known
         return replace(self, events=self.events.select(taken), visit=None).known
@@ -139,7 +141,7 @@ class History:
     @cached_property
     def takers(self) -> npt.NDArray[np.int64]:
         """Distinct users who took each candidate, `(c,)`."""
-        taken = self.events.select(TAKEN_TYPES[self.events.event_type])
+        taken = self.events.select(self.taken_types[self.events.event_type])
         return replace(self, events=taken, visit=None).users_per_item
 
     @cached_property
@@ -209,7 +211,7 @@ def build_queries(
     Returns:
         The queries, or in words why this surface cannot be measured here.
     """
-    window = window.select(TAKEN_TYPES[window.event_type])
+    window = window.select(known.taken_types[window.event_type])
     if surface == "basket":
         return _basket(known, window, seed)
     if surface == "cold" and (cold is None or not cold.any()):
@@ -252,7 +254,7 @@ def _of_users(known: History, users: npt.NDArray[np.int64], events: Events) -> H
     row[users] = np.arange(len(users), dtype=np.int32)
     theirs = events.select(row[events.user] >= 0)
     coded = replace(theirs, user=row[theirs.user])
-    return History(coded, known.candidates, known.now[users])
+    return History(coded, known.candidates, known.now[users], known.taken_types)
 
 
 def _first_carts(window: Events, candidates: Codes) -> Events | None:

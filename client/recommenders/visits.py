@@ -7,6 +7,7 @@ user's row alone, and the moment at which somebody asks changes no ranking.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,36 @@ import numpy.typing as npt
 
 from shared.interactions.events import EVENT_TYPES
 from shared.model.profile_space import TYPE_WEIGHTS
+from shared.settings.run_settings import TARGET_TYPES
 
 Doubles = npt.NDArray[np.float64]
 TYPE_WEIGHT = np.array([TYPE_WEIGHTS[name] for name in EVENT_TYPES], dtype=np.float32)
 """Weight of each event type."""
-TARGET_TYPES = ("purchase", "rating", "review")
-"""Types that say that the user has the item, and that a recommendation is measured by; others say
-only interest."""
 TAKEN_TYPES = np.isin(EVENT_TYPES, TARGET_TYPES)
 """Mask of `TARGET_TYPES` over all event types."""
+
+
+def taken_types(
+    names: Sequence[str], present: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.bool_]:
+    """Returns the mask over `EVENT_TYPES` of what says that a user has an item.
+
+    Args:
+        names: The types that are asked for.
+        present: Types of a data set's events; where none of them is asked for, all count: a shop
+            that logs views alone is measured by views. None for any.
+    """
+    mask: npt.NDArray[np.bool_] = np.isin(EVENT_TYPES, list(names))
+    if present is None or not len(present) or mask[present].any():
+        return mask
+    everything = np.zeros_like(mask)
+    everything[present] = True
+    return everything
+
+
+def type_names(mask: npt.NDArray[np.bool_]) -> list[str]:
+    """Returns the names of the types in a mask over `EVENT_TYPES`."""
+    return [name for name, marked in zip(EVENT_TYPES, mask, strict=True) if marked]
 
 
 def visit_weights(

@@ -213,6 +213,11 @@ class PrivacySettings(Settings):
         return self
 
 
+EventType = Literal["purchase", "view", "click", "cart", "rating", "review", "search"]
+TARGET_TYPES: tuple[EventType, ...] = ("purchase", "rating", "review")
+"""Event types that say that the user has the item; others say only interest."""
+
+
 class EvaluationSettings(Settings):
     """What is measured, and how often the bootstrap draws."""
 
@@ -227,6 +232,9 @@ class EvaluationSettings(Settings):
     primary: Literal["for-you", "discover", "tail", "cold", "new-user", "basket"] = "discover"
     """Surface of the one comparison that is judged by itself; all others are corrected for there
     being several. Name it before you look at results."""
+    target_types: Annotated[tuple[EventType, ...], Field(min_length=1)] = TARGET_TYPES
+    """Event types that a recommendation is measured by, and that say that a user has an item. In
+    data that have none of them all types count."""
     new_shops: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Numbers of own users, ascending, with which every shop is also measured as a new shop that
     took no part; each needs a federation of the others. Empty measures none."""

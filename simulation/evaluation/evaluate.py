@@ -18,10 +18,12 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from client.recommenders.queries import SURFACES, Floats
+from client.recommenders.visits import TAKEN_TYPES, taken_types
 from shared.interactions.events import Dataset, Shop
 from shared.interactions.splits import Windows
 from shared.metrics.bootstrap import bootstrap_means, coverage, resample
 from shared.runtime.file_store import write_atomic
+from shared.settings.run_settings import TARGET_TYPES
 from simulation.evaluation.measures import (
     COVERAGE,
     METRICS,
@@ -121,6 +123,7 @@ def evaluate(
     seed: int = 0,
     workers: int = 2,
     pooled: bool = True,
+    target_types: Sequence[str] = TARGET_TYPES,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
     """Evaluates local, global, fused and pooled recommenders by full ranking.
@@ -138,10 +141,12 @@ def evaluate(
         seed: Of the cart halves and the bootstrap.
         workers: Shops at a time.
         pooled: Whether to compute the upper bound `pooled`.
+        target_types: Event types that are measured; see `EvaluationSettings.target_types`.
         progress: Called with shops done and shops in all.
     """
     with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
-        moments = query_times_of(dataset, windows, pool, seed=seed)
+        types = data_taken_types(dataset, target_types)
+        moments = query_times_of(dataset, windows, pool, seed=seed, types=types)
         bound = _pooled(moments, item_vectors, dataset.time_unit, pool) if pooled else None
 
         def one(pair: tuple[Shop, tuple[Stage, Stage]]) -> ShopResult:
@@ -184,7 +189,12 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def query_times_of(
-    dataset: Dataset, windows: Windows, pool: ThreadPoolExecutor, *, seed: int
+    dataset: Dataset,
+    windows: Windows,
+    pool: ThreadPoolExecutor,
+    *,
+    seed: int,
+    types: npt.NDArray[np.bool_] = TAKEN_TYPES,
 ) -> list[tuple[Stage, Stage]]:
     """Builds every shop's validation and test stage, with the items that are cold in all shops.
 
@@ -193,13 +203,23 @@ def query_times_of(
         windows: The validation and test windows.
         pool: Shops run side by side in it.
         seed: Of the cart halves.
+        types: Types that say that a user has an item, mask over `EVENT_TYPES`.
     """
-    pairs = pool.map(
-        lambda shop: stages(shop, windows, dataset.scored_of(shop), seed=seed), dataset.shops
-    )
+
+    def one(shop: Shop) -> tuple[Stage, Stage]:
+        scored = dataset.scored_of(shop)
+        return stages(shop, windows, scored, seed=seed, taken_types=types)
+
+    pairs = pool.map(one, dataset.shops)
     first, second = zip(*pairs, strict=True)
     n_items = len(dataset.scored)
     return list(zip(with_cold_items(first, n_items), with_cold_items(second, n_items), strict=True))
+
+
+def data_taken_types(dataset: Dataset, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Returns the mask of types that a data set is measured by; see `taken_types`."""
+    present = [np.unique(shop.events.event_type) for shop in dataset.shops]
+    return taken_types(names, np.unique(np.concatenate(present)) if present else None)
 
 
 def _pooled(

@@ -25,6 +25,7 @@ from client.recommenders.queries import (
     build_queries,
     candidates_of,
 )
+from client.recommenders.visits import TAKEN_TYPES
 from shared.interactions.events import Events, Shop
 from shared.interactions.splits import Windows, split_shop
 from shared.metrics.ranking import diversity, hit_rate, hits, ndcg, novelty, recall, top_k
@@ -88,7 +89,12 @@ class Stage:
 
 
 def stages(
-    shop: Shop, windows: Windows, scored: npt.NDArray[np.bool_], *, seed: int
+    shop: Shop,
+    windows: Windows,
+    scored: npt.NDArray[np.bool_],
+    *,
+    seed: int,
+    taken_types: npt.NDArray[np.bool_] = TAKEN_TYPES,
 ) -> tuple[Stage, Stage]:
     """Builds a shop's validation and test stage.
 
@@ -100,6 +106,7 @@ def stages(
         windows: Where the windows begin.
         scored: Catalogue items that may be candidates, `(n_items,)`.
         seed: Splits the carts; each shop and stage has its own stream.
+        taken_types: Types that say that a user has an item, mask over `EVENT_TYPES`.
 
     Returns:
         Validation (known: fit) and test (known: fit and validation).
@@ -115,7 +122,7 @@ def stages(
         now = _query_times(shop, known, window) if start is None else np.full(shop.n_users, start)
         own = windows.kind == "time"
         candidates = candidates_of(known, scored) if own else np.flatnonzero(scored)
-        history = History(known, candidates.astype(np.int32), now)
+        history = History(known, candidates.astype(np.int32), now, taken_types)
         built.append(Stage(history, window, (seed, i, stream)))
     return built[0], built[1]
 

@@ -43,10 +43,13 @@ class UserEvents:
         """Returns some of the events."""
         return UserEvents(*[getattr(self, name)[rows] for name in _NAMES])
 
-    @property
-    def taken(self) -> npt.NDArray[np.int32]:
-        """Distinct items that the user has, ascending."""
-        return np.unique(self.item[TAKEN_TYPES[self.event_type]])
+    def taken(self, types: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+        """Returns distinct items that the user has, ascending.
+
+        Args:
+            types: Types that say so, mask over `EVENT_TYPES`.
+        """
+        return np.unique(self.item[types[self.event_type]])
 
     @staticmethod
     def of(user: npt.NDArray[np.int32], item: npt.NDArray[np.int32], rows: EventColumns) -> Any:
@@ -211,11 +214,12 @@ class Interactions:
         """Row of the user of each event in `columns`."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.starts))
 
-    def history(self, n_items: int) -> History:
+    def history(self, n_items: int, taken_types: npt.NDArray[np.bool_] = TAKEN_TYPES) -> History:
         """Returns the sorted events as recommenders learn from them, items by row.
 
         Args:
             n_items: Rows of the item table, all of them candidates.
+            taken_types: As in `History`.
         """
         columns, n = self.columns, len(self)
         own_weight = columns.amount / TYPE_WEIGHT[columns.event_type]
@@ -229,4 +233,5 @@ class Interactions:
             price=columns.price,
             session=columns.session,
         )
-        return History(events, np.arange(n_items, dtype=np.int32), np.zeros(n), columns.visit)
+        candidates = np.arange(n_items, dtype=np.int32)
+        return History(events, candidates, np.zeros(n), taken_types, columns.visit)

@@ -249,7 +249,7 @@ class RecommendationResult:
 
 
 def excluded_rows(
-    request: RecommendationRequest, events: UserEvents, own: UserEvents
+    request: RecommendationRequest, events: UserEvents, own: UserEvents, taken_types: Bools
 ) -> npt.NDArray[np.int32]:
     """Returns distinct items that are no candidates at all, so that no mean counts them.
 
@@ -257,13 +257,16 @@ def excluded_rows(
         request: What is wanted.
         events: Of the context.
         own: The user's history.
+        taken_types: Types that say that a user has an item, mask over `EVENT_TYPES`.
     """
     if request.surface == "discover":
-        return own.taken
+        return own.taken(taken_types)
     return np.unique(events.item) if request.surface == "session" else NO_EVENTS.item
 
 
-def allowed_mask(items: ItemTable, request: RecommendationRequest, own: UserEvents) -> Bools:
+def allowed_mask(
+    items: ItemTable, request: RecommendationRequest, own: UserEvents, taken_types: Bools
+) -> Bools:
     """Marks the candidates that may be shown, `(n_items,)`."""
     allowed = items.shown.copy()
     if request.category is not None:
@@ -272,6 +275,6 @@ def allowed_mask(items: ItemTable, request: RecommendationRequest, own: UserEven
         allowed[items.rows_of(request.exclude)] = False
     if request.surface == "buy-again":
         again = np.zeros_like(allowed)
-        again[own.taken] = True
+        again[own.taken(taken_types)] = True
         allowed &= again
     return allowed

@@ -76,6 +76,7 @@ def learn_fusion_weights(
     *,
     seed: int,
     validation_start: float | None = None,
+    taken_types: npt.NDArray[np.bool_] = TAKEN_TYPES,
 ) -> LearnedFusion:
     """Learns the weights of all surfaces from what is known before the latest events.
 
@@ -85,16 +86,17 @@ def learn_fusion_weights(
         seed: Splits the carts, and chooses the users where there are many.
         validation_start: First day of the validation window, for dates; None for that of the latest
             tenth of the events.
+        taken_types: Types that say that a user has an item, mask over `EVENT_TYPES`.
     """
     vectors = sources.space.vectors[:]
-    history = interactions.history(len(vectors))
+    history = interactions.history(len(vectors), taken_types)
     weights = public_fusion_weights(sources, sparse=is_sparse(history))
     if not len(interactions.columns):
         return LearnedFusion(weights, None)
     # The past ends where validation begins: a weight learned on events that the signals have seen
     # would favour those that memorise.
     known, window = _split(history, sources.time_unit, validation_start)
-    window = _of_some(window, seed)
+    window = _of_some(window.select(taken_types[window.event_type]), seed)
     fitted = _fitted(sources, known, vectors)
     for surface, public in SERVED_SURFACES.items():
         pool = surface_pool(public, fitted, known=known, window=window, seed=seed)
@@ -122,7 +124,7 @@ def _split(history: History, time_unit: str, start: float | None) -> tuple[Histo
 
 
 def _of_some(window: Events, seed: int) -> Events:
-    users = np.unique(window.user[TAKEN_TYPES[window.event_type]])
+    users = np.unique(window.user)
     if len(users) > MAX_USERS:
         users = np.random.default_rng(seed).permutation(users)[:MAX_USERS]
     return window.select(np.isin(window.user, users))

@@ -116,6 +116,7 @@ class AdapterReloader:
             ),
             interactions,
             seed=0,
+            taken_types=engine.taken_types,
         )
         # The lock is reentrant: no item may come between the last encoding and the new adapter.
         with engine.lock:

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from client.recommenders.visits import taken_types, type_names
 from client.serving.analytics.ab_test import variant_of
 from client.serving.features.text_vectors import TextVectors
 from client.serving.ranking.ranker import RecommendationRequest, RecommendationResult
@@ -114,6 +115,9 @@ class Service(WriteThrough):
         self.reloader = AdapterReloader(engine, texts, self._adapter_reloaded)
         self.watch = watch or AdapterWatch(None)
         self.settings = settings
+        engine.taken_types = taken_types(
+            settings.target_types, engine.interactions.columns.event_type
+        )
         self.online.load(store.fact("online") or {})
         self.started = time.time()
         self._background = BackgroundWork(self)
@@ -167,6 +171,7 @@ class Service(WriteThrough):
                 "next_adapter": asdict(self.reloader.progress),
                 "base_hash": space.base_hash,
                 "time_unit": engine.sources.time_unit,
+                "target_types": type_names(engine.taken_types),
                 "items": len(engine.items.rows),
                 "users": len(engine.users),
                 "events": engine.interactions.n_events,
@@ -226,7 +231,11 @@ class Service(WriteThrough):
         """
         engine = self.engine
         learned = learn_fusion_weights(
-            engine.sources, engine.interactions, seed=seed, validation_start=validation_start
+            engine.sources,
+            engine.interactions,
+            seed=seed,
+            validation_start=validation_start,
+            taken_types=engine.taken_types,
         )
         engine.set_learned(learned)
         self._store_weights(learned).result()

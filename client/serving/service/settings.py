@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from shared.settings.run_settings import Settings
+from shared.settings.run_settings import TARGET_TYPES, EventType, Settings
 
 
 class ServingSettings(Settings):
@@ -39,6 +39,9 @@ class ServingSettings(Settings):
     """Default diversity of rankings; see `client.serving.ranking.ranker.diversify`."""
     int8: bool = False
     """Whether item vectors are stored in one byte a number alone; see `features.item_vectors`."""
+    target_types: Annotated[tuple[EventType, ...], Field(min_length=1)] = TARGET_TYPES
+    """Event types that say that a user has an item: *discover* leaves it out, *buy again* shows it,
+    and weights are learned from them. In data that have none of them all types count."""
     deny: tuple[str, ...] = ()
     """Ids of items that are never recommended."""
     ledger: Path | None = None

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from client.fusion.fusion_weights import SPARSE_ITEMS
 from client.recommenders.ease import FederatedEASE
 from client.recommenders.tables.item_vectors import ProfileSpace
+from client.recommenders.visits import TAKEN_TYPES
 from client.serving.features.events import cart_rows, event_row
 from client.serving.features.federated_statistics import FederatedStatistics
 from client.serving.features.interactions import NO_EVENTS, Interactions, UserEvents
@@ -72,6 +73,7 @@ class RecommendationEngine:
         self.latest_time = float(interactions.columns.time.max(initial=0.0))
         self.last_key = self.sorted_key = last_key
         self.generation = self.sorted_generation = generation
+        self.taken_types = TAKEN_TYPES
         self.events_since_refresh = 0
         self.recount = False
         # As `is_sparse`, without a look at all events.
@@ -124,8 +126,8 @@ class RecommendationEngine:
                 self.sources.weighted_signals(context, weights),
                 weights,
                 vectors=self.sources.space.vectors,
-                excluded=excluded_rows(request, events, own),
-                allowed=allowed_mask(self.items, request, own),
+                excluded=excluded_rows(request, events, own, self.taken_types),
+                allowed=allowed_mask(self.items, request, own, self.taken_types),
                 k=request.offset + request.n + (RERANK_POOL if _needs_reranking(request) else 0),
             )
             return RecommendationResult(self._rerank(ranking, request), context, events)

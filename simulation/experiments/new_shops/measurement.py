@@ -14,6 +14,7 @@ from client.recommenders.queries import Floats, History
 from shared.interactions.events import Events
 from simulation.evaluation.evaluate import (
     EvaluationResult,
+    data_taken_types,
     one_blas_thread,
     query_times_of,
     read_evaluation,
@@ -67,7 +68,8 @@ def evaluate_newcomer(
 
 
 def _of(history: History, users: np.ndarray) -> History:
-    return History(_recoded(history.events, users), history.candidates, history.now[users])
+    events = _recoded(history.events, users)
+    return replace(history, events=events, now=history.now[users], visit=None)
 
 
 def _recoded(events: Events, users: np.ndarray) -> Events:
@@ -113,7 +115,8 @@ def measure_sizes(
         one_blas_thread(),
         ThreadPoolExecutor(workers) as pool,
     ):
-        moments = query_times_of(dataset, prepared.windows, pool, seed=settings.seed)
+        types = data_taken_types(dataset, settings.evaluation.target_types)
+        moments = query_times_of(dataset, prepared.windows, pool, seed=settings.seed, types=types)
         for size in missing:
             shops = []
             one = partial(_measure, prepared, moments, models, size)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from client.recommenders.visits import type_names
 from shared.runtime.environment import capture, describe_device
-from simulation.evaluation.evaluate import EvaluationResult
+from simulation.evaluation.evaluate import EvaluationResult, data_taken_types
 from simulation.evaluation.paired_bootstrap import (
     Values,
     bootstrap_by_shop,
@@ -80,7 +81,8 @@ def build_report(
 def _data(prepared: Prepared) -> dict[str, object]:
     """What was read and dropped; examples of rows hold ids and stay out of a file to show."""
     report = {k: v for k, v in prepared.dataset.report.items() if k != "examples"}
-    return {**report, "notes": list(prepared.notes)}
+    types = data_taken_types(prepared.dataset, prepared.settings.evaluation.target_types)
+    return {**report, "notes": list(prepared.notes), "target_types": type_names(types)}
 
 
 def method_names(labels: tuple[str, str], *, private: bool) -> dict[str, str]:
