@@ -8,6 +8,12 @@ from itertools import product
 import numpy as np
 
 from client.fusion.scores import Pool, better, fuse
+from client.fusion.short_histories import (
+    NEW_USER,
+    NEW_USER_ERRORS,
+    mean_items,
+    new_user_weights,
+)
 from client.recommenders.queries import History
 
 _DENSE = {"ease": 1.0, "text": 0.4, "item-knn": 0.2, "popularity": 0.2}
@@ -18,7 +24,7 @@ PUBLIC_MIXES: dict[str, tuple[dict[str, float], ...]] = {
     "discover": (_DENSE, _SPARSE),
     "tail": ({"ease": 1.0, "text": 0.8, "popularity": 0.2}, _SPARSE),
     "cold": (_COLD, {"text-map": 1.0}),
-    "new-user": (_DENSE, _SPARSE),
+    "new-user": ({"popularity": 1.0}, _DENSE, _SPARSE),
     "basket": ({"frequency": 1.6, "ease": 0.8, "item-knn": 0.4, "text": 0.2}, _DENSE),
 }
 """Public mixes of the local signals by surface, the default first; the best for a shop counts.
@@ -47,8 +53,12 @@ SPARSE_ITEMS = 20.0
 
 def is_sparse(history: History) -> bool:
     """Says whether a shop's users have a handful of items each, so that texts say more."""
-    n_users = len(history.now)
-    return not n_users or int(history.users_per_item.sum()) / n_users < SPARSE_ITEMS
+    return mean_items(history) < SPARSE_ITEMS
+
+
+def is_cautious(surface: str, *, sparse: bool) -> bool:
+    """Says whether popularity is the bar, as for new users where others have long histories."""
+    return surface == NEW_USER and not sparse
 
 
 def mix_weights(mix: Mapping[str, float], names: Sequence[str]) -> Weights:
@@ -155,6 +165,9 @@ def local_weights(
     mix = mixes[top] if better(values[top], values[0], standard_errors=2 * trust) else mixes[0]
     share = max(trust, 0.5)
     mean = {name: (1 - share) * fitted[name] + share * mix[name] for name in names}
+    if surface == NEW_USER and "popularity" in names:
+        few = sparse and len(pool.n_targets) < MIN_QUERIES
+        return new_user_weights(pool, (fitted, mean), public=mean if few else None)
     worse = better(pool.ndcg(single), pool.ndcg(mean), standard_errors=2 * trust)
     return fitted if worse else mean
 
@@ -197,6 +210,7 @@ def add_federated_signals(
     surface: str,
     reliability: float = 1.0,
     min_queries: int = MIN_QUERIES,
+    cautious: bool = False,
     searched: Weights | None = None,
 ) -> Weights:
     """Adds federated signals to local weights, unless the validation queries speak against it.
@@ -215,6 +229,7 @@ def add_federated_signals(
             has to show its worth on the shop's own queries. Of a release that cannot be told from
             noise, which has 0, nothing enters: what it seemed to be worth here would be chance.
         min_queries: Queries below which no weights are fitted to them.
+        cautious: Whether only a clear gain lets anything in, as `is_cautious` says.
         searched: What `search_weights` returned for the same pool; None searches here.
 
     Returns:
@@ -230,9 +245,10 @@ def add_federated_signals(
         fitted = without
     else:
         fitted = searched or search_weights(pool, weights, names)
-    trust = reliability * public_trust(pool) if advised else 0.0
+    trust = reliability * public_trust(pool) if advised and not cautious else 0.0
     mixed = {name: (1 - trust) * fitted[name] + trust * public[name] for name in without}
     required = REQUIRED_STANDARD_ERRORS[surface] - _FEWER_STANDARD_ERRORS * trust
+    required = NEW_USER_ERRORS if cautious else required
     before = pool.ndcg(without)
     return mixed if better(pool.ndcg(mixed), before, standard_errors=required) else without
 

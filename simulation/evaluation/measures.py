@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from client.fusion.fusion_weights import Weights
 from client.fusion.hyperparameters import score_surface
 from client.fusion.pools import by_users
 from client.fusion.scores import fuse, masked, standardise
+from client.fusion.short_histories import BY_HISTORY, NEW_USER, fuse_by_history
 from client.recommenders.interface import Recommender, Scores
 from client.recommenders.queries import (
     COLD_EVENTS,
@@ -239,6 +241,8 @@ def measure_surfaces(
     fitted: Mapping[str, Mapping[str, Recommender]],
     weights: Mapping[str, Mapping[str, Weights]],
     facts: ItemFacts,
+    *,
+    usual: float,
 ) -> dict[str, dict[str, Ranking]]:
     """Scores some users and one surface at a time, fuses and measures.
 
@@ -247,6 +251,7 @@ def measure_surfaces(
         fitted: surface -> signal -> recommender.
         weights: surface -> method -> signal -> weight.
         facts: What diversity and novelty need to know of the candidates.
+        usual: Distinct items of the shop's users on average, when weights were chosen.
 
     Returns:
         surface -> method -> ranking.
@@ -262,7 +267,8 @@ def measure_surfaces(
                 name: standardise(score_surface(r, queries, surface, shared), asked.allowed)
                 for name, r in fitted[surface].items()
             }
-            for method, ranking in _measured(signals, weights[surface], asked, facts).items():
+            scores = _fused(signals, weights, surface, asked, usual=usual)
+            for method, ranking in _measured(scores, asked, facts).items():
                 parts.setdefault(surface, {}).setdefault(method, []).append(ranking)
             open_here: Bools = np.ones(asked.targets.shape[1], np.bool_)
             if asked.allowed is not None:
@@ -277,17 +283,40 @@ def measure_surfaces(
     }
 
 
+Mixes = tuple[frozenset[tuple[str, float]], ...]
+
+
+def _fused(
+    signals: Mapping[str, Scores],
+    weights: Mapping[str, Mapping[str, Weights]],
+    surface: str,
+    asked: Queries,
+    *,
+    usual: float,
+) -> Iterator[tuple[str, Mixes, Callable[[], Scores]]]:
+    """Yields each method, what it mixes, and how its scores come about."""
+    n_items = np.diff(asked.history.sparse_rows("binary").indptr)
+    for method, mix in weights[surface].items():
+        new = weights.get(NEW_USER, {}).get(method, mix) if surface != "basket" else mix
+        mixes = tuple(frozenset((n, w) for n, w in m.items() if w > 0) for m in (mix, new))
+        if len(mix) == 1 or surface == "basket":
+            yield method, mixes, partial(fuse, signals, mix)
+        else:
+            smooth = surface in BY_HISTORY
+            by_history = partial(fuse_by_history, n_items=n_items, usual=usual, smooth=smooth)
+            yield method, mixes, partial(by_history, signals, mix, new)
+
+
 def _measured(
-    signals: Mapping[str, Scores], mixes: Mapping[str, Weights], asked: Queries, facts: ItemFacts
+    fused: Iterable[tuple[str, Mixes, Callable[[], Scores]]], asked: Queries, facts: ItemFacts
 ) -> dict[str, Ranking]:
     """Measures every method; where nothing from outside enters, methods are the same mix."""
-    measured: dict[frozenset[tuple[str, float]], Ranking] = {}
+    measured: dict[Mixes, Ranking] = {}
     rankings = {}
-    for method, mix in mixes.items():
-        used = frozenset((name, weight) for name, weight in mix.items() if weight > 0)
-        if used not in measured:
-            measured[used] = measure(fuse(signals, mix), asked, facts)
-        rankings[method] = measured[used]
+    for method, mixes, scores in fused:
+        if mixes not in measured:
+            measured[mixes] = measure(scores(), asked, facts)
+        rankings[method] = measured[mixes]
     return rankings
 
 

@@ -12,6 +12,7 @@ from client.fusion.fusion_weights import (
     add_federated_signals,
     add_public_federated_weights,
     default_weights,
+    is_cautious,
     is_sparse,
     local_weights,
     search_weights,
@@ -24,6 +25,7 @@ from client.fusion.hyperparameters import (
     tune,
 )
 from client.fusion.scores import Pool, better
+from client.fusion.short_histories import mean_items
 from client.recommenders.config import PRIOR_STRENGTHS
 from client.recommenders.interface import Recommender
 from client.recommenders.local import LOCAL_NAMES
@@ -154,7 +156,8 @@ def evaluate_shop(
             signals.update(pooled[1])
     facts = ItemFacts.of(test.history, item_vectors)
     fitted = fit_chosen(test.learned, chosen)
-    rankings = measure_surfaces(test.blocks(), fitted, weights, facts)
+    usual = mean_items(validation.learned)
+    rankings = measure_surfaces(test.blocks(), fitted, weights, facts, usual=usual)
     asked = [surface for surface in SURFACES if surface in rankings]
     return ShopResult(
         shop_id,
@@ -241,8 +244,11 @@ def _weights(
             default_weights(surface, names, sparse=sparse) if has_users else text
         )
         for method, outside in further.items():
+            trust = reliability[method]
+            if has_users and is_cautious(surface, sparse=sparse):
+                trust = 0.0
             weights[method] = add_public_federated_weights(
-                weights["best-local"], outside, surface=surface, reliability=reliability[method]
+                weights["best-local"], outside, surface=surface, reliability=trust
             )
         return weights
     pool = pools.pool(names)
@@ -266,6 +272,7 @@ def _weights(
             surface=surface,
             reliability=reliability[method],
             min_queries=least,
+            cautious=is_cautious(surface, sparse=sparse) and method != "pooled",
             searched=searched[outside][1],
         )
     return weights

@@ -19,15 +19,23 @@ from client.fusion.fusion_weights import (
     add_federated_signals,
     add_public_federated_weights,
     default_weights,
+    is_cautious,
     is_sparse,
     local_weights,
 )
+from client.fusion.short_histories import mean_items
 from client.recommenders.config import PRIOR_STRENGTHS
 from client.recommenders.queries import History
 from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
 
-SERVED_SURFACES = {"for-you": "for-you", "discover": "discover", "session": "basket"}
-"""Surface of the service -> surface of the evaluation whose public weights it starts from."""
+SERVED_SURFACES = {
+    "for-you": "for-you",
+    "discover": "discover",
+    "session": "basket",
+    "new-user": "new-user",
+}
+"""Surface of the service -> surface of the evaluation whose public weights it starts from; the
+weights of new users count on *discover* as far as a history is short."""
 PROFILE_VARIANTS = dict(
     zip(("global-prior", "global-half", "global"), PRIOR_STRENGTHS, strict=True)
 )
@@ -46,12 +54,14 @@ class FusionWeights:
         fused: Weights with the federation's signals among them; their sum may be above 1, see
             `apart`.
         queries: Validation queries that they were learned on; 0 for public weights.
+        usual: Distinct items of the shop's users on average when they were learned.
         ndcg: NDCG@10 on them, by signal, and of `local` and `fused`.
     """
 
     local: Weights
     fused: Weights
     queries: int = 0
+    usual: float = 0.0
     ndcg: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -112,17 +122,23 @@ def fit_fusion_weights(
         known: What they were fitted on.
     """
     own, outside = sources.local_signals, federated_signals(sources)
-    local = local_weights(pool, public, own, sparse=is_sparse(known))
+    sparse = is_sparse(known)
+    local = local_weights(pool, public, own, sparse=sparse)
     names = tuple(name for name in ("pairs",) if name in outside)
     if tried := profile_variants(sources):
         names += (_choose_variant(pool, tried),)
     joined = add_federated_signals(
-        pool, local, names, surface=public, reliability=sources.federated.reliability
+        pool,
+        local,
+        names,
+        surface=public,
+        reliability=sources.federated.reliability,
+        cautious=is_cautious(public, sparse=sparse),
     )
     fused = split_profile_weight(joined, sources)
     measured = {name: {name: 1.0} for name in (*own, *outside)} | {"local": local, "fused": joined}
     ndcg = {name: float(pool.ndcg(weights).mean()) for name, weights in measured.items()}
-    return FusionWeights(_plain(local), _plain(fused), len(pool.targets), ndcg)
+    return FusionWeights(_plain(local), _plain(fused), len(pool.targets), mean_items(known), ndcg)
 
 
 def _choose_variant(pool: fusion.Pool, tried: tuple[str, ...]) -> str:

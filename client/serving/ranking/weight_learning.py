@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from client.fusion.fusion_weights import is_sparse
 from client.fusion.pools import surface_pool
+from client.fusion.short_histories import mean_items
 from client.recommenders.interface import Recommender
 from client.recommenders.local import behaviour_recommenders
 from client.recommenders.profile import ProfileRecommender
@@ -96,6 +97,8 @@ def learn_fusion_weights(
     # The past ends where validation begins: a weight learned on events that the signals have seen
     # would favour those that memorise.
     known, window = _split(history, sources.time_unit, validation_start)
+    usual = mean_items(known)
+    weights = {surface: replace(mix, usual=usual) for surface, mix in weights.items()}
     window = _of_some(window.select(taken_types[window.event_type]), seed)
     fitted = _fitted(sources, known, vectors)
     for surface, public in SERVED_SURFACES.items():

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from client.fusion.fusion_weights import SPARSE_ITEMS
+from client.fusion.short_histories import BY_HISTORY, NEW_USER, new_user_share, of_nobody
 from client.recommenders.ease import FederatedEASE
 from client.recommenders.tables.item_vectors import ProfileSpace
 from client.recommenders.visits import TAKEN_TYPES
@@ -29,10 +30,11 @@ from client.serving.ranking.ranker import (
     rank,
     weight_row,
 )
-from client.serving.ranking.signals import SignalSources
+from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
 from client.serving.ranking.weight_learning import LearnedFusion
 from client.store.schema import Event, EventColumns, Item, User
 
+Floats = npt.NDArray[np.float32]
 RERANK_POOL = 100
 """Items ranked before diversity and caps choose among them, beyond those asked for."""
 
@@ -121,7 +123,7 @@ class RecommendationEngine:
             own = self.history(user_id)
             events = own if cart is None else cart
             context = self.sources.context(events, own)
-            weights = self._weights[request.weights_surface, request.variant]
+            weights = self._weights_for(request, len(context.items))
             ranking = rank(
                 self.sources.weighted_signals(context, weights),
                 weights,
@@ -131,6 +133,21 @@ class RecommendationEngine:
                 k=request.offset + request.n + (RERANK_POOL if _needs_reranking(request) else 0),
             )
             return RecommendationResult(self._rerank(ranking, request), context, events)
+
+    def _weights_for(self, request: RecommendationRequest, n_items: int) -> Floats:
+        """Returns the weights of a request by how many items its context has."""
+        surface, variant = request.weights_surface, request.variant
+        weights = self._weights[surface, variant]
+        if surface == "session":
+            return weights
+        new_user = self._weights[NEW_USER, variant]
+        if n_items == 0:
+            return weight_row(of_nobody(dict(zip(SIGNAL_NAMES, new_user.tolist(), strict=True))))
+        if surface not in BY_HISTORY:
+            return weights
+        share = np.float32(new_user_share(n_items, self.fusion_weights[surface].usual))
+        mixed: Floats = (1 - share) * weights + share * new_user
+        return mixed
 
     def _rerank(self, ranking: Ranking, request: RecommendationRequest) -> Ranking:
         if request.max_per_category is not None:

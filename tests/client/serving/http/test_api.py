@@ -36,6 +36,12 @@ def problem(answer) -> tuple[int, str]:
     return answer.status_code, error["code"]
 
 
+def test_a_visitor_without_a_history_gets_what_is_popular(client) -> None:
+    popular = ids(client.get("/api/popular?n=10"))
+    for surface in ("for-you", "discover"):
+        assert ids(client.get(f"/api/recommend/stranger?n=10&surface={surface}")) == popular
+
+
 def test_the_very_next_answer_knows_an_event(client) -> None:
     before = ids(client.get("/api/recommend/new?n=5"))
     buy(client, "new", "i4", "i7")
