@@ -3,7 +3,7 @@
 Weights that are right for whole histories rank short ones worse than popularity where users have
 long ones, since co-purchase with few items says little there. So the weights of a query lie between
 those of a new user and those of the surface, by how long the context is beside what is usual in the
-shop. See `docs/decisions/018-short-histories.md`.
+shop. See `docs/decisions/019-short-histories.md`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from client.serving.service.settings import ServingSettings
 from shared.errors import ConfigError
-from shared.settings.run_settings import DataSettings
+from shared.settings.run_settings import TARGET_TYPES, DataSettings
 
 STORE = click.option(
     "--store",
@@ -49,6 +49,14 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--port", default=8080, show_default=True, help="Port; 0 takes a free one.")
 @click.option("--local-share", type=float, default=0.0, help="Share of users without the adapter.")
 @click.option("--diversity", type=float, default=0.0, help="Default diversity, 0 to 1.")
+@click.option(
+    "--target-types",
+    multiple=True,
+    default=TARGET_TYPES,
+    show_default=True,
+    help="Event type that says that a user has an item; give it for each.",
+    metavar="TYPE",
+)
 @click.option("--deny", multiple=True, help="Item that is never recommended.", metavar="ITEM")
 @click.option("--refresh-seconds", type=float, default=30.0, help="Between co-purchase refreshes.")
 @click.option(
@@ -162,7 +170,7 @@ def _ledger(place: Path | None) -> Path | None:
 
 def _settings(options: dict[str, Any]) -> ServingSettings:
     names = (
-        *("host", "port", "local_share", "diversity", "deny"),
+        *("host", "port", "local_share", "diversity", "deny", "target_types"),
         *("refresh_seconds", "snapshot_seconds", "int8"),
     )
     values = {name: options[name] for name in names} | {"ledger": _ledger(options["ledger"])}

@@ -256,7 +256,8 @@ class Report(ExperimentReport):
     """A finished run."""
 
     data: dict[str, Any]
-    """What was read, dropped and changed. It counts users: it is for the holder of all the data."""
+    """What was read, dropped and changed, and which event types were measured (`target_types`). It
+    counts users: it is for the holder of all the data."""
     privacy: dict[str, ShopPrivacy]
     """Shop -> guarantee."""
     guarantee_text: str
