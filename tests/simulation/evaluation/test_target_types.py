@@ -32,10 +32,11 @@ def test_only_the_types_that_are_named_are_answers() -> None:
         types = data_taken_types(data, names)
         assert type_names(types) == list(names if len(names) == 1 else TARGET_TYPES)
         _, test = stages(shop, WINDOWS["days"], data.scored, seed=0, taken_types=types)
-        queries = test.ask()[0]["for-you"]
+        (asked,) = test.blocks()
+        queries = asked["for-you"]
         window = test.window.select(types[test.window.event_type])
         assert queries.targets.sum() == len(set(zip(window.user, window.item, strict=True)))
-        discover = test.ask()[0]["discover"]
+        discover = asked["discover"]
         known = test.history.events
         had = known.select(types[known.event_type] & (known.user == discover.users[0]))
         assert (~discover.allowed[0]).sum() == len(np.unique(had.item))
