@@ -8,7 +8,7 @@ noise. Nothing is chosen by looking at other shops.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,9 +105,11 @@ def tune(
     Returns:
         signal -> surface -> fitted variant, for the surfaces that have queries.
     """
-    for grid in grids.values():
-        for variant in grid.variants:
-            variant.fit(history)
+    # What `fit` returns: a model of all shops' users becomes one for this shop's candidates.
+    grids = {
+        name: replace(grid, variants=[variant.fit(history) for variant in grid.variants])
+        for name, grid in grids.items()
+    }
     values: dict[tuple[str, str], list[list[Values]]] = {}
     for queries in blocks:
         for name, grid in grids.items():
