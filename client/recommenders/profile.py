@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from client.recommenders.interface import Scores
 from client.recommenders.queries import Floats, History, Queries
+from client.recommenders.tables.co_purchase import CoPurchaseVectors
 from client.recommenders.visits import latest_times
 from shared.model.profile_space import profile_weights
 
@@ -20,7 +21,8 @@ class ProfileRecommender:
     """Scores an item by the similarity of its vector to the user's projected history.
 
     `score = project(mean of the history's item vectors) . z_item + prior_weight * prior_item`, the
-    mean weighted by event type, recency and quantity.
+    mean weighted by event type, recency and quantity; and what co-purchase adds to it, where the
+    model has vectors of that too.
 
     Attributes:
         item_vectors: Vectors of the whole catalogue, `(n_items, d)`.
@@ -29,6 +31,7 @@ class ProfileRecommender:
         prior: What is added to an item's score, `(n_items,)`; None for nothing.
         half_life: Of an event in the profile, in the unit of `Events.time`.
         prior_weight: Factor on `prior`.
+        co_purchase: Further vectors of some items; None for none.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class ProfileRecommender:
         project: Project | None = None,
         prior: Floats | None = None,
         *,
+        co_purchase: CoPurchaseVectors | None = None,
         half_life: float,
         prior_weight: float = 1.0,
     ) -> None:
@@ -45,6 +49,7 @@ class ProfileRecommender:
         self.prior = prior
         self.half_life = half_life
         self.prior_weight = prior_weight
+        self.co_purchase = co_purchase
 
     def fit(self, history: History) -> Self:
         """Has nothing to learn: the vectors come from outside."""
@@ -67,7 +72,22 @@ class ProfileRecommender:
         scores: Scores = profiles @ candidates.T
         if self.prior is not None:
             scores += np.float32(self.prior_weight) * self.prior[history.candidates]
+        if self.co_purchase is not None:
+            self._add_co_purchase(scores, history, self.co_purchase)
         return scores
+
+    def _add_co_purchase(
+        self, scores: Scores, history: History, vectors: CoPurchaseVectors
+    ) -> None:
+        added, _ = history.cached(
+            ("co-purchase", id(vectors), self.half_life),
+            lambda: (
+                vectors.scores(vectors.history_profiles(history, half_life=self.half_life)),
+                vectors,
+            ),
+        )
+        here = np.isin(vectors.head, history.candidates)
+        scores[:, np.searchsorted(history.candidates, vectors.head[here])] += added[:, here]
 
 
 def history_vectors(history: History, item_vectors: Floats, *, half_life: float) -> Floats:

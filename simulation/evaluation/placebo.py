@@ -16,22 +16,54 @@ from client.recommenders.config import PRIOR_STRENGTHS
 from client.recommenders.local import local_recommenders
 from client.recommenders.profile import ProfileRecommender, Project
 from client.recommenders.queries import Floats, History
+from client.recommenders.tables.co_purchase import CoPurchaseVectors
+from client.recommenders.tables.pair_gram import PairGram
 from shared.releases.noisy_statistics import log_prior
+from shared.releases.pair_sums import head_items, pair_sums, user_sizes
 
 PLACEBO_GLOBAL, PLACEBO_PAIRS = "global-placebo", "pairs-placebo"
 """Signals that stand in for the profile model and for other shops' pairs; the first part is the
 kind, by which public weights are looked up."""
 
 
-class OwnPopularityProfile(ProfileRecommender):
-    """The profile model before any training, with the shop's own popularity as prior."""
+class OwnProfile(ProfileRecommender):
+    """The profile model before any training, with the shop's own popularity and pairs.
+
+    Attributes:
+        head: Items whose pairs count; below 2 for a model without pairs.
+    """
+
+    def __init__(
+        self,
+        item_vectors: Floats,
+        project: Project | None,
+        *,
+        head: int,
+        half_life: float,
+        prior_weight: float,
+    ) -> None:
+        super().__init__(item_vectors, project, half_life=half_life, prior_weight=prior_weight)
+        self.head = head
 
     def fit(self, history: History) -> Self:
-        """Counts the shop's users of each candidate."""
+        """Counts the shop's users of each candidate, and of each pair of the most frequent."""
         users = np.zeros(len(self.item_vectors), dtype=np.float32)
         users[history.candidates] = history.users_per_item
         self.prior = log_prior(users)
+        self.co_purchase = None
+        if self.head >= 2:
+            self.co_purchase = history.cached(
+                ("own co-purchase", self.head), lambda: _own_vectors(history, users, self.head)
+            )
         return self
+
+
+def _own_vectors(history: History, users: Floats, h: int) -> CoPurchaseVectors | None:
+    head = head_items(users, h)
+    sizes = user_sizes(history.events, head)
+    if not (sizes >= 2).any():
+        return None
+    return CoPurchaseVectors.of(PairGram.of(head, pair_sums(history.events, head), sizes))
 
 
 def placebo_grids(
@@ -41,7 +73,7 @@ def placebo_grids(
     untrained: Project | None,
     half_life: float,
     prior: bool,
-    pairs: bool,
+    head: int,
 ) -> dict[str, Grid]:
     """Returns the grids of the placebo's signals, as many as a federation's models have.
 
@@ -51,13 +83,13 @@ def placebo_grids(
         untrained: Projection of the profile model before training; None for none.
         half_life: Of an event in the history vector, in the unit of `Events.time`.
         prior: Whether the models have a popularity beside the similarities.
-        pairs: Whether pairs were released.
+        head: Items of which pairs were released; 0 for none.
     """
     variants = [
-        OwnPopularityProfile(item_vectors, untrained, half_life=half_life, prior_weight=strength)
+        OwnProfile(item_vectors, untrained, head=head, half_life=half_life, prior_weight=strength)
         for strength in (PRIOR_STRENGTHS if prior else (0.0,))
     ]
     grids = {PLACEBO_GLOBAL: Grid(variants, {})}
-    if pairs:
+    if head:
         grids[PLACEBO_PAIRS] = Grid([local_recommenders(item_vectors, time_unit)["ease"]], {})
     return grids

@@ -31,6 +31,7 @@ from client.recommenders.interface import Recommender
 from client.recommenders.local import LOCAL_NAMES
 from client.recommenders.profile import ProfileRecommender, Project
 from client.recommenders.queries import SURFACES, Floats
+from client.recommenders.tables.co_purchase import CoPurchaseVectors
 from client.recommenders.tables.pair_gram import PairGram
 from shared.interactions.events import Events
 from shared.interactions.persons import Persons, by_person
@@ -134,10 +135,10 @@ def evaluate_shop(
         persons: Person of each of its users where ids are linked, as in its part of a release.
     """
     grids = local_grids(item_vectors, time_unit)
-    grids |= {named("global", name): _model_grid(item_vectors, m) for name, m in models.items()}
     for name, model in models.items():
-        if model.pairs is not None:
-            gram = _gram(model, model.pairs, shop_id, test.learned.events, persons)
+        gram = _gram(model, shop_id, test.learned.events, persons)
+        grids[named("global", name)] = _model_grid(item_vectors, model, gram)
+        if gram is not None:
             grids[named("pairs", name)] = pairs_grid(gram, time_unit)
     grids |= _placebo_grids(models, item_vectors, time_unit)
     if pooled is not None:
@@ -169,16 +170,14 @@ def evaluate_shop(
 
 
 def _gram(
-    model: GlobalModel,
-    pairs: PairRelease,
-    shop_id: str,
-    released: Events,
-    persons: Persons | None,
-) -> PairGram:
+    model: GlobalModel, shop_id: str, released: Events, persons: Persons | None
+) -> PairGram | None:
+    if model.pairs is None:
+        return None
     # The shop's own part of the release, and so its users' sizes, are those of the test stage while
     # weights are chosen too: decision 005 says what that may flatter.
     took_part = model.contributors is None or shop_id in model.contributors
-    return PairGram.of_others(pairs, by_person(released, persons) if took_part else None)
+    return PairGram.of_others(model.pairs, by_person(released, persons) if took_part else None)
 
 
 def _placebo_grids(
@@ -194,12 +193,13 @@ def _placebo_grids(
         untrained=first.untrained,
         half_life=first.half_life,
         prior=first.prior is not None,
-        pairs=any(model.pairs is not None for model in models.values()),
+        head=max((len(m.pairs.head) for m in models.values() if m.pairs is not None), default=0),
     )
 
 
-def _model_grid(item_vectors: Floats, model: GlobalModel) -> Grid:
+def _model_grid(item_vectors: Floats, model: GlobalModel, gram: PairGram | None) -> Grid:
     """Tries the model's prior at full weight, at half and left out."""
+    co_purchase = None if gram is None else CoPurchaseVectors.of(gram)
     strengths = PRIOR_STRENGTHS if model.prior is not None else (1.0,)
     return Grid(
         [
@@ -209,6 +209,7 @@ def _model_grid(item_vectors: Floats, model: GlobalModel) -> Grid:
                 model.prior,
                 half_life=model.half_life,
                 prior_weight=strength,
+                co_purchase=co_purchase,
             )
             for strength in strengths
         ],
