@@ -34,14 +34,14 @@ PUBLIC_MIXES: dict[str, tuple[dict[str, float], ...]] = {
 
 FEDERATED_MIX: dict[str, dict[str, float]] = {
     "for-you": {},
-    "discover": {"pairs": 0.3, "global": 1.0},
-    "tail": {"pairs": 0.3, "global": 1.0},
+    "discover": {"pairs": 0.3, "global": 2.0},
+    "tail": {"pairs": 0.3, "global": 2.0},
     "cold": {},
-    "new-user": {"pairs": 0.3, "global": 1.0},
+    "new-user": {"pairs": 0.3, "global": 2.0},
     "basket": {},
 }
 """Public weights of federated signals beside local ones with sum 1, by kind and surface."""
-GLOBAL_ALONE = 3.0
+GLOBAL_ALONE = 1.5
 """Factor on the public weight of the global model where no pairs were released beside it."""
 
 Weights = dict[str, float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 import numpy as np
@@ -28,6 +28,7 @@ class QueryContext:
         profile: Mean vector of the context with the adapter's weights, `(d,)`.
         own_items: Distinct items of the user's own history, ascending, `(o,)`.
         own_visits: What each counts in own frequency, `(o,)`.
+        co_purchase: Profile by the federation's co-purchase vectors, `(r,)`; empty without them.
     """
 
     items: npt.NDArray[np.int32]
@@ -37,6 +38,7 @@ class QueryContext:
     profile: Floats
     own_items: npt.NDArray[np.int32]
     own_visits: Floats
+    co_purchase: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
 
 
 class Recommender(Protocol):

@@ -70,16 +70,6 @@ class CoPurchaseVectors:
         """Width of a vector."""
         return int(self.values.shape[1])
 
-    def at_rows(self, rows: npt.NDArray[np.int64]) -> CoPurchaseVectors:
-        """Returns the vectors of the items that a shop has, by row of its table.
-
-        Args:
-            rows: Row of each catalogue code, -1 for none, `(n_items,)`.
-        """
-        row = rows[self.head]
-        places = np.argsort(row, kind="stable")[(row < 0).sum() :]
-        return CoPurchaseVectors(row[places], self.values[places])
-
     def profile(self, items: npt.NDArray[np.integer], weights: Floats) -> Floats:
         """Sums up the vectors of one history, `(r,)`.
 
@@ -87,14 +77,17 @@ class CoPurchaseVectors:
             items: Of the history's events, in the codes of `head`, `(n,)`.
             weights: Of the events in a profile, `(n,)`.
         """
+        return np.asarray(self.shares(items, weights).sum(axis=0), dtype=np.float32)
+
+    def shares(self, items: npt.NDArray[np.integer], weights: Floats) -> Floats:
+        """Returns what each event of one history adds to its profile, `(n, r)`."""
         distinct, place = np.unique(items, return_inverse=True)
-        of_item = np.bincount(place, weights, minlength=len(distinct))
-        rows = sp.csr_array(
-            (of_item, distinct, [0, len(distinct)]),
-            shape=(1, max(int(distinct.max(initial=-1)), int(self.head.max(initial=-1))) + 1),
-        )
-        profile: Floats = self._profiles(rows)[0]
-        return profile
+        length = float(np.linalg.norm(np.bincount(place, weights, minlength=len(distinct))))
+        row = np.minimum(np.searchsorted(self.head, items), max(len(self.head) - 1, 0))
+        inside = self.head[row] == items if len(self.head) else np.zeros(len(items), np.bool_)
+        factors = np.where(inside, weights, 0.0) / max(length, 1e-12)
+        shares: Floats = (factors[:, None] * self.values[row]).astype(np.float32)
+        return shares
 
     def history_profiles(self, history: History, *, half_life: float) -> Floats:
         """Sums up the vectors of each history, `(n, r)`.
@@ -107,14 +100,8 @@ class CoPurchaseVectors:
         now = latest_times(events.user, events.time, len(history.now))[events.user]
         weights = profile_weights(events, now=now, half_life=half_life)
         n_items = max(int(events.item.max(initial=-1)), int(self.head.max(initial=-1))) + 1
-        cells = sp.coo_array(
-            (weights.astype(np.float64), (events.user, events.item)),
-            shape=(len(history.now), n_items),
-        )
-        return self._profiles(cells.tocsr())
-
-    def _profiles(self, rows: sp.csr_array) -> Floats:
-        """Returns `sum_i w_i c_i / |w|` of each row `w`, `(n, r)`; 0 for an empty one."""
+        cells = (weights.astype(np.float64), (events.user, events.item))
+        rows = sp.coo_array(cells, shape=(len(history.now), n_items)).tocsr()
         lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())[:, None]
         sums = rows[:, self.head] @ self.values
         return np.divide(sums, np.maximum(lengths, 1e-12)).astype(np.float32)

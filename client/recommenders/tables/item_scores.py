@@ -1,4 +1,4 @@
-"""The three kinds of scores over items: the same for everybody, about few items, or a direction.
+"""The kinds of scores over items: the same for all, about few items, a direction, or the last two.
 
 Each can tell its sum and its squares over all items and its values at some items without writing
 down all its values, so that an answer costs one product of the item vectors with one direction.
@@ -120,3 +120,34 @@ class DirectionScores:
     def dense(self, vectors: ItemVectors) -> Floats:
         """Returns the scores of all items."""
         return vectors.scores(self.direction)
+
+
+@dataclass(frozen=True, eq=False)
+class ProfileScores:
+    """The sum of a direction and of scores about few items.
+
+    Attributes:
+        texts: The direction.
+        co_purchase: The scores about few items.
+    """
+
+    texts: DirectionScores
+    co_purchase: SparseScores
+
+    def sums(self, vectors: ItemVectors) -> tuple[float, float]:
+        """Returns the sum over all items, and that of the squares."""
+        rows, values = self.co_purchase.rows, self.co_purchase.values
+        total, squares = self.texts.sums(vectors)
+        added, added_squares = self.co_purchase.sums(vectors)
+        both = float(self.texts.at(rows, vectors).astype(np.float64) @ values)
+        return total + added, squares + added_squares + 2.0 * both
+
+    def at(self, rows: Rows, vectors: ItemVectors) -> Floats:
+        """Returns the scores of some items."""
+        scores: Floats = self.texts.at(rows, vectors) + self.co_purchase.at(rows, vectors)
+        return scores
+
+    def dense(self, vectors: ItemVectors) -> Floats:
+        """Returns the scores of all items."""
+        scores: Floats = self.texts.dense(vectors) + self.co_purchase.dense(vectors)
+        return scores

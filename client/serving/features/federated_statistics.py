@@ -13,6 +13,7 @@ from client.federation.own_contribution import OwnPairSums
 from client.recommenders.ease import FederatedEASE
 from client.recommenders.local import federated_ease
 from client.recommenders.queries import Floats, History
+from client.recommenders.tables.co_purchase import CoPurchaseVectors
 from client.recommenders.tables.item_scores import DenseScores
 from client.recommenders.tables.neighbours import Rows
 from client.recommenders.tables.pair_gram import PairGram
@@ -81,6 +82,7 @@ class FederatedStatistics:
         prior: Log popularity in all shops, 0 (the mean) for items that the federation does not
             know, `(n_items,)`; None for none.
         gram: Pairs of the other shops' users, by row of the item table; None for none.
+        co_purchase: Item vectors made of them; None for none.
         scale: As in `ReleasedStatistics`.
         reliability: As in `ReleasedStatistics`; a half where nothing tells.
         releases: As in `ReleasedStatistics`.
@@ -90,6 +92,7 @@ class FederatedStatistics:
 
     prior: DenseScores | None = None
     gram: PairGram | None = None
+    co_purchase: CoPurchaseVectors | None = None
     scale: float = 1.0
     reliability: float = 0.5
     releases: Mapping[str, int] = field(default_factory=dict)
@@ -167,7 +170,9 @@ class FederatedStatistics:
             return self
         ids = self.released.item_ids
         rows = np.array([row_of.get(item_id, -1) for item_id in ids], dtype=np.int64)
-        return replace(self, gram=_other_shops_gram(self.released, rows, interactions))
+        gram = _other_shops_gram(self.released, rows, interactions)
+        co_purchase = None if gram is None else CoPurchaseVectors.of(gram)
+        return replace(self, gram=gram, co_purchase=co_purchase)
 
     @property
     def own_contribution_source(self) -> str | None:

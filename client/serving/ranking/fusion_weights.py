@@ -25,7 +25,7 @@ from client.fusion.fusion_weights import (
 )
 from client.fusion.short_histories import mean_items
 from client.recommenders.config import PRIOR_STRENGTHS
-from client.recommenders.queries import History
+from client.recommenders.queries import Floats, History
 from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
 
 SERVED_SURFACES = {
@@ -178,15 +178,23 @@ def _shares(sources: SignalSources, strength: float) -> tuple[float, float]:
     if federated.prior is None or not len(space.vectors):
         return 1.0, 0.0
     sample = np.unique(np.linspace(0, len(space.vectors) - 1, _SAMPLE).astype(np.int64))
-    profiles = [space.global_profile(vector) for vector in space.vectors[sample]]
-    scores = np.stack([space.vectors.scores(profile) for profile in profiles], axis=1)
-    alike = federated.scale * scores.astype(np.float64)
+    histories = [_history_of_one(sources, row) for row in sample.tolist()]
+    scores = [sources.global_scores(*history).dense(space.vectors) for history in histories]
+    alike = np.stack(scores, axis=1).astype(np.float64)
     prior = strength * federated.prior.values.astype(np.float64)
     together = (alike + prior[:, None]).std(axis=0)
     together_or_inf = np.where(together > 0, together, np.inf)
     return float((alike.std(axis=0) / together_or_inf).mean()), float(
         (prior.std() / together_or_inf).mean()
     )
+
+
+def _history_of_one(sources: SignalSources, row: int) -> tuple[Floats, Floats]:
+    """Returns what the profile model sees of a history of one item."""
+    vectors, one = sources.federated.co_purchase, np.ones(1, dtype=np.float32)
+    nothing = np.zeros(0, dtype=np.float32)
+    shared = nothing if vectors is None else vectors.profile(np.array([row]), one)
+    return sources.space.vectors[row], shared
 
 
 def _plain(weights: Mapping[str, float]) -> Weights:

@@ -13,6 +13,7 @@ from client.recommenders.tables.item_scores import (
     DenseScores,
     DirectionScores,
     ItemScores,
+    ProfileScores,
     SparseScores,
 )
 from client.recommenders.tables.item_vectors import ItemVectors
@@ -130,17 +131,19 @@ def _direction(signals: Sequence[ItemScores | None], factors: Floats, dim: int) 
     """Adds up all directions, so that one product with the vectors serves them all."""
     direction = np.zeros(dim, dtype=np.float32)
     for signal, factor in zip(signals, factors, strict=True):
-        if isinstance(signal, DirectionScores):
-            direction += factor * signal.direction
+        texts = signal.texts if isinstance(signal, ProfileScores) else signal
+        if isinstance(texts, DirectionScores):
+            direction += factor * texts.direction
     return direction
 
 
 def _add_rest(scores: Floats, signals: Sequence[ItemScores | None], factors: Floats) -> Floats:
     for signal, factor in zip(signals, factors, strict=True):
-        if isinstance(signal, DenseScores):
-            scores += factor * signal.values
-        elif isinstance(signal, SparseScores):
-            scores[signal.rows] += factor * signal.values
+        few = signal.co_purchase if isinstance(signal, ProfileScores) else signal
+        if isinstance(few, DenseScores):
+            scores += factor * few.values
+        elif isinstance(few, SparseScores):
+            scores[few.rows] += factor * few.values
     return scores
 
 

@@ -8,7 +8,7 @@
 | `sequence` | how often it followed the latest items; where events have ranks |
 | `text` | likeness of its text to the context's |
 | `text-map` | the same after a map of texts that the shop learned from its users |
-| `global` | likeness to the profile by the federation's adapter |
+| `global` | likeness to the profile by the federation's adapter, and co-purchase elsewhere |
 | `pairs` | co-purchase with them by users of this shop and of others |
 | `prior` | log of its popularity in all shops |
 
@@ -30,7 +30,12 @@ from client.recommenders.interface import QueryContext, ServedRecommender
 from client.recommenders.item_knn import ItemKNN
 from client.recommenders.local import LOCAL_SIGNALS
 from client.recommenders.popularity import Popularity
-from client.recommenders.tables.item_scores import DirectionScores, ItemScores, SparseScores
+from client.recommenders.tables.item_scores import (
+    DirectionScores,
+    ItemScores,
+    ProfileScores,
+    SparseScores,
+)
 from client.recommenders.tables.item_vectors import ProfileSpace
 from client.recommenders.visits import by_item
 from client.serving.features.federated_statistics import NO_FEDERATION, FederatedStatistics
@@ -102,7 +107,28 @@ class SignalSources:
             profile=profile,
             own_items=own_items,
             own_visits=own_visits,
+            co_purchase=self._co_purchase(events, age),
         )
+
+    def _co_purchase(self, events: UserEvents, age: npt.NDArray[np.float64]) -> Floats:
+        vectors = self.federated.co_purchase
+        if vectors is None or not self.space.has_adapter:
+            return np.zeros(0, dtype=np.float32)
+        return vectors.profile(events.item, profile_weights_of(events, age, self.space.half_life))
+
+    def global_scores(self, profile: Floats, co_purchase: Floats) -> ItemScores:
+        """Scores all items by the federation's profile model, on the scale of its popularity.
+
+        Args:
+            profile: Mean vector of the context, `(d,)`.
+            co_purchase: Its profile by co-purchase vectors, `(r,)`; empty without them.
+        """
+        scale = np.float32(self.federated.scale)
+        texts = DirectionScores(scale * self.space.global_profile(profile))
+        vectors = self.federated.co_purchase
+        if vectors is None or not len(co_purchase):
+            return texts
+        return ProfileScores(texts, SparseScores(vectors.head, vectors.scores(co_purchase)))
 
     def signals(self, context: QueryContext) -> list[ItemScores]:
         """Computes all signals of a query in the order of `SIGNAL_NAMES`."""
@@ -136,9 +162,7 @@ SIGNALS: dict[str, Callable[[SignalSources, QueryContext], ItemScores]] = {
     "text-map": lambda sources, context: DirectionScores(
         sources.space.mapped_profile(context.text)
     ),
-    "global": lambda sources, context: DirectionScores(
-        sources.space.global_profile(context.profile)
-    ),
+    "global": lambda sources, context: sources.global_scores(context.profile, context.co_purchase),
     "pairs": _pairs,
     "prior": lambda sources, _: sources.federated.prior or _NOTHING,
 }
@@ -181,6 +205,13 @@ def _mean(
     """Weighs the vectors by type, recency and quantity; only the direction matters later."""
     if not len(events):
         return np.zeros(vectors.shape[1], dtype=np.float32)
-    weights = events.amount * np.exp2(-age / half_life).astype(np.float32)
-    mean: Floats = weights @ vectors
+    mean: Floats = profile_weights_of(events, age, half_life) @ vectors
     return mean
+
+
+def profile_weights_of(
+    events: UserEvents, age: npt.NDArray[np.float64], half_life: float
+) -> Floats:
+    """Returns what each event counts in a profile, by type, recency and quantity, `(n,)`."""
+    weights: Floats = events.amount * np.exp2(-age / half_life).astype(np.float32)
+    return weights

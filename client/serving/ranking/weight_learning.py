@@ -155,6 +155,7 @@ def _fitted(sources: SignalSources, known: History, vectors: Floats) -> dict[str
             prior,
             half_life=space.half_life,
             prior_weight=strength,
+            co_purchase=federated.co_purchase,
         )
     if prior is not None:
         fitted["prior"] = ProfileRecommender(

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from client.recommenders.queries import Floats
 from client.serving.ranking.ranker import RecommendationResult
-from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
+from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources, profile_weights_of
 from client.serving.state.engine import RecommendationEngine
 
 _WORDS = {
@@ -95,8 +96,32 @@ def _likeness(
         target = space.text_map @ target
     half_life = space.half_life if name == "global" else space.text_half_life
     age = events.time.max(initial=0.0) - events.time
-    weights = events.amount * np.exp2(-age / half_life)
-    values = weights * (space.vectors[events.item] @ target)
+    weights = profile_weights_of(events, age, half_life)
+    vectors = space.vectors[events.item]
+    values = weights * (vectors @ target)
+    if name == "global":
+        values = _with_co_purchase(sources, result, row, weights, values, vectors)
     place = np.searchsorted(result.context.items, events.item)
     shares: list[float] = np.bincount(place, values, minlength=len(result.context.items)).tolist()
     return shares
+
+
+def _with_co_purchase(
+    sources: SignalSources,
+    result: RecommendationResult,
+    row: int,
+    weights: Floats,
+    likeness: Floats,
+    vectors: Floats,
+) -> Floats:
+    """Adds what each event brings by co-purchase to what it brings by texts, on one scale."""
+    co_purchase = sources.federated.co_purchase
+    if co_purchase is None:
+        return likeness
+    scores = co_purchase.scores(co_purchase.shares(result.events.item, weights))
+    place = int(np.searchsorted(co_purchase.head, row))
+    if place == len(co_purchase.head) or co_purchase.head[place] != row:
+        return likeness
+    length = max(float(np.linalg.norm(weights @ vectors)), 1e-12)
+    together: Floats = sources.federated.scale * likeness / length + scores[:, place]
+    return together

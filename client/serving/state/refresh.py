@@ -110,7 +110,8 @@ def _install(engine: RecommendationEngine, start: _RefreshStart, refreshed: _Ref
         engine.sources = replace(engine.sources, local={**engine.sources.local, **fitted})
         federated = engine.sources.federated
         if federated.released is start.federated.released:  # else a new release came
-            federated = replace(federated, gram=refreshed.federated.gram)
+            placed = refreshed.federated
+            federated = replace(federated, gram=placed.gram, co_purchase=placed.co_purchase)
             engine.sources = replace(
                 engine.sources, federated=federated, federated_ease=refreshed.federated_ease
             )

@@ -104,14 +104,6 @@ def test_an_empty_history_says_nothing() -> None:
     assert vectors.scores(empty) == pytest.approx(0.0)
 
 
-def test_items_that_a_shop_lacks_are_left_out() -> None:
-    vectors = CoPurchaseVectors.of(gram_of_groups(6))
-    rows = np.array([4, -1, 0, 9, -1, 2])
-    here = vectors.at_rows(rows)
-    assert here.head.tolist() == [0, 2, 4, 9]
-    assert here.values == pytest.approx(vectors.values[[2, 5, 0, 3]])
-
-
 def test_the_profile_model_adds_them_to_texts_and_popularity() -> None:
     known = history_before(shop_events(1, 40), 72.0)
     window = shop_events(1, 40)

@@ -9,9 +9,12 @@ import pytest
 
 from client.recommenders.local import behaviour_recommenders, local_recommenders
 from client.recommenders.popularity import Popularity
+from client.recommenders.profile import ProfileRecommender
 from client.recommenders.queries import History, Queries
+from client.recommenders.tables.co_purchase import CoPurchaseVectors
 from client.recommenders.tables.item_scores import DenseScores, DirectionScores, SparseScores
 from client.recommenders.tables.item_vectors import ItemVectors, QuantizedVectors
+from client.recommenders.tables.pair_gram import PairGram
 from client.recommenders.text_map import TextMap
 from client.recommenders.visits import TYPE_WEIGHT
 from client.serving.features.federated_statistics import FederatedStatistics
@@ -21,7 +24,8 @@ from client.serving.ranking.ranker import mean_and_deviation, rank, top_k
 from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
 from client.store.schema import EventColumns
 from shared.interactions.events import EVENT_TYPES, Events
-from shared.model.profile_space import fit_whitening
+from shared.model.profile_space import fit_whitening, project_profiles
+from shared.releases.pair_sums import pair_sums
 from shared.settings.run_settings import ModelSettings
 from tests.client.recommenders.small_shops import N_ITEMS, item_vectors, shop_events
 
@@ -114,6 +118,52 @@ def test_each_signal_is_served_as_it_is_measured(
             np.testing.assert_allclose(
                 standard(found), standard(expected[user]), atol=2e-3, err_msg=name
             )
+
+
+@pytest.mark.parametrize("unit", ["days", "order"])
+def test_the_profile_model_is_served_as_it_is_measured(events: Events, unit: str) -> None:
+    events = mixed(events if unit == "days" else in_order(events))
+    sources, interactions = sources_of(events, unit)
+    head = np.arange(0, N_ITEMS, 2, dtype=np.int32)
+    gram = PairGram.of(head, pair_sums(events, head))
+    vectors = CoPurchaseVectors.of(gram)
+    matrix = np.random.default_rng(5).normal(size=(8, 9)).astype(np.float32)
+    sources = replace(
+        sources,
+        space=replace(sources.space, projection=matrix, half_life=7.0),
+        federated=FederatedStatistics(gram=gram, co_purchase=vectors, scale=3.0),
+    )
+    known = History(events, np.arange(N_ITEMS, dtype=np.int32), np.zeros(N_USERS))
+    nothing = np.zeros((N_USERS, N_ITEMS), np.bool_)
+    queries = Queries("for-you", np.arange(N_USERS), known, known, None, nothing)
+    measured = ProfileRecommender(
+        sources.space.vectors[:],
+        lambda profiles: 3.0 * project_profiles(matrix, profiles),
+        co_purchase=vectors,
+        half_life=7.0,
+    ).score(queries)
+    for user in range(N_USERS):
+        own = interactions.of(user)
+        context = sources.context(own, own)
+        signal = sources.signals(context)[SIGNAL_NAMES.index("global")]
+        dense = signal.dense(sources.space.vectors)
+        np.testing.assert_allclose(dense, measured[user], atol=2e-3)
+        total, squares = signal.sums(sources.space.vectors)
+        assert (total, squares) == pytest.approx((dense.sum(), (dense**2).sum()), rel=1e-3)
+        np.testing.assert_allclose(signal.at(head, sources.space.vectors), dense[head], atol=1e-4)
+        weights = np.zeros(len(SIGNAL_NAMES), np.float32)
+        weights[SIGNAL_NAMES.index("global")] = 1.0
+        ranking = rank(
+            sources.weighted_signals(context, weights),
+            weights,
+            vectors=sources.space.vectors,
+            excluded=NO_EVENTS.item,
+            allowed=np.ones(N_ITEMS, np.bool_),
+            k=10,
+        )
+        np.testing.assert_allclose(
+            np.sort(dense)[::-1][:10], dense[ranking.items], atol=1e-4, err_msg="order"
+        )
 
 
 def test_sources_are_named_by_what_weights_depend_on(sources) -> None:
