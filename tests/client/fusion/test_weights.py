@@ -301,8 +301,8 @@ def test_public_mixes_name_kinds_of_signals_not_models() -> None:
 def test_the_global_model_counts_more_where_no_pairs_were_released() -> None:
     beside = add_public_federated_weights({"text": 1.0}, ("pairs", "global"), surface="discover")
     alone = add_public_federated_weights({"text": 1.0}, ("global",), surface="discover")
-    assert beside["global"] / beside["text"] == pytest.approx(1.0)
-    assert alone["global"] / alone["text"] == pytest.approx(GLOBAL_ALONE)
+    assert beside["global"] / beside["text"] == pytest.approx(2.0)
+    assert alone["global"] / alone["text"] == pytest.approx(2.0 * GLOBAL_ALONE)
     pooled = add_public_federated_weights({"text": 1.0}, ("pairs",), surface="discover")
     assert pooled["pairs"] / pooled["text"] == pytest.approx(0.3)
 
