@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from shared.releases.moments import COUNT
 from shared.uses.history import Floats
 from shared.uses.interface import Examples, Table, Use
 
@@ -95,9 +96,9 @@ def fit_local(use: Use, examples: Examples) -> Head:
         return _fit_trees(use, examples)
     features, label = examples.table.features, target(use, examples.label)
     if use.label.kind == "binary":
-        model = LogisticRegression(C=1 / STRENGTH, fit_intercept=False, max_iter=2_000)
-        model.fit(features, label)
-        return LinearHead(np.asarray(model.coef_[0], dtype=np.float64))
+        # The constant is left to the fit, which does not penalise it.
+        model = LogisticRegression(C=1 / STRENGTH, max_iter=2_000).fit(features[:, 1:], label)
+        return LinearHead(np.concatenate([model.intercept_, model.coef_[0]]).astype(np.float64))
     ridge = Ridge(alpha=STRENGTH / 10, fit_intercept=False).fit(features, label)
     return LinearHead(np.asarray(ridge.coef_, dtype=np.float64), number=True)
 
@@ -130,10 +131,11 @@ def head_of_moments(use: Use, block: Floats, covariance: Floats) -> LinearHead:
 
     Args:
         use: The use.
-        block: The noisy sum of `[1, (target - centre) x]` over users, `(1 + d,)`.
+        block: The noisy sum of `[COUNT, (target - centre) x]` over users,
+            `(1 + d,)`, as `shared.releases.moments.label_block` makes it.
         covariance: Mean of `x x'` over questions of the shop's own users, `(d, d)`.
     """
-    mean = block[1:] / max(float(block[0]), 1.0)
+    mean = block[1:] / max(float(block[0]) / COUNT, 1.0)
     gram = covariance + RIDGE * np.eye(len(mean))
     return LinearHead(np.linalg.solve(gram, mean).astype(np.float64), use.label.centre)
 

@@ -19,8 +19,12 @@ _BELOW_ONE = 1 - 2.0**-40
 """Keeps rounding of a norm in floating point from lifting a whole number above the bound."""
 
 
+COUNT = 0.3
+"""What a user gives to the count of users: less of its norm than to what tells it apart."""
+
+
 def label_block(examples: Examples, target: Floats, *, n_users: int, centre: float) -> Floats:
-    """Returns each user's `[1, mean of (target - centre) x]`, `(n_users, 1 + d)`.
+    """Returns each user's `[COUNT, mean of (target - centre) x]`, `(n_users, 1 + d)`.
 
     Args:
         examples: Of one use; the unit is the user.
@@ -29,7 +33,7 @@ def label_block(examples: Examples, target: Floats, *, n_users: int, centre: flo
         centre: Public guess of the target's mean.
     """
     rows = (target - centre)[:, None] * examples.table.features
-    return _user_means(np.column_stack([np.ones(len(rows)), rows]), examples, n_users)
+    return _user_means(np.column_stack([np.full(len(rows), COUNT), rows]), examples, n_users)
 
 
 def second_block(examples: Examples, target: Floats, *, n_users: int, centre: float) -> Floats:

@@ -14,6 +14,9 @@ from shared.uses.history import Codes, Floats, History
 
 WINDOWS = (28.0, 84.0, 182.0)
 """Days over which visits, weeks and spend are counted."""
+ORIGIN = 0.4
+"""Taken off every feature but the constant: a public guess of their mean. Moments of features that
+are near 0 say more of what tells users apart and less of how many there are."""
 LONGEST = 182.0
 """Days after which a last visit counts as long ago as any."""
 
@@ -41,7 +44,7 @@ COLUMNS = (
 
 
 def activity(history: History) -> Floats:
-    """Returns every user's features at the end of the history, `(n_users, 18)`, about 0 to 1."""
+    """Returns all users' features at the end of the history, `(n_users, 18)`, about -0.4 to 0.6."""
     n, events = history.n_users, history.events
     age = history.end - events.time
     spend = events.quantity * np.nan_to_num(events.price).astype(np.float64)
@@ -64,7 +67,9 @@ def activity(history: History) -> Floats:
     columns.append(np.log1p(spent[84.0] / (counts[84.0] + 1)) / 4)
     columns.append((np.log1p(3 * counts[28.0]) - np.log1p(counts[84.0])) / 3)
     columns.append(_longest_absence(user, weeks, n, 12) / 12)
-    return np.stack(columns, axis=1)
+    features = np.stack(columns, axis=1)
+    features[:, 1:] -= ORIGIN
+    return features
 
 
 def visits(history: History) -> tuple[Codes, Floats]:

@@ -51,6 +51,31 @@ class Campaigns:
 
 
 @dataclass(frozen=True, eq=False)
+class Promotions:
+    """In how many stores an item stood out in a week; weeks without are left out.
+
+    Attributes:
+        item: `(n,)`.
+        time: First day of the week, `(n,)`.
+        display: Stores with the item on a display, `(n,)`.
+        mailer: Stores with the item in their mailer, `(n,)`.
+    """
+
+    item: Codes = field(default_factory=lambda: NO_CODES)
+    time: Floats = field(default_factory=lambda: NO_TIMES)
+    display: Floats = field(default_factory=lambda: NO_TIMES)
+    mailer: Floats = field(default_factory=lambda: NO_TIMES)
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def before(self, time: float) -> Promotions:
+        """Returns those of weeks that began before a time."""
+        rows = self.time < time
+        return Promotions(self.item[rows], self.time[rows], self.display[rows], self.mailer[rows])
+
+
+@dataclass(frozen=True, eq=False)
 class History:
     """One shop's data up to `end`.
 
@@ -61,6 +86,7 @@ class History:
         category_names: Their public names.
         end: Nothing at or after it is known, days since 1970.
         campaigns: Empty where the shop keeps none.
+        promotions: Empty where the shop keeps none.
     """
 
     events: Events
@@ -69,6 +95,7 @@ class History:
     category_names: Sequence[str]
     end: float
     campaigns: Campaigns = field(default_factory=Campaigns)
+    promotions: Promotions = field(default_factory=Promotions)
 
     def before(self, time: float) -> History:
         """Returns the history as it was known at a time."""
@@ -76,17 +103,8 @@ class History:
             self,
             events=self.events.select(self.events.time < time),
             campaigns=self.campaigns.before(time),
+            promotions=self.promotions.before(time),
             end=min(time, self.end),
-        )
-
-    def only(self, users: npt.NDArray[np.bool_]) -> History:
-        """Returns the history of some users, given as a mask `(n_users,)`; codes stay."""
-        sent = users[self.campaigns.user]
-        columns = {name: values[sent] for name, values in vars(self.campaigns).items()}
-        return replace(
-            self,
-            events=self.events.select(users[self.events.user]),
-            campaigns=Campaigns(**columns),
         )
 
 

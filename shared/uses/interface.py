@@ -106,8 +106,11 @@ class Use:
             a grid of weeks.
         release: What leaves the shop for it: `none`, or `moments`.
         head: `linear`, or `trees` where the answer is no weighted sum.
-        needs: Parts of the history without which it cannot be asked: `prices`, `campaigns`.
+        needs: Parts of the history without which it cannot be asked: `prices`, `campaigns`,
+            `promotions`.
         bound: Public norm to which a user's moments are cut, where they are released.
+        level: Whether each shop asks it of its own data, or one owner of all of them; a week of one
+            product in one shop is a handful of pieces.
     """
 
     name: str
@@ -125,6 +128,7 @@ class Use:
     head: Literal["linear", "trees"] = "linear"
     needs: tuple[str, ...] = ()
     bound: float = 1.5
+    level: Literal["shop", "chain"] = "shop"
 
     @property
     def metric(self) -> Metric:
@@ -209,6 +213,8 @@ def check_needs(use: Use, history: History) -> None:
         missing.append("prices")
     if "campaigns" in use.needs and not len(history.campaigns):
         missing.append("campaigns")
+    if "promotions" in use.needs and not len(history.promotions):
+        missing.append("promotions")
     if missing:
         raise ConfigError(
             f"needs {' and '.join(missing)}, which the data do not have",

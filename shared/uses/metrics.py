@@ -20,7 +20,6 @@ class Scored:
         score: `(n,)`; NaN rows are left out.
         group: Within what ranks are compared, `(n,)`.
         unit: What is resampled, `(n,)`.
-        scale: What errors are measured in, `(n,)`; ones where not needed.
     """
 
     label: Floats
@@ -82,6 +81,12 @@ def wape(scored: Scored, weights: Floats) -> Floats:
     error = np.abs(scored.score - scored.label)
     share: Floats = (weights @ error) / (weights @ scored.label)
     return share
+
+
+def mean_absolute_error(scored: Scored, weights: Floats) -> Floats:
+    """Mean of absolute errors."""
+    error: Floats = (weights @ np.abs(scored.score - scored.label)) / weights.sum(axis=1)
+    return error
 
 
 def interval(

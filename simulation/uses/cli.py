@@ -125,7 +125,8 @@ def _run(
     plan = MomentsPlan(delta=settings.privacy.delta, **release)
     protocol = Protocol(plan=plan, draws=500, **measured)
     _ = plan.noise_multiplier
-    data = load_histories(settings.data, seed=protocol.seed)
+    promotions = any("promotions" in use.needs for use in uses)
+    data = load_histories(settings.data, seed=protocol.seed, promotions=promotions)
     results = list(evaluate_uses(data, uses, protocol))
     if as_json:
         click.echo(json.dumps(to_json(results), indent=2))

@@ -32,6 +32,8 @@ NEW_WORTH = 300.0
 WARM_UP = 91.0
 """Days of history before the first time at which a head is trained."""
 
+MAX_POOLED = 100_000
+"""Examples of all shops that a pooled head is fitted to, drawn at random where there are more."""
 CHOICE_DAYS = 84.0
 """Days before the test window in which choices for uses with occasions of their own are made."""
 
@@ -113,7 +115,7 @@ def evaluate_uses(data: UsesData, uses: Sequence[Use], protocol: Protocol) -> It
 def draw(use: Use, data: UsesData, window: Literal["test", "validation"]) -> list[ShopExamples]:
     """Draws every shop's examples before and in a window; no answer of the one is in the other."""
     shops = []
-    for history in data.histories:
+    for history in _asked_of(use, data):
         asked = evaluation_times(use, history, data, window)
         until = min([*asked, data.test_start if window == "test" else data.validation_start])
         train = use.occasions(history.before(until), data.first + WARM_UP, until - use.label.span)
@@ -143,13 +145,17 @@ def evaluation_times(
     return use.occasions(history, end - CHOICE_DAYS, end - use.label.horizon)
 
 
+def _asked_of(use: Use, data: UsesData) -> Sequence[History]:
+    return data.histories if use.level == "shop" else (data.chain,)
+
+
 def _ends(use: Use, times: Sequence[float]) -> list[float]:
     return [time + use.label.horizon for time in times] or [0.0]
 
 
 def _lacks(use: Use, data: UsesData) -> str:
     try:
-        for history in data.histories:
+        for history in _asked_of(use, data):
             check_needs(use, history)
     except ConfigError as error:
         return error.message
@@ -181,7 +187,7 @@ class _Measured:
         """Returns row -> seed -> shop -> scores."""
         local = [fit_local(self.use, shop.train) for shop in self.shops]
         pooled = fit_local(self.use, self._all_but(None))
-        scores = {
+        scores: dict[str, list[list[Floats]]] = {
             RULE: [self._scores([RuleHead()] * len(local))],
             "local": [self._scores(local)],
             "pooled": [self._scores([pooled] * len(local))],
@@ -254,7 +260,12 @@ class _Measured:
 
     def _all_but(self, held_out: int | None) -> Examples:
         parts = [shop.train for j, shop in enumerate(self.shops) if j != held_out]
-        return joined(parts, n_features=len(self.use.columns))
+        every = joined(parts, n_features=len(self.use.columns))
+        if len(every) <= MAX_POOLED:
+            return every
+        rows = np.zeros(len(every), dtype=bool)
+        rows[np.random.default_rng(self.protocol.seed).permutation(len(every))[:MAX_POOLED]] = True
+        return every.select(rows)
 
     def _scores(self, heads: Sequence[Head]) -> list[Floats]:
         pairs = zip(heads, self.shops, strict=True)

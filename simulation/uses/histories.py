@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from shared.errors import ConfigError
-from shared.interactions.datasets.complete_journey_campaigns import read_campaigns
+from shared.interactions.datasets.complete_journey_campaigns import (
+    read_campaigns,
+    read_promotions,
+)
 from shared.interactions.datasets.load import EMBEDDED, load_dataset
-from shared.interactions.events import Dataset, Shop
+from shared.interactions.events import Dataset, Events, Shop
 from shared.interactions.splits import Windows, resolve_windows
 from shared.settings.run_settings import DataSettings
-from shared.uses.history import Campaigns, History, item_categories
+from shared.uses.history import Campaigns, History, Promotions, item_categories
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +28,7 @@ class UsesData:
     Attributes:
         shop_ids: Names of the shops.
         histories: One a shop, with all that the data hold.
+        chain: All shops as one.
         first: First time of the data, in days.
         validation_start: Where choices are measured, in days.
         test_start: Where the report is measured.
@@ -32,14 +37,20 @@ class UsesData:
 
     shop_ids: tuple[str, ...]
     histories: tuple[History, ...]
+    chain: History
     first: float
     validation_start: float
     test_start: float
     test_end: float
 
 
-def load_histories(settings: DataSettings, *, seed: int) -> UsesData:
+def load_histories(settings: DataSettings, *, seed: int, promotions: bool = True) -> UsesData:
     """Reads a data set for uses.
+
+    Args:
+        settings: The data set.
+        seed: Draws the users of virtual shops.
+        promotions: Whether to read the promotions too, which takes seconds.
 
     Raises:
         DataError: A file cannot be used.
@@ -56,13 +67,36 @@ def load_histories(settings: DataSettings, *, seed: int) -> UsesData:
     sendings = read_campaigns() if settings.source == EMBEDDED else None
     last = max(float(shop.events.time.max()) for shop in dataset.shops)
     end = windows.test_end if windows.test_end is not None else float(np.floor(last) + 1)
+    histories = tuple(_history(dataset, shop, sendings, end) for shop in dataset.shops)
+    shown = Promotions()
+    if promotions and settings.source == EMBEDDED:
+        shown = Promotions(*(column.to_numpy() for _, column in read_promotions().items()))
     return UsesData(
         shop_ids=tuple(shop.shop_id for shop in dataset.shops),
-        histories=tuple(_history(dataset, shop, sendings, end) for shop in dataset.shops),
+        histories=histories,
+        chain=replace(joined_histories(histories), promotions=shown),
         first=min(float(shop.events.time.min()) for shop in dataset.shops),
         validation_start=_bound(windows, "validation_start"),
         test_start=_bound(windows, "test_start"),
         test_end=end,
+    )
+
+
+def joined_histories(histories: Sequence[History]) -> History:
+    """Returns the events of all shops as those of one; campaigns are left out."""
+    offsets = np.cumsum([0, *(history.n_users for history in histories)])
+    columns = {
+        name: np.concatenate([getattr(history.events, name) for history in histories])
+        for name in vars(histories[0].events)
+    }
+    columns["user"] = np.concatenate(
+        [h.events.user + start for h, start in zip(histories, offsets, strict=False)]
+    )
+    return replace(
+        histories[0],
+        events=Events.build(**columns),
+        n_users=int(offsets[-1]),
+        campaigns=Campaigns(),
     )
 
 

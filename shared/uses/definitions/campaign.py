@@ -15,8 +15,8 @@ OWN_COLUMNS = (
     "campaigns answered",
     "share answered",
     "answered the last one",
-    "smallest kind",
-    "middle kind",
+    "first kind",
+    "second kind",
 )
 """Beside the user's activity."""
 
@@ -28,9 +28,9 @@ def read(history: History) -> Table:
     user = sent.user[now]
     received, answered, last = _past(sent, history)
     own = [
-        np.log1p(received) / 3,
-        np.log1p(answered) / 2,
-        answered / (received + 1),
+        np.log1p(received) / 2,
+        np.log1p(answered),
+        2 * answered / (received + 1),
         last,
     ]
     columns = [activity(history)[user], *(values[user][:, None] for values in own)]
@@ -76,7 +76,7 @@ USES = (
         name="campaign",
         purpose="who is likely to answer a campaign, for choosing whom to write to",
         unit="user",
-        label=Label("binary", "a coupon redeemed within 4 weeks", HORIZON, HORIZON, 0.1),
+        label=Label("binary", "a coupon redeemed within 4 weeks", HORIZON, HORIZON, 0.05),
         columns=(*COLUMNS, *OWN_COLUMNS),
         rule="most campaigns answered before first",
         metrics={"auc": auc, "lift": lift_of_best_tenth},
@@ -85,6 +85,7 @@ USES = (
         occasions=occasions,
         occasions_of_its_own=True,
         release="moments",
+        bound=1.0,
         needs=("campaigns",),
     ),
 )

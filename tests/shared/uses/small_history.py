@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shared.interactions.events import Events
-from shared.uses.history import Campaigns, History
+from shared.uses.history import Campaigns, History, Promotions
 
 FIRST, END = 1_000.0, 1_280.0
 """40 weeks."""
@@ -28,8 +28,8 @@ def small_history(seed: int = 0, *, n_users: int = N_USERS) -> History:
                 session.append(u * 1_000 + visit)
             moment += rng.exponential(rate) + 0.01
             visit += 1
-    item = rng.integers(0, N_ITEMS, len(user))
-    price = 1 + item % 7 * rng.choice([1.0, 0.8], len(user))
+    item = (N_ITEMS * rng.random(len(user)) ** 2).astype(int)
+    price = (1 + item % 7) * rng.choice([1.0, 0.8], len(user))
     events = Events.build(
         user=user,
         item=item,
@@ -45,6 +45,17 @@ def small_history(seed: int = 0, *, n_users: int = N_USERS) -> History:
         category_names=[f"kind {k}" for k in range(KINDS)],
         end=END,
         campaigns=_campaigns(rng, n_users),
+        promotions=_promotions(rng),
+    )
+
+
+def _promotions(rng: np.random.Generator) -> Promotions:
+    weeks = np.arange(FIRST, END, 7)
+    return Promotions(
+        item=rng.integers(0, N_ITEMS, len(weeks)),
+        time=weeks,
+        display=rng.integers(0, 9, len(weeks)).astype(float),
+        mailer=rng.integers(0, 9, len(weeks)).astype(float),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import ConfigError
 from shared.interactions.events import Events
-from shared.uses.history import Campaigns, History
+from shared.uses.history import Campaigns, History, Promotions
 from shared.uses.interface import Use, examples, table_at
 from shared.uses.metrics import Scored
 from shared.uses.registry import chosen, uses
@@ -130,10 +130,18 @@ def test_a_shop_without_events_asks_nothing_it_cannot_know(use: Use) -> None:
         assert np.isfinite(table_at(use, empty, END).features).all()
 
 
-@pytest.mark.parametrize("use", [u for u in ALL if "campaigns" in u.needs], ids=lambda u: u.name)
+@pytest.mark.parametrize("use", [u for u in ALL if u.needs], ids=lambda u: u.name)
 def test_a_use_without_its_columns_says_which(use: Use) -> None:
-    with pytest.raises(ConfigError, match="needs campaigns, which the data do not have"):
-        table_at(use, replace(small_history(), campaigns=Campaigns()), END)
+    history = small_history()
+    without = replace(
+        history,
+        events=replace(history.events, price=np.full_like(history.events.price, np.nan)),
+        campaigns=Campaigns(),
+        promotions=Promotions(),
+    )
+    needed = f"needs {' and '.join(use.needs)}, which the data do not have"
+    with pytest.raises(ConfigError, match=needed):
+        table_at(use, without, END)
 
 
 def test_an_unknown_use_is_named_with_those_there_are() -> None:

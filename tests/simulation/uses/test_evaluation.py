@@ -11,7 +11,7 @@ from shared.uses.interface import Use
 from shared.uses.registry import uses
 from simulation.uses.evaluation import Protocol, draw, evaluate_uses
 from simulation.uses.federation import MomentsPlan, released
-from simulation.uses.histories import UsesData
+from simulation.uses.histories import UsesData, joined_histories
 from simulation.uses.report import to_json
 from tests.shared.uses.small_history import END, FIRST, small_history
 
@@ -21,7 +21,8 @@ PLAN = MomentsPlan(epsilon=8.0, delta=1e-6, share=0.2, noise="shop")
 @pytest.fixture(scope="module")
 def data() -> UsesData:
     histories = tuple(small_history(seed) for seed in range(3))
-    return UsesData(("a", "b", "c"), histories, FIRST, END - 56, END - 28, END)
+    chain = replace(joined_histories(histories), promotions=histories[0].promotions)
+    return UsesData(("a", "b", "c"), histories, chain, FIRST, END - 56, END - 28, END)
 
 
 def protocol(plan: MomentsPlan = PLAN) -> Protocol:
@@ -53,9 +54,9 @@ def test_heads_are_fitted_to_nothing_that_the_test_window_tells(data: UsesData, 
         )
         for h in data.histories
     )
-    for a, b in zip(
-        draw(use, data, "test"), draw(use, replace(data, histories=changed), "test"), strict=True
-    ):
+    chain = replace(joined_histories(changed), promotions=data.chain.promotions)
+    other = replace(data, histories=changed, chain=chain)
+    for a, b in zip(draw(use, data, "test"), draw(use, other, "test"), strict=True):
         assert len(a.train)
         np.testing.assert_array_equal(a.train.label, b.train.label)
         np.testing.assert_array_equal(a.train.table.features, b.train.table.features)
