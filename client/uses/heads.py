@@ -16,9 +16,6 @@ from shared.uses.interface import Examples, Table, Use
 STRENGTH = 10.0
 """Penalty on a linear head's squared coefficients, in examples."""
 
-RIDGE = 0.3
-"""Penalty on the squared coefficients of a head made of moments; features are about 0 to 1."""
-
 
 class Head(Protocol):
     """What scores the questions of one use."""
@@ -136,8 +133,9 @@ def head_of_moments(use: Use, block: Floats, covariance: Floats) -> LinearHead:
         covariance: Mean of `x x'` over questions of the shop's own users, `(d, d)`.
     """
     mean = block[1:] / max(float(block[0]) / COUNT, 1.0)
-    gram = covariance + RIDGE * np.eye(len(mean))
-    return LinearHead(np.linalg.solve(gram, mean).astype(np.float64), use.label.centre)
+    gram = covariance + use.ridge * np.eye(len(mean))
+    coefficients = np.linalg.solve(gram, mean).astype(np.float64)
+    return LinearHead(coefficients, use.label.centre, use.label.kind == "number")
 
 
 def _fit_trees(use: Use, examples: Examples) -> TreesHead:

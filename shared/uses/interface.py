@@ -108,6 +108,10 @@ class Use:
         head: `linear`, or `trees` where the answer is no weighted sum.
         needs: Parts of the history without which it cannot be asked: `prices`, `campaigns`,
             `promotions`.
+        borrows: The use whose released head this one starts from, with the same columns; "" for
+            none. It costs nothing more.
+        ridge: Penalty on the squared coefficients of a head made of moments.
+        worth: Examples that the head of all shops is worth beside a new shop's own.
         bound: Public norm to which a user's moments are cut, where they are released.
         level: Whether each shop asks it of its own data, or one owner of all of them; a week of one
             product in one shop is a handful of pieces.
@@ -127,7 +131,10 @@ class Use:
     release: Literal["none", "moments"] = "none"
     head: Literal["linear", "trees"] = "linear"
     needs: tuple[str, ...] = ()
+    borrows: str = ""
     bound: float = 1.5
+    ridge: float = 0.3
+    worth: float = 300.0
     level: Literal["shop", "chain"] = "shop"
 
     @property

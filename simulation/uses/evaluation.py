@@ -22,13 +22,12 @@ from shared.metrics.bootstrap import Interval
 from shared.uses.history import Floats, History
 from shared.uses.interface import Examples, Use, check_needs, examples, joined
 from shared.uses.metrics import Scored, interval
+from shared.uses.registry import uses as registered
 from simulation.uses.federation import MomentsPlan, clean_moments, released
 from simulation.uses.histories import UsesData
 
 WORTH = (30.0, 300.0)
 """Examples that the head of all shops is worth beside a shop's own; the shop chooses."""
-NEW_WORTH = 300.0
-"""The same for a new shop, which has too few users to choose."""
 WARM_UP = 91.0
 """Days of history before the first time at which a head is trained."""
 
@@ -96,7 +95,7 @@ def evaluate_uses(data: UsesData, uses: Sequence[Use], protocol: Protocol) -> It
     Raises:
         ConfigError: A use that was named cannot be asked of the data, and there is no other.
     """
-    federated = [use for use in uses if use.release == "moments" and not _lacks(use, data)]
+    federated = [use for use in released_for(uses) if not _lacks(use, data)]
     cached = {use.name: draw(use, data, protocol.window) for use in federated}
     sums = [
         clean_moments(federated, {n: shops[i].train for n, shops in cached.items()}, h.n_users)
@@ -110,6 +109,12 @@ def evaluate_uses(data: UsesData, uses: Sequence[Use], protocol: Protocol) -> It
             continue
         shops = cached.get(use.name) or draw(use, data, protocol.window)
         yield _Measured(use, federated, shops, sums, protocol).result()
+
+
+def released_for(uses: Sequence[Use]) -> list[Use]:
+    """Returns the uses whose moments these are served from: their own, or one that they borrow."""
+    names = {use.borrows or use.name for use in uses}
+    return [use for use in registered().values() if use.name in names and use.release == "moments"]
 
 
 def draw(use: Use, data: UsesData, window: Literal["test", "validation"]) -> list[ShopExamples]:
@@ -176,6 +181,9 @@ class _Measured:
         self.use, self.federated, self.shops = use, federated, shops
         self.sums, self.protocol = sums, protocol
         self.served: dict[str, int] = {}
+        name = use.borrows or use.name
+        self._lender = next((other for other in federated if other.name == name), None)
+        """The use whose moments the head of all shops is made of; None where there is none."""
 
     def result(self) -> UseResult:
         """Measures the use in full and in new shops."""
@@ -192,7 +200,7 @@ class _Measured:
             "local": [self._scores(local)],
             "pooled": [self._scores([pooled] * len(local))],
         }
-        release = self.use in self.federated
+        release = self._lender is not None
         for seed in range(self.protocol.seeds if release else 1):
             heads = self._served(seed, self._priors(seed) if release else None)
             if release:
@@ -232,9 +240,9 @@ class _Measured:
                     "local": fit_local(self.use, few),
                     "pooled": pooled[i],
                 }
-                if self.use in self.federated:
+                if self._lender is not None:
                     prior = self._prior(seed, i, few, held_out=i)
-                    heads["federated"] = fit_toward(self.use, prior, few, strength=NEW_WORTH)
+                    heads["federated"] = fit_toward(self.use, prior, few, strength=self.use.worth)
                 for name, head in heads.items():
                     score = np.where(asked, head.score(shop.test.table), np.nan)
                     rows.setdefault(name, []).append(score)
@@ -256,7 +264,8 @@ class _Measured:
         blocks = released(sums, self.federated, self.protocol.plan, seed=seed, run=run)
         x = own.table.features
         covariance = x.T @ x / max(len(x), 1)
-        return head_of_moments(self.use, blocks[self.use.name], covariance)
+        lender = self._lender or self.use
+        return head_of_moments(lender, blocks[lender.name], covariance)
 
     def _all_but(self, held_out: int | None) -> Examples:
         parts = [shop.train for j, shop in enumerate(self.shops) if j != held_out]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from shared.metrics.bootstrap import Interval
 from shared.uses.interface import Use
-from simulation.uses.evaluation import Protocol, Rows, UseResult
+from simulation.uses.evaluation import Protocol, Rows, UseResult, released_for
 
 NEW_SHOP = "new-shop"
 
@@ -48,8 +48,7 @@ def print_results(results: Sequence[UseResult], protocol: Protocol, console: Con
         if result.served:
             shares = ", ".join(f"{name} in {n}" for name, n in result.served.items())
             console.print(f"{result.use.name}: shops serve {shares}")
-    released = [result.use for result in results if result.use.release == "moments"]
-    console.print(_cost(released, protocol))
+    console.print(_cost(released_for([r.use for r in results if not r.skipped]), protocol))
 
 
 def _rows(rows: Rows) -> dict[str, Any]:

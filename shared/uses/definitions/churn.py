@@ -48,6 +48,7 @@ def _churn(weeks: int, centre: float) -> Use:
         outcome=stayed_away,
         occasions=weekly(),
         release="moments" if weeks == 4 else "none",
+        borrows="" if weeks == 4 else "churn-4w",
     )
 
 

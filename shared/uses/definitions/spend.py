@@ -48,6 +48,10 @@ USES = (
         read=read,
         outcome=outcome,
         occasions=weekly(),
+        release="moments",
+        bound=3.0,
+        ridge=0.1,
+        worth=10.0,
         needs=("prices",),
     ),
 )
