@@ -107,6 +107,21 @@ class History:
             end=min(time, self.end),
         )
 
+    def planned(self) -> History:
+        """Returns the history with the last campaign sent again to every user at its end."""
+        sent, n = self.campaigns, self.n_users
+        if not len(sent):
+            return self
+        new = {
+            "user": np.arange(n),
+            "campaign": np.full(n, int(sent.campaign.max()) + 1),
+            "kind": np.full(n, int(sent.kind[np.argmax(sent.time)])),
+            "time": np.full(n, self.end),
+            "answered": np.full(n, np.inf),
+        }
+        columns = {name: np.concatenate([getattr(sent, name), new[name]]) for name in new}
+        return replace(self, campaigns=Campaigns(**columns))
+
 
 def item_categories(catalogue: Catalogue) -> tuple[Codes, list[str]]:
     """Returns the category of each item and the categories' names; one for all without any."""

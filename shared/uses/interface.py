@@ -108,6 +108,9 @@ class Use:
         head: `linear`, or `trees` where the answer is no weighted sum.
         needs: Parts of the history without which it cannot be asked: `prices`, `campaigns`,
             `promotions`.
+        key: What `Table.keys` hold, as lists call it; "" where a unit says all.
+        one_is: What 1 stands for in each row, where labels have a scale of their own; lists are
+            multiplied by it.
         borrows: The use whose released head this one starts from, with the same columns; "" for
             none. It costs nothing more.
         ridge: Penalty on the squared coefficients of a head made of moments.
@@ -131,6 +134,8 @@ class Use:
     release: Literal["none", "moments"] = "none"
     head: Literal["linear", "trees"] = "linear"
     needs: tuple[str, ...] = ()
+    key: str = ""
+    one_is: Callable[[Table, History], Floats] | None = None
     borrows: str = ""
     bound: float = 1.5
     ridge: float = 0.3

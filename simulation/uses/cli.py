@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -17,6 +18,7 @@ from shared.uses.registry import chosen
 HERE = "simulation.uses.cli"
 COMMANDS = {
     "list": (HERE, "list_", "name the uses and what leaves a shop for each"),
+    "train": (HERE, "train", "train shops' own heads and write lists to act on"),
     "evaluate": (HERE, "evaluate", "measure uses against rule, own and pooled heads"),
 }
 """Name -> module, attribute, one line of help."""
@@ -103,6 +105,37 @@ def evaluate(
         {"window": window, "seeds": seeds, "own_users": own_users, "seed": seed},
         as_json=as_json,
     )
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("names", nargs=-1, metavar="[USE]...")
+@click.option("--data", help="complete-journey, or a file or folder.", metavar="PATH")
+@click.option("--shops", help="r19, r10, store (Complete Journey) or virtual:N.", metavar="NAME")
+@click.option("--shop-column", help="Column that names the shop in one table.", metavar="COLUMN")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of everything drawn.")
+@click.option("--set", "sets", multiple=True, help="Any setting, as name=value.", metavar="N=V")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder.")
+def train(
+    *,
+    names: tuple[str, ...],
+    data: str | None,
+    shops: str | None,
+    shop_column: str | None,
+    seed: int,
+    sets: tuple[str, ...],
+    out: Path,
+) -> None:
+    """Train each shop's own heads and write OUT/SHOP/USE.csv, best first, with reasons.
+
+    Nothing leaves the machine and nothing is spent.
+    """
+    from simulation.uses.lists import write_lists
+
+    given = {"data.source": data, "data.shops": shops, "data.shop_column": shop_column}
+    options = {name: value for name, value in given.items() if value is not None}
+    settings = load_settings(file=None, environment=os.environ, options=options | assignments(sets))
+    for line in write_lists(chosen(names), settings.data, out, seed=seed):
+        click.echo(line)
 
 
 def _run(

@@ -27,6 +27,7 @@ class UsesData:
 
     Attributes:
         shop_ids: Names of the shops.
+        user_ids: Ids of each shop's users.
         histories: One a shop, with all that the data hold.
         chain: All shops as one.
         first: First time of the data, in days.
@@ -36,6 +37,7 @@ class UsesData:
     """
 
     shop_ids: tuple[str, ...]
+    user_ids: tuple[npt.NDArray[np.object_], ...]
     histories: tuple[History, ...]
     chain: History
     first: float
@@ -73,6 +75,7 @@ def load_histories(settings: DataSettings, *, seed: int, promotions: bool = True
         shown = Promotions(*(column.to_numpy() for _, column in read_promotions().items()))
     return UsesData(
         shop_ids=tuple(shop.shop_id for shop in dataset.shops),
+        user_ids=tuple(shop.user_ids for shop in dataset.shops),
         histories=histories,
         chain=replace(joined_histories(histories), promotions=shown),
         first=min(float(shop.events.time.min()) for shop in dataset.shops),

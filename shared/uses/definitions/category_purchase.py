@@ -110,6 +110,7 @@ USES = (
         metrics={"auc": auc_in_user},
         read=read,
         outcome=outcome,
+        key="category",
         occasions=weekly(56),
     ),
 )

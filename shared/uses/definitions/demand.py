@@ -92,6 +92,11 @@ def outcome(table: Table, history: History, time: float) -> Floats:
     return sold[table.unit, table.keys] / scale[table.unit]
 
 
+def change_of_rows(table: Table, history: History) -> Floats:
+    """Returns the usual weekly change of each row's series, in pieces."""
+    return usual_change(weekly_units(history, WEEKS))[table.unit]
+
+
 USES = (
     Use(
         name="demand",
@@ -103,6 +108,8 @@ USES = (
         metrics={"mase": mean_absolute_error},
         read=read,
         outcome=outcome,
+        key="weeks ahead",
+        one_is=change_of_rows,
         occasions=weekly(7),
     ),
 )

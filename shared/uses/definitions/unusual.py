@@ -155,6 +155,7 @@ USES = (
         metrics={"auc": auc},
         read=read,
         outcome=outcome,
+        key="basket",
         occasions=weekly(56),
     ),
 )

@@ -1,0 +1,119 @@
+"""Trains a use in a shop and answers it for every user, with reasons, as a list to act on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from client.uses.choice import choose
+from client.uses.heads import Head, LinearHead, fit_local
+from shared.errors import ConfigError
+from shared.uses.history import Floats, History
+from shared.uses.interface import Table, Use, examples, table_at
+
+WARM_UP = 91.0
+"""Days of history before the first time at which a head is trained."""
+REASONS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedUse:
+    """What a shop serves for a use.
+
+    Attributes:
+        use: The use.
+        name: `rule` or `local`, as the shop's own users chose.
+        head: What scores.
+        examples: How many it was fitted to.
+        usual: Mean of the features over those, from which reasons are told, `(d,)`.
+    """
+
+    use: Use
+    name: str
+    head: Head
+    examples: int
+    usual: Floats
+
+
+def train_use(use: Use, history: History, *, first: float, rng: np.random.Generator) -> TrainedUse:
+    """Fits the shop's own head to all answers that are known by the end of the history.
+
+    Args:
+        use: The use.
+        history: All that the shop knows.
+        first: First time of the data, in days.
+        rng: Deals users into folds for the choice between head and rule.
+
+    Raises:
+        ConfigError: The history lacks what the use needs, or no answer is known yet.
+    """
+    last = history.end - use.label.horizon
+    times = use.occasions(history, first + WARM_UP, last)
+    known = examples(use, history, times, until=history.end)
+    if not len(known):
+        raise ConfigError(
+            f"needs {WARM_UP + use.label.horizon:g} days of history with answers, the data have "
+            f"{history.end - first:g}",
+            name=use.name,
+            remedy="use its rule until there are more",
+        )
+    fits = {"local": lambda e: fit_local(use, e)}
+    name, head = choose(use, known, fits, default="rule", rng=rng)
+    return TrainedUse(use, name, head, len(known), known.table.features.mean(axis=0))
+
+
+def answer(trained: TrainedUse, history: History, user_ids: Sequence[str]) -> pd.DataFrame:
+    """Answers a use at the end of a history, best first.
+
+    Args:
+        trained: From `train_use`.
+        history: All that the shop knows.
+        user_ids: The shop's ids by user code.
+
+    Returns:
+        One row a question: `user_id` (or `category` where no user is asked about), the use's key,
+        `score` and `reasons`, the features that move the score most from what is usual; "" for the
+        rule. A campaign is asked about for all users, as if the last one were sent again now.
+    """
+    use = trained.use
+    if use.occasions_of_its_own:
+        history = history.planned()
+    table = table_at(use, history, history.end)
+    score = trained.head.score(table)
+    if use.one_is is not None:
+        score = score * use.one_is(table, history)
+    order = np.argsort(-score, kind="stable")
+    categories = np.asarray(history.category_names, dtype=object)
+    columns: dict[str, object] = {}
+    if use.unit == "item":
+        columns["category"] = categories[table.unit][order]
+    else:
+        columns["user_id"] = np.asarray(user_ids, dtype=object)[table.unit][order]
+    if use.key:
+        keys = categories[table.keys] if use.key == "category" else table.keys
+        columns[use.key] = keys[order]
+    reasons = _reasons(trained, table)
+    return pd.DataFrame(
+        columns | {"score": score[order], "reasons": [reasons[row] for row in order]}
+    )
+
+
+def _reasons(trained: TrainedUse, table: Table) -> list[str]:
+    head = trained.head
+    if not isinstance(head, LinearHead):
+        return [""] * len(table)
+    away = table.features - trained.usual
+    parts = away * head.coefficients
+    most = np.argsort(-np.abs(parts), axis=1)[:, :REASONS]
+    names = trained.use.columns
+    return [
+        "; ".join(
+            f"{'high' if away[row, c] > 0 else 'low'} {names[c]} "
+            f"{'raises' if parts[row, c] > 0 else 'lowers'} it"
+            for c in columns
+        )
+        for row, columns in enumerate(most)
+    ]

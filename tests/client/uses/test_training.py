@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from client.uses.training import answer, train_use
+from shared.errors import ConfigError
+from shared.uses.definitions.demand import weekly_units
+from shared.uses.interface import Use
+from shared.uses.registry import uses
+from tests.shared.uses.small_history import FIRST, N_USERS, small_history
+
+IDS = [f"u{n}" for n in range(N_USERS)]
+
+
+@pytest.mark.parametrize(
+    "use", [use for use in uses().values() if use.level == "shop"], ids=lambda u: u.name
+)
+def test_every_use_gives_a_list_best_first(use: Use) -> None:
+    history = small_history()
+    trained = train_use(use, history, first=FIRST, rng=np.random.default_rng(0))
+    table = answer(trained, history, IDS)
+    assert len(table) > 0
+    assert table["score"].is_monotonic_decreasing
+    assert np.isfinite(table["score"]).all()
+    if use.unit == "item":
+        assert set(table["category"]) <= set(history.category_names)
+    else:
+        assert set(table["user_id"]) <= set(IDS)
+    if use.key == "category":
+        assert set(table["category"]) <= set(history.category_names)
+
+
+def test_reasons_name_what_moves_the_score() -> None:
+    history = small_history()
+    use = uses()["spend-4w"]
+    trained = train_use(use, history, first=FIRST, rng=np.random.default_rng(0))
+    assert trained.name == "local"
+    table = answer(trained, history, IDS)
+    for reasons in (table["reasons"].iloc[0], table["reasons"].iloc[-1]):
+        parts = reasons.split("; ")
+        assert len(parts) == 3
+        assert {part.split(" ", 1)[1].rsplit(" ", 2)[0] for part in parts} <= set(use.columns)
+    assert "high spend" in table["reasons"].iloc[0]
+
+
+def test_demand_is_told_in_pieces() -> None:
+    history = small_history()
+    use = uses()["demand"]
+    trained = train_use(use, history, first=FIRST, rng=np.random.default_rng(0))
+    told = answer(trained, history, IDS).groupby("category")["score"].mean()
+    sold = weekly_units(history, 8).mean(axis=1)
+    for category, pieces in told.items():
+        usual = sold[history.category_names.index(category)]
+        assert usual / 2 < pieces < usual * 2
+
+
+def test_a_campaign_is_asked_about_for_all_users() -> None:
+    history = small_history()
+    trained = train_use(uses()["campaign"], history, first=FIRST, rng=np.random.default_rng(0))
+    assert sorted(answer(trained, history, IDS)["user_id"]) == sorted(IDS)
+
+
+def test_too_short_a_history_says_how_much_is_needed() -> None:
+    history = small_history().before(FIRST + 60)
+    with pytest.raises(ConfigError, match=r"churn-4w: needs 119 days of history.* have 60"):
+        train_use(uses()["churn-4w"], history, first=FIRST, rng=np.random.default_rng(0))
