@@ -44,6 +44,19 @@ FEDERATED_MIX: dict[str, dict[str, float]] = {
 GLOBAL_ALONE = 1.5
 """Factor on the public weight of the global model where no pairs were released beside it."""
 
+WITHOUT_USERS: dict[str, dict[str, float]] = {
+    "for-you": {"global": 1.0},
+    "discover": {"pairs": 0.3, "global": 1.0},
+    "tail": {"pairs": 0.3, "global": 1.0},
+    "cold": {},
+    "new-user": {"global": 1.0},
+    "basket": {"global": 1.0},
+}
+"""Weights of federated signals where a shop of dated data has no users, by kind and surface.
+
+All that it has of its own is texts, which rank far below popularity where users buy again and
+again; likeness of texts is in the profile model too."""
+
 Weights = dict[str, float]
 
 
@@ -103,6 +116,25 @@ def add_public_federated_weights(
         name: reliability * weight + (1 - reliability) * weights.get(name, 0.0)
         for name, weight in whole.items()
     }
+
+
+def weights_without_users(
+    weights: Mapping[str, float], names: Sequence[str], *, surface: str
+) -> Weights:
+    """Returns the weights of a shop of dated data without users: released signals alone.
+
+    Args:
+        weights: Of the local signals, for a surface that no released signal knows anything of.
+        names: Federated signals.
+        surface: Names the public mix.
+
+    Returns:
+        Weights with sum 1.
+    """
+    public = {name: WITHOUT_USERS[surface].get(name.split("-")[0], 0.0) for name in names}
+    if not any(public.values()):
+        return {**weights, **public}
+    return normalised({**dict.fromkeys(weights, 0.0), **public})
 
 
 def normalised(weights: Mapping[str, float]) -> Weights:

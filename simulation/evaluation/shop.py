@@ -16,6 +16,7 @@ from client.fusion.fusion_weights import (
     is_sparse,
     local_weights,
     search_weights,
+    weights_without_users,
 )
 from client.fusion.hyperparameters import (
     Grid,
@@ -149,7 +150,15 @@ def evaluate_shop(
     sparse = is_sparse(validation.learned)
     chosen = {s: {n: _chosen(s, grids[n], tuned[n]) for n in grids} for s in SURFACES}
     weights = {
-        s: _weights(s, tuple(grids), pools.pop(s, None), models, has_users=has_users, sparse=sparse)
+        s: _weights(
+            s,
+            tuple(grids),
+            pools.pop(s, None),
+            models,
+            has_users=has_users,
+            sparse=sparse,
+            dated=time_unit == "days",
+        )
         for s in SURFACES
     }
     if pooled is not None:
@@ -232,6 +241,7 @@ def _weights(
     *,
     has_users: bool,
     sparse: bool,
+    dated: bool = False,
 ) -> dict[str, Weights]:
     """Returns the weights of every method; a method of one signal has that signal alone."""
     apart = (*TWINS, PLACEBO_GLOBAL, PLACEBO_PAIRS)
@@ -248,6 +258,11 @@ def _weights(
             trust = reliability[method]
             if has_users and is_cautious(surface, sparse=sparse):
                 trust = 0.0
+            if trust > 0 and dated and not has_users:
+                weights[method] = weights_without_users(
+                    weights["best-local"], outside, surface=surface
+                )
+                continue
             weights[method] = add_public_federated_weights(
                 weights["best-local"], outside, surface=surface, reliability=trust
             )

@@ -22,6 +22,7 @@ from client.fusion.fusion_weights import (
     is_cautious,
     is_sparse,
     local_weights,
+    weights_without_users,
 )
 from client.fusion.short_histories import mean_items
 from client.recommenders.config import PRIOR_STRENGTHS
@@ -88,7 +89,7 @@ def profile_variants(sources: SignalSources) -> tuple[str, ...]:
 
 
 def public_fusion_weights(
-    sources: SignalSources, *, sparse: bool = False
+    sources: SignalSources, *, sparse: bool = False, has_users: bool = True
 ) -> dict[str, FusionWeights]:
     """Returns the weights of a shop that has learned none yet.
 
@@ -97,15 +98,21 @@ def public_fusion_weights(
     Args:
         sources: Says which signals there are.
         sparse: As `client.fusion.fusion_weights.is_sparse`.
+        has_users: Whether anybody has done anything in the shop yet.
     """
+    reliability = sources.federated.reliability
+    alone = not has_users and sources.time_unit == "days" and reliability > 0
     names = [name for name in ("pairs",) if name in federated_signals(sources)]
     names += profile_variants(sources)[:1]
     fusion_weights = {}
     for surface, public in SERVED_SURFACES.items():
         local = default_weights(public, sources.local_signals, sparse=sparse)
-        fused = add_public_federated_weights(
-            local, names, surface=public, reliability=sources.federated.reliability
-        )
+        if alone:
+            fused = weights_without_users(local, names, surface=public)
+        else:
+            fused = add_public_federated_weights(
+                local, names, surface=public, reliability=reliability
+            )
         fusion_weights[surface] = FusionWeights(local, split_profile_weight(fused, sources))
     return fusion_weights
 

@@ -91,7 +91,8 @@ def learn_fusion_weights(
     """
     vectors = sources.space.vectors[:]
     history = interactions.history(len(vectors), taken_types)
-    weights = public_fusion_weights(sources, sparse=is_sparse(history))
+    has_users = len(history.events) > 0
+    weights = public_fusion_weights(sources, sparse=is_sparse(history), has_users=has_users)
     if not len(interactions.columns):
         return LearnedFusion(weights, None)
     # The past ends where validation begins: a weight learned on events that the signals have seen

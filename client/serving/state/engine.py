@@ -80,7 +80,9 @@ class RecommendationEngine:
         self.recount = False
         # As `is_sparse`, without a look at all events.
         sparse = float(sources.popularity.users.sum()) < SPARSE_ITEMS * len(users)
-        self.set_fusion_weights(public_fusion_weights(sources, sparse=sparse))
+        has_users = bool(sources.popularity.users.any())
+        public = public_fusion_weights(sources, sparse=sparse, has_users=has_users)
+        self.set_fusion_weights(public)
 
     def set_fusion_weights(self, fusion_weights: dict[str, FusionWeights]) -> None:
         """Takes new fusion weights from the next answer on."""

@@ -19,6 +19,7 @@ from client.fusion.fusion_weights import (
     fit_weights,
     local_weights,
     public_trust,
+    weights_without_users,
 )
 from client.fusion.scores import Pool, best_of, better, fuse, masked, ndcg_of, standardise
 from client.recommenders.queries import SURFACES, History, Queries
@@ -336,3 +337,16 @@ def test_masked_candidates_cannot_rank() -> None:
         np.isneginf(masked(np.zeros(queries.targets.shape, np.float32), queries)).tolist()
         == (~queries.allowed).tolist()
     )
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_a_dated_shop_without_users_follows_what_was_released(surface: str) -> None:
+    local = {"ease": 0.4, "text": 0.6}
+    found = weights_without_users(local, ("pairs", "global"), surface=surface)
+    assert sum(found.values()) == pytest.approx(1.0)
+    if surface == "cold":  # nothing that was released knows a new item
+        assert found == {**local, "pairs": 0.0, "global": 0.0}
+    else:
+        assert found["ease"] == found["text"] == 0.0
+        assert found["global"] > found["pairs"] >= 0.0
+    assert weights_without_users(local, (), surface=surface) == local
