@@ -97,6 +97,18 @@ def normal_id(text: str) -> str:
     return whole[1] if whole else text
 
 
+def optional_id(value: object) -> object:
+    """Returns None for a word that stands for a missing id, and any other value as it is."""
+    missing = isinstance(value, str) and value != "" and value.strip() in MISSING_WORDS
+    return None if missing else value
+
+
+def spelled_id(text: str) -> str:
+    """Spells a number that is looked up; other texts stay, as older data may hold any."""
+    whole = re.match(_WHOLE, text)
+    return whole[1] if whole else text
+
+
 def _arrow(values: pd.Series[str]) -> pa.Array:
     cells = pa.array(values, from_pandas=True)
     return cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells

@@ -26,6 +26,8 @@ Days = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 _MICROSECONDS_A_DAY = 86_400e6
+_MOST_DAYS = 719_000.0
+"""Days that a `datetime` reaches on both sides of 1970."""
 _EPOCH_UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (np.inf, 1e9))
 _CALENDAR_DIGITS = {8: 1, 10: 100, 12: 10_000, 14: 1_000_000}
 """Numbers of digits of a date written as one number, and the factor on YYYYMMDD in it."""
@@ -115,8 +117,8 @@ def moment(value: object) -> datetime:
     else:
         # A whole number beyond all floats is no time either.
         days, wrong = days_of_numbers(np.array([min(float(str(value)), 1e300)]))
-    if wrong[0] or not FIRST_DAY <= days[0] < LAST_DAY:
-        raise ValueError(f"found {str(value)[:40]!r}, expected {EXPECTED_TIME}, 1980 to 2099")
+    if wrong[0] or not abs(days[0]) < _MOST_DAYS:
+        raise ValueError(f"found {str(value)[:40]!r}, expected {EXPECTED_TIME}")
     microseconds = round(days[0] * _MICROSECONDS_A_DAY)
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
 

@@ -99,9 +99,10 @@ def fit_whitening(vectors: Array, *, dim: int) -> Whitening:
     spanned = int((values > noise).sum())
     if spanned == 0:
         raise ModelError(
-            f"catalogue: {len(texts)} of {len(vectors)} items have text and all texts are alike, "
-            "at least 2 different ones are needed",
-            remedy="add a text column to the items",
+            f"catalogue: {len(texts)} of {len(vectors)} items have text"
+            f"{' and all texts are alike' if len(texts) else ''}, at least 2 different ones are "
+            "needed",
+            remedy="add a file of items with a column of words, such as title or category",
         )
     width = min(dim, spanned)
     note = "" if width == dim else f"dim={dim} reduced to {width}: the items' texts span no more"

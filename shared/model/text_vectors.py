@@ -163,8 +163,9 @@ def encode_texts(
             vectors = np.zeros((len(unique), encoder.width), dtype=np.float32)
         missing = np.flatnonzero(~is_stored)
         done = 0
-        chunks = encoder.encode([unique[i] for i in missing], max_tokens=settings.max_tokens)
-        for chunk, encoded in chunks:
+        new = [unique[i] for i in missing]
+        # A tokenizer fails on no text at all, as a catalogue that has none gives.
+        for chunk, encoded in encoder.encode(new, max_tokens=settings.max_tokens) if new else ():
             vectors[missing[chunk]] = encoded
             store.add([keys[i] for i in missing[chunk]], encoded)
             done += len(chunk)

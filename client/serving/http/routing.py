@@ -15,13 +15,21 @@ from typing import Annotated, Any, get_args, get_origin
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BeforeValidator, ConfigDict, StringConstraints, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    create_model,
+)
 from pydantic_core import to_json
 from starlette.datastructures import QueryParams
 
 from client.serving.http.middleware import SLASH_STAND_IN
 from client.serving.service.service import Service
 from shared.errors import DataError
+from shared.interactions.ids import spelled_id
 
 
 def _restore_slashes(value: object) -> object:
@@ -32,6 +40,7 @@ PathId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]+$"),
     BeforeValidator(_restore_slashes),
+    AfterValidator(spelled_id),
 ]
 """The id of something stored; an import may have brought ids that no request could."""
 

@@ -5,16 +5,35 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 from client.store.schema import Item, User
+from shared.interactions.ids import normal_id, optional_id
+from shared.interactions.times import moment
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-"""Any text without control characters."""
+Id = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    AfterValidator(normal_id),
+]
+"""Any text without control characters, spelled as in files; no word for a missing id."""
 Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
 Number = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 EventType = Literal["purchase", "view", "click", "cart", "rating", "review", "search"]
+
+
+OptionalId = Annotated[Id | None, BeforeValidator(optional_id)]
+"""An id, or nothing where a word stands for a missing one."""
+Moment = Annotated[datetime, BeforeValidator(moment)]
+"""A time, read as in files."""
 
 
 class Body(BaseModel):
@@ -26,7 +45,7 @@ class Body(BaseModel):
 class EventIn(Body):
     """One thing that a user did with an item."""
 
-    event_id: Id | None = Field(default=None, examples=["order-1001-1"])
+    event_id: OptionalId = Field(default=None, examples=["order-1001-1"])
     """Makes a repeated delivery harmless; without one, each delivery is an event of its own."""
     user_id: Id = Field(examples=["u1"])
     """The user, who is added where new."""
@@ -34,7 +53,7 @@ class EventIn(Body):
     """An item of the catalogue."""
     event_type: EventType = "purchase"
     """What the user did."""
-    time: datetime | None = Field(default=None, examples=["2026-05-31T12:00:00Z"])
+    time: Moment | None = Field(default=None, examples=["2026-05-31T12:00:00Z"])
     """When; UTC where no zone is given, now where absent."""
     position: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)] | None = None
     """The user's rank of the event, in data that is ordered by rank; the next one where absent."""
@@ -44,7 +63,7 @@ class EventIn(Body):
     """Number of pieces."""
     price: Number | None = None
     """Of one piece."""
-    session_id: Id | None = Field(default=None, examples=["visit-7"])
+    session_id: OptionalId = Field(default=None, examples=["visit-7"])
     """The visit or basket."""
 
 

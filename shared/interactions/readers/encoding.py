@@ -150,4 +150,4 @@ def _has_western_vowels(content: bytes) -> bool:
         else:
             apart += 1
     spanish = len(re.findall(rb"[aeiouAEIOU]\xf1[aeiou]", content))
-    return apart + spanish >= 3 and apart + spanish >= 4 * beside_vowel
+    return apart + spanish >= 1 and apart + spanish >= 4 * beside_vowel

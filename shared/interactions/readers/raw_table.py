@@ -235,16 +235,19 @@ class RawTable:
         return days
 
 
+_NO_TEXT = "\x7f"
+"""Ends what is no single value: a control character that trimming leaves."""
+
+
 def cell_text(value: object, *, joined: bool = False) -> str:
     """Writes a cell that is no text; a list or record as itself, or its entries joined by ", "."""
     if isinstance(value, np.ndarray | list | tuple):
         if joined:
             return ", ".join(filter(None, (cell_text(part, joined=True).strip() for part in value)))
-        return f"{value!r}"[:100] + "\x1f"
+        return f"{value!r}"[:100] + _NO_TEXT
     if isinstance(value, dict):
-        return (
-            cell_text(list(value.values()), joined=True) if joined else f"{value!r}"[:100] + "\x1f"
-        )
+        entries = list(value.values())
+        return cell_text(entries, joined=True) if joined else f"{value!r}"[:100] + _NO_TEXT
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:

@@ -102,3 +102,49 @@ def test_the_page_shows_every_id(node, running) -> None:
             tab.has_heading(f"Item {name}")
             service.delete_item(name).result()
         assert tab.complaints == []
+
+
+def test_ids_and_times_are_spelled_as_in_files(node) -> None:
+    assert node.put("/api/items", json=[{"item_id": "7.0", "text": "pen"}]).status_code == 200
+    event = {
+        "event_id": "spelled",
+        "user_id": "17.0",
+        "item_id": "7",
+        "session_id": "null",
+        "time": "2024-05-31 14:00:00 Europe/Paris",
+    }
+    assert node.post("/api/feedback", json=[event]).status_code == 201
+    again = node.get("/api/recommend/17.0?surface=buy-again").json()["items"]
+    assert [entry["item_id"] for entry in again] == ["7"]
+    stored = node.get("/api/feedback?user_id=17").json()["events"]
+    assert [(row["user_id"], row["time"][:19]) for row in stored] == [("17", "2024-05-31T12:00:00")]
+    assert node.get("/api/items/7.0").json()["item_id"] == "7"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user_id": "null"},
+        {"user_id": "\\N"},
+        {"user_id": "(null)"},
+        {"item_id": "<NA>"},
+        {"user_id": "1.2E+15"},
+        {"time": "31/05/2024"},
+        {"time": 45292},
+        {"time": "2024-05-31 14:00:00 EST"},
+    ],
+)
+def test_what_a_file_would_not_give_is_refused_by_name(node, change: dict[str, object]) -> None:
+    event = {"user_id": "u", "item_id": "a"} | change
+    for answer in (
+        node.post("/api/feedback", json=[event]),
+        node.post("/api/feedback", json=[{"user_id": "u", "item_id": "a"}, event]),
+    ):
+        assert answer.status_code == 422
+        assert next(iter(change)) in answer.text
+
+
+def test_half_a_letter_is_refused(node) -> None:
+    body = rb'[{"user_id": "half \ud83d", "item_id": "a"}]'
+    answer = node.post("/api/feedback", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
