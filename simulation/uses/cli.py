@@ -19,6 +19,7 @@ HERE = "simulation.uses.cli"
 COMMANDS = {
     "list": (HERE, "list_", "name the uses and what leaves a shop for each"),
     "train": (HERE, "train", "train shops' own heads and write lists to act on"),
+    "segments": (HERE, "segments", "divide shops' users by what they do"),
     "evaluate": (HERE, "evaluate", "measure uses against rule, own and pooled heads"),
 }
 """Name -> module, attribute, one line of help."""
@@ -96,7 +97,10 @@ def evaluate(
     settings = load_settings(file=None, environment=os.environ, options=options | assignments(sets))
     if not 0 < share <= 1:
         raise ConfigError(
-            "must be above 0 and at most 1", name="share", value=share, remedy="change it"
+            "must be above 0 and at most 1",
+            name="share",
+            value=share,
+            remedy="change it with --share",
         )
     _run(
         names,
@@ -135,6 +139,37 @@ def train(
     options = {name: value for name, value in given.items() if value is not None}
     settings = load_settings(file=None, environment=os.environ, options=options | assignments(sets))
     for line in write_lists(chosen(names), settings.data, out, seed=seed):
+        click.echo(line)
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--data", help="complete-journey, or a file or folder.", metavar="PATH")
+@click.option("--shops", help="r19, r10, store (Complete Journey) or virtual:N.", metavar="NAME")
+@click.option("--shop-column", help="Column that names the shop in one table.", metavar="COLUMN")
+@click.option("--segments", "k", type=int, default=5, help="Segments of each shop.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the fit's starts.")
+@click.option("--set", "sets", multiple=True, help="Any setting, as name=value.", metavar="N=V")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder.")
+def segments(
+    *,
+    data: str | None,
+    shops: str | None,
+    shop_column: str | None,
+    k: int,
+    seed: int,
+    sets: tuple[str, ...],
+    out: Path,
+) -> None:
+    """Divide each shop's users by what they do; writes OUT/SHOP/segments.csv.
+
+    Nothing leaves the machine and nothing is spent.
+    """
+    from simulation.uses.lists import write_segments
+
+    given = {"data.source": data, "data.shops": shops, "data.shop_column": shop_column}
+    options = {name: value for name, value in given.items() if value is not None}
+    settings = load_settings(file=None, environment=os.environ, options=options | assignments(sets))
+    for line in write_segments(settings.data, out, k=k, seed=seed):
         click.echo(line)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from client.uses.segments import find_segments
 from client.uses.training import answer, train_use
 from shared.errors import ConfigError, RunExistsError
 from shared.runtime.file_store import write_atomic
@@ -33,10 +35,7 @@ def write_lists(
         RunExistsError: The folder is there already.
         DataError: A file cannot be used.
     """
-    if folder.exists():
-        raise RunExistsError(
-            "is there already", name="out", value=folder, remedy="name a new folder with --out"
-        )
+    _refuse_existing(folder)
     data = load_histories(settings, seed=seed, promotions=False)
     for shop, ids, history in zip(data.shop_ids, data.user_ids, data.histories, strict=True):
         for use in uses:
@@ -49,11 +48,49 @@ def write_lists(
                 yield f"{shop}: {error}"
                 continue
             table = answer(trained, history, [str(user_id) for user_id in ids])
-            path = folder / shop / f"{use.name}.csv"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = table.to_csv(index=False, float_format="%.5g")
-            write_atomic(path, text.encode(), durable=False, private=True)
+            _write(table, folder / shop / f"{use.name}.csv")
             yield (
                 f"{shop}: {use.name} by {trained.name}, {len(table)} rows, fitted to "
                 f"{trained.examples} examples"
             )
+
+
+def write_segments(settings: DataSettings, folder: Path, *, k: int, seed: int) -> Iterator[str]:
+    """Writes `folder/SHOP/segments.csv` for every shop, and says what the segments are.
+
+    Args:
+        settings: The data set.
+        folder: New.
+        k: Segments of each shop.
+        seed: Of the fit's starts.
+
+    Yields:
+        One line a segment, after one a shop with how stable they are.
+
+    Raises:
+        RunExistsError: The folder is there already.
+        ConfigError: A shop has fewer users than segments.
+    """
+    _refuse_existing(folder)
+    data = load_histories(settings, seed=seed, promotions=False)
+    for shop, ids, history in zip(data.shop_ids, data.user_ids, data.histories, strict=True):
+        found = find_segments(history, k=k, seed=seed)
+        names = np.asarray(found.names, dtype=object)
+        users = pd.DataFrame({"user_id": ids, "segment": names[found.segment]})
+        _write(users, folder / shop / "segments.csv")
+        yield f"{shop}: {history.n_users} users, stability {found.stability:.2f}"
+        for name, share in zip(found.names, found.shares, strict=True):
+            yield f"  {share:4.0%}  {name}"
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = table.to_csv(index=False, float_format="%.5g")
+    write_atomic(path, text.encode(), durable=False, private=True)
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists():
+        raise RunExistsError(
+            "is there already", name="out", value=folder, remedy="name a new folder with --out"
+        )
