@@ -161,7 +161,7 @@ WEIGHT_STEPS = (0.0, 0.1, 0.25, 0.6, 1.5, 4.0)
 """Weights that are tried, on standardised scores."""
 COLLABORATIVE_FACTORS = (1.0, 0.5, 0.2, 0.0)
 """Factors on the weights of `COLLABORATIVE` that are tried when a federated signal enters."""
-COLLABORATIVE = ("ease", "item-knn", "als")
+COLLABORATIVE = ("ease", "item-knn")
 """Local signals that know the same as signals of many shops' behaviour, from fewer users."""
 _CYCLES = 2
 _PRIOR_QUERIES = 200.0
