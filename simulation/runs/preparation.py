@@ -44,7 +44,7 @@ class Prepared:
         base: The frozen base.
         device: Where training runs.
         source: Opens the shops for an engine.
-        notes: What had to differ from the settings.
+        notes: What had to differ from the settings, and how files were read that left a choice.
     """
 
     settings: RunSettings
@@ -123,7 +123,11 @@ def prepare(
         base=base,
         device=device,
         source=StoredShops(folder, device.type),
-        notes=tuple(note for note in (whitening.note, _apart(dataset)) if note),
+        notes=tuple(
+            note
+            for note in (whitening.note, _apart(dataset), *dataset.report.get("read_as", ()))
+            if note
+        ),
     )
 
 
