@@ -20,6 +20,7 @@ COMMANDS = {
     "list": (HERE, "list_", "name the uses and what leaves a shop for each"),
     "train": (HERE, "train", "train shops' own heads and write lists to act on"),
     "segments": (HERE, "segments", "divide shops' users by what they do"),
+    "prices": (HERE, "prices", "show how purchases went with prices, by category"),
     "evaluate": (HERE, "evaluate", "measure uses against rule, own and pooled heads"),
 }
 """Name -> module, attribute, one line of help."""
@@ -170,6 +171,22 @@ def segments(
     options = {name: value for name, value in given.items() if value is not None}
     settings = load_settings(file=None, environment=os.environ, options=options | assignments(sets))
     for line in write_segments(settings.data, out, k=k, seed=seed):
+        click.echo(line)
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--category", help="Show what went with a price of this category.", metavar="NAME")
+@click.option("--price", type=float, help="Price over the usual price, such as 0.9.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+def prices(*, category: str | None, price: float | None, as_json: bool) -> None:
+    """Show how purchases went with prices on Complete Journey, display and mailer held equal.
+
+    An association, never a cause; nothing is about a person and nothing leaves the machine.
+    """
+    from simulation.uses.prices import price_lines
+
+    settings = load_settings(file=None, environment=os.environ, options={})
+    for line in price_lines(settings.data, category=category, price=price, as_json=as_json):
         click.echo(line)
 
 
