@@ -267,3 +267,13 @@ def test_results_do_not_depend_on_how_many_users_are_asked_at_once(
                 np.testing.assert_array_equal(same.users, ranking.users)
                 assert same.values == pytest.approx(ranking.values, abs=1e-5, nan_ok=True)
                 assert same.n_candidates == ranking.n_candidates
+
+
+def test_a_shop_that_sells_a_part_of_the_catalogue_is_held_against_all_data() -> None:
+    data = dataset()
+    first = data.shops[0]
+    some = dataclasses.replace(first, events=first.events.select(first.events.item < 60))
+    result = run(dataclasses.replace(data, shops=(some, *data.shops[1:])))
+    ranking = result.shops[0].rankings["for-you"]["pooled"]
+    assert ranking.items.max() < 60
+    assert ranking.values[:, 0].mean() > 0
