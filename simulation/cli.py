@@ -227,7 +227,10 @@ def _run(
     """Runs and prints; what is heavy to import is imported here."""
     from rich.console import Console
 
-    from simulation.experiments.new_shops.console import print_new_shops
+    from simulation.experiments.new_shops.console import (
+        print_new_shops,
+        print_new_shops_verdict,
+    )
     from simulation.experiments.single.tables import print_report
     from simulation.experiments.sweep.console import print_sweep
     from simulation.reporting.terminal import Progress
@@ -250,7 +253,9 @@ def _run(
     else:
         print_report(finished.reports[0], folder=folder, console=Console())
     if finished.new_shops is not None and not as_json:
-        print_new_shops(finished.new_shops, folder=folder, console=Console())
+        asked = bool(settings.evaluation.new_shops)
+        shown = print_new_shops if asked else print_new_shops_verdict
+        shown(finished.new_shops, folder=folder, console=Console())
 
 
 def default_folder(settings: RunSettings, *, sweep: bool) -> Path:

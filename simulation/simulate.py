@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from server.federation.public_plan import check_shared, mechanisms_of
@@ -29,7 +29,14 @@ from simulation.runs.preparation import Prepared, prepare, with_secure_sums
 from simulation.runs.run_folder import RunFolder, open_run_folder
 from simulation.runs.training import Trained, global_model
 from simulation.runs.training_jobs import TrainingJob, train_variants
-from simulation.runs.variants import CONTROL, Sweep, Variant, check_new_shops, control_of
+from simulation.runs.variants import (
+    CONTROL,
+    Sweep,
+    Variant,
+    check_new_shops,
+    control_of,
+    newcomers,
+)
 
 EVALUATION = "evaluation"
 """Folder of a sweep's finished evaluation in its state."""
@@ -130,6 +137,7 @@ class _Simulation:
         self._folder = folder
         self._progress = progress
         self._single = single
+        self._newcomers = newcomers(prepared.settings, prepared.dataset, variants) if single else []
         control = control_of(variants, prepared.settings)
         self._control = CONTROL if control is None else control.name
         self._models = dict.fromkeys((*variants, control) if control else variants)
@@ -162,7 +170,8 @@ class _Simulation:
         result = read_evaluation(folder)
         if result is None:
             result = self._evaluate(trained, workers=workers)
-            if not self._single or self._prepared.settings.evaluation.new_shops:
+            new_shops = self._prepared.settings.evaluation.new_shops or self._newcomers
+            if not self._single or new_shops:
                 write_evaluation(folder, result)
         return result
 
@@ -175,7 +184,17 @@ class _Simulation:
         )
 
     def new_shops(self, *, processes: int, workers: int) -> NewShopsReport | None:
-        """Holds every shop out of every kind of run in turn, where the settings ask for it."""
+        """Holds shops out in turn: all where settings ask for it, else a few of a single run."""
+        if self._newcomers:
+            return run_new_shops(
+                _asked_without_users(self._prepared),
+                self._variants,
+                folder=self._folder,
+                processes=processes,
+                workers=workers,
+                progress=self._progress,
+                held_out=self._newcomers,
+            )
         if not self._prepared.settings.evaluation.new_shops:
             return None
         return run_new_shops(
@@ -236,3 +255,10 @@ class _Simulation:
 
     def _path(self, variant: Variant) -> Path:
         return self._folder.of(variant.name, single=self._single)
+
+
+def _asked_without_users(prepared: Prepared) -> Prepared:
+    """Returns the same with new shops of no users of their own."""
+    evaluation = prepared.settings.evaluation.model_copy(update={"new_shops": (0,)})
+    settings = prepared.settings.model_copy(update={"evaluation": evaluation})
+    return replace(prepared, settings=settings)

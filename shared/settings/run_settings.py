@@ -238,6 +238,9 @@ class EvaluationSettings(Settings):
     new_shops: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Numbers of own users, ascending, with which every shop is also measured as a new shop that
     took no part; each needs a federation of the others. Empty measures none."""
+    newcomers: Annotated[int, Field(ge=0)] = 3
+    """Shops that a single private run of eight shops and more holds out in turn, where `new_shops`
+    is empty, to say what a new shop without users gains by joining; 0 holds out none."""
 
     @field_validator("new_shops")
     @classmethod

@@ -282,6 +282,27 @@ def check_new_shops(settings: RunSettings, dataset: Dataset) -> None:
         )
 
 
+LEAST_SHOPS = 8
+"""Shops from which on a single run holds some out: of fewer, one is too much of the federation."""
+
+
+def newcomers(settings: RunSettings, dataset: Dataset, variants: Sequence[Variant]) -> list[int]:
+    """Numbers the shops that a single run holds out in turn without being asked.
+
+    Returns:
+        `settings.evaluation.newcomers` shops, small, middling and large alike; none where new shops
+        were asked for, in a sweep, without privacy, or where there are few shops.
+    """
+    wanted, evaluation = settings.evaluation.newcomers, settings.evaluation
+    if evaluation.new_shops or len(variants) > 1 or variants[0].epsilon is None or not wanted:
+        return []
+    if len(dataset.shops) < max(LEAST_SHOPS, settings.federation.min_replies + 1):
+        return []
+    by_size = sorted(range(len(dataset.shops)), key=lambda i: dataset.shops[i].n_users)
+    wanted = min(wanted, len(by_size))
+    return sorted(by_size[(2 * i + 1) * len(by_size) // (2 * wanted)] for i in range(wanted))
+
+
 @dataclass(frozen=True)
 class CurveSize:
     """Users and shops of one point of a users curve.

@@ -50,6 +50,22 @@ def print_new_shops(report: NewShopsReport, *, folder: Path, console: Console) -
     print_paths(console, folder, STEM)
 
 
+def print_new_shops_verdict(report: NewShopsReport, *, folder: Path, console: Console) -> None:
+    """Prints what joining gives to a new shop in a few lines, after the verdict on full shops.
+
+    Args:
+        report: What was measured.
+        folder: The run folder.
+        console: Where to print.
+    """
+    shops = {shop: None for size in report.sizes.values() for shop in size.shops}
+    held_out = f"{len(shops)} shops held out in turn: {', '.join(shops)}"
+    console.print(f"\n[bold]{escape(report.title)}.[/]  [dim]{escape(held_out)}[/]")
+    for advice in report.advice:
+        console.print(f"  {escape(' '.join(advice.sentences))}", highlight=False)
+    print_paths(console, folder, STEM)
+
+
 def _row(row: NewShopRow) -> Row:
     gain = row.joined
     cells = (f"{row.size}", row.epsilon, row.noise, row.text, row.local, row.alone, row.pairs)

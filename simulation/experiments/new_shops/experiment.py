@@ -26,6 +26,7 @@ def run_new_shops(
     processes: int,
     workers: int,
     progress: Progress,
+    held_out: Sequence[int] | None = None,
 ) -> NewShopsReport:
     """Trains a federation without each shop, measures that shop as a new one, and writes.
 
@@ -36,20 +37,27 @@ def run_new_shops(
         processes: Federations that train at once.
         workers: Shops at once, over all processes.
         progress: Bars and clock.
+        held_out: Numbers of the shops that are measured; None for all.
 
     Raises:
         FedprofileError: A federation failed; what ended is found again by a resumption.
     """
     state, groups = folder.state / STATE, groups_of(variants)
+    numbers = range(prepared.n_shops) if held_out is None else held_out
     models = train_federations(
         prepared,
-        list_federations(prepared, groups, state=state / "federations"),
+        list_federations(prepared, groups, state=state / "federations", held_out=numbers),
         processes=processes,
         workers=workers,
         progress=progress,
     )
     results = measure_sizes(
-        prepared, models, workers=workers, folder=state / "evaluation", progress=progress
+        prepared,
+        models,
+        held_out=numbers,
+        workers=workers,
+        folder=state / "evaluation",
+        progress=progress,
     )
     with progress.phase("new shops page", label="Writing the page about new shops"):
         report = build_new_shops(prepared, results, groups, name=folder.path.name)

@@ -37,7 +37,11 @@ def model_name(group: SeedGroup) -> str:
 
 
 def list_federations(
-    prepared: Prepared, groups: Sequence[SeedGroup], *, state: Path
+    prepared: Prepared,
+    groups: Sequence[SeedGroup],
+    *,
+    state: Path,
+    held_out: Sequence[int] | None = None,
 ) -> list[HeldOutFederation]:
     """Lists a federation for each group and shop; shop i is left out under seed + i.
 
@@ -45,6 +49,7 @@ def list_federations(
         prepared: Data and settings; its seed is the first of every group.
         groups: Kinds of runs.
         state: Folder for checkpoints and ledgers.
+        held_out: Numbers of the shops that are left out; None for all.
     """
     federations: list[HeldOutFederation] = []
     # The protocol gives the numbers of the sum alone, and these are many runs.
@@ -52,7 +57,7 @@ def list_federations(
     base = prepared.settings.model_copy(update={"privacy": ideal})
     for group in groups:
         name = model_name(group)
-        for number in range(prepared.n_shops):
+        for number in range(prepared.n_shops) if held_out is None else held_out:
             variant = Variant(group.epsilon, group.noise, base.seed + number, name)
             folder = state / name / f"{number:06d}"
             job = TrainingJob(

@@ -90,6 +90,7 @@ def measure_sizes(
     workers: int,
     folder: Path,
     progress: Progress,
+    held_out: Sequence[int] | None = None,
 ) -> dict[int, EvaluationResult]:
     """Measures every shop at every size that it has the users for.
 
@@ -99,6 +100,7 @@ def measure_sizes(
         workers: Shops at a time; changes no result.
         folder: Folder for each size's result, for an interruption.
         progress: Bars and clock.
+        held_out: Numbers of the shops that are measured; None for all.
 
     Returns:
         Size -> the shops' rankings of the methods that are shown; no means.
@@ -109,7 +111,8 @@ def measure_sizes(
     missing = [size for size in sizes if size not in results]
     if not missing:
         return results
-    total = len(missing) * prepared.n_shops
+    numbers = range(prepared.n_shops) if held_out is None else held_out
+    total = len(missing) * len(numbers)
     with (
         progress.phase("evaluate new shops", label="Evaluating new shops", total=total) as phase,
         one_blas_thread(),
@@ -120,7 +123,7 @@ def measure_sizes(
         for size in missing:
             shops = []
             one = partial(_measure, prepared, moments, models, size)
-            for measured in pool.map(one, range(prepared.n_shops)):
+            for measured in pool.map(one, numbers):
                 shops += [measured] if measured is not None else []
                 phase.advance()
             results[size] = EvaluationResult({}, {}, tuple(shops))

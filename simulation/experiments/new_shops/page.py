@@ -116,6 +116,7 @@ def new_shops_page(report: NewShopsReport) -> str:
         "new-shops.html",
         folder=Path(__file__).parent,
         report=report,
+        measured=max((len(size.shops) for size in report.sizes.values()), default=0),
         advice=[(a, kind_name(a.epsilon, a.noise)) for a in report.advice],
         kinds={noise or "none": NOISE_NAMES[noise] for noise in noises},
         trust=[TRUST[noise] for noise in noises],

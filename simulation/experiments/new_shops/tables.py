@@ -63,8 +63,10 @@ def method_note(report: NewShopsReport) -> str:
     note = bootstrap_note(
         report.correction, same_users="all methods and sizes", least="at least that of a sign test"
     )
+    measured = len(next(iter(report.sizes.values())).shops) if report.sizes else 0
+    who = "Each shop" if measured == len(report.shops) else f"Each of {measured} shops"
     return (
-        "Each shop was held out of a federation of all others, which it then joins as a new shop: "
+        f"{who} was held out of a federation of all others, which it then joins as a new shop: "
         "it learns and tunes on so many of its own users, and all of its users are asked. With no "
         "users of its own, the best that a shop reaches alone is zero-shot text. "
         f"{note[0].upper()}{note[1:]} There is one draw of the noise for each shop: how much "
