@@ -8,10 +8,12 @@ from shared.cli import LazyGroup
 
 DEPLOY, SERVING = "client.deploy.cli", "client.serving.cli"
 OWNER = "client.deploy.owner_commands"
+STORE = "client.store.cli"
 COMMANDS = {
     "key": (DEPLOY, "key", "make the node's key for the server's owner"),
     "init": (DEPLOY, "init", "make settings, ledger and store of a new node"),
     "check-data": (DEPLOY, "check_data", "show what would be trained on; nothing leaves"),
+    "migrate": (DEPLOY, "migrate", "train on the shop's database from now on, not on a folder"),
     "start": (DEPLOY, "start", "take part in the federation until stopped"),
     "passphrase": (DEPLOY, "passphrase", "encrypt the node's private keys"),
     "status": (DEPLOY, "status", "show budget, ledger and what is served"),
@@ -21,6 +23,12 @@ COMMANDS = {
     "adapter": (DEPLOY, "adapter", "list the installed releases, or choose one"),
     "serve": (SERVING, "serve", "answer recommendations over HTTP"),
     "evaluate": (SERVING, "evaluate", "learn and report the fusion weights on the shop's data"),
+    "backup": (STORE, "backup", "write a copy of the shop's database"),
+    "restore": (STORE, "restore", "put a backup in the database's place"),
+    "consent": (STORE, "consent", "say who may be trained on"),
+    "retention": (STORE, "retention", "say how long events are held"),
+    "delete-user": (STORE, "delete_user", "delete a user with all events, for good"),
+    "export-user": (STORE, "export_user", "print everything that is held about a user"),
     "import": (SERVING, "import_", "import items, users and events into the shop's database"),
 }
 """Name -> module, attribute, one line of help."""

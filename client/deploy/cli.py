@@ -45,7 +45,14 @@ def key(root: Path) -> None:
 @click.command()
 @DIR
 @click.option("--invitation", required=True, type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="The shop's events.")
+@click.option(
+    "--store", help="The shop's database, which is trained on: a file, or postgresql://..."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="File or folder of the shop's events; with --store it is imported there first.",
+)
 @click.option("--shop", required=True, help="The shop's public name.")
 @click.option("--unit", type=click.Choice(["user"]), help="What is protected; no default.")
 @click.option("--epsilon", type=float, help="Lifetime epsilon of one user; no default.")
@@ -76,7 +83,8 @@ def init(
     *,
     root: Path,
     invitation: Path,
-    data: Path,
+    store: str | None,
+    data: Path | None,
     shop: str,
     unit: str | None,
     epsilon: float | None,
@@ -87,9 +95,12 @@ def init(
     encoder: str | None,
 ) -> None:
     """Make settings, ledger and store of a new node."""
-    from client.deploy.setup import init_node, new_node
+    from client.deploy.folder import NodeFolder
+    from client.deploy.setup import fill_store, init_node, new_node
+    from client.store.database import store_url
     from shared.privacy.ledger.log.entries import LifetimeLimits
     from shared.protocol.invitation import read_invitation
+    from shared.settings.run_settings import DataSettings
 
     invited = read_invitation(invitation)
     if shop != invited.shop:
@@ -121,8 +132,10 @@ def init(
             value=f"{lifetime_epsilon:g}",
             remedy="pass other values of --epsilon and --delta",
         )
+    url = None if store is None else store_url(store)
     settings = new_node(
         data=data,
+        store=url,
         order_column=order_column,
         limits=LifetimeLimits(epsilon=lifetime_epsilon, delta=lifetime_delta, max_users=max_users),
         encoder=encoder,
@@ -130,6 +143,10 @@ def init(
         max_own_epsilon=max_own_epsilon,
     )
     init_node(root, settings, invited)
+    if url is not None:
+        source = None if data is None else DataSettings(source=str(data), order_column=order_column)
+        for line in fill_store(url, NodeFolder(root), source, say=say_aside):
+            click.echo(line)
     click.echo(f"node of {shop} in {root}\nnext: fedprofile node check-data --dir {root}")
 
 
@@ -144,6 +161,35 @@ def _prompt(name: str, text: str, kind: type[T]) -> T:
         )
     answer: T = click.prompt(text, type=kind)
     return answer
+
+
+def say_aside(line: str) -> None:
+    """Prints a line that is no part of the answer."""
+    click.echo(line, err=True)
+
+
+@click.command()
+@DIR
+@click.option("--store", required=True, help="Database: a file, or postgresql://...")
+@click.option("--accept-loss", is_flag=True, help="Migrate although over 5% of the rows are lost.")
+@JSON
+def migrate(root: Path, store: str, accept_loss: bool, as_json: bool) -> None:
+    """Train on the shop's database from now on, filled with what the node has trained on."""
+    from client.deploy.folder import NodeFolder
+    from client.deploy.setup import move_to_store
+    from client.store.database import store_url
+    from client.store.imports.import_source import report_lines
+    from client.store.imports.importing import ImportOptions
+
+    folder = NodeFolder(root).require()
+    options = ImportOptions(accept_loss=accept_loss)
+    report = move_to_store(folder, store_url(store), options, say=say_aside)
+    if as_json:
+        click.echo(json.dumps(None if report is None else report.to_json()))
+        return
+    for line in [] if report is None else report_lines(report):
+        click.echo(line)
+    click.echo(f"the node in {root} trains on the database from now on")
 
 
 @click.command("check-data")
@@ -166,6 +212,11 @@ def check_data(root: Path, as_json: bool) -> None:
     click.echo(f"{report['events']} events of {report['users']} users on {report['items']} items")
     for reason, count in report["dropped"].items():
         click.echo(f"  dropped {count}: {report['reasons'][reason]}")
+    if consent := report.get("consent"):
+        click.echo(
+            f"training: {consent['allow']} allow, {consent['refuse']} refuse, {consent['silent']} "
+            f"said nothing ({consent['default']} shop), {consent['deleted']} deleted"
+        )
     for problem in problem_lines:
         click.echo(f"problem: {problem}")
 

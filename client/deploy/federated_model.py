@@ -82,6 +82,36 @@ class OwnPairSumsFolder:
             LOG.warning("file=%s is not used: %s", path, error)
             return None
 
+    def drop(self) -> int:
+        """Forgets all parts, as somebody who is in them was deleted; returns how many there were.
+
+        The service then takes out what its users have done up to today.
+        """
+        files = list(self.folder.own_pairs.glob("*.safetensors"))
+        for path in files:
+            path.unlink(missing_ok=True)
+        return len(files)
+
+    def follow_deletions(self, deletions: int) -> None:
+        """Forgets all parts where users were deleted since this was last called.
+
+        Args:
+            deletions: Users who were deleted so far, as the shop's database counts them.
+        """
+        note = self.folder.own_pairs / "deletions"
+        try:
+            known = int(note.read_text())
+        except (OSError, ValueError):
+            known = 0
+        if known == deletions:
+            return
+        self.drop()
+        try:
+            make_folder(self.folder.own_pairs)
+            write_atomic(note, str(deletions).encode(), durable=True, private=True)
+        except StorageError as error:
+            LOG.error("deletions not noted: %s", error)
+
     def _path(self, plan: str, head: Head) -> Path:
         # A message has the head as int32, a release file as int64: both must lead to one file.
         digest = hashlib.sha256(head.astype(np.int64).tobytes()).hexdigest()

@@ -26,8 +26,10 @@ class NodeSettings(Settings):
 
     shop: str
     """The shop's public name."""
-    data: str
-    """File or folder of the shop's events."""
+    data: str | None = None
+    """File or folder of the shop's events; None where `store` is trained on."""
+    store: str | None = None
+    """URL of the shop's database, which is trained on; None for `data`."""
     order_column: str | None = None
     """Column that stands for time where there are no dates."""
     unit: Literal["user"]
@@ -75,7 +77,9 @@ class NodeSettings(Settings):
 
     def reading(self) -> DataSettings:
         """Returns how the data are read: one user's row must not end a request."""
-        return DataSettings(source=self.data, order_column=self.order_column, malformed_rows="drop")
+        return DataSettings(
+            source=self.data or "", order_column=self.order_column, malformed_rows="drop"
+        )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from client.deploy.folder import NodeFolder, NodeSettings
+from client.store.changes import NODE_FACT
+from client.store.imports.import_source import Say, import_source, report_lines
+from client.store.imports.importing import ImportOptions, ImportReport
+from client.store.store import Store
 from shared.errors import ConfigError, RunExistsError
 from shared.flower.bundle import bundle_hash, package_hash, thin_bundle
 from shared.keys.private_keys import PASSPHRASE, key_pem
@@ -17,6 +21,7 @@ from shared.privacy.ledger.log.entries import LifetimeLimits
 from shared.privacy.ledger.log.shop_files import KEYS, ShopFiles
 from shared.protocol.invitation import INVITATION, Invitation
 from shared.runtime.file_store import make_folder, write_atomic
+from shared.settings.run_settings import DataSettings
 from shared.settings.service_file import write_settings
 
 
@@ -47,7 +52,8 @@ def make_node_key(root: Path) -> Path:
 
 def new_node(
     *,
-    data: Path,
+    data: Path | None = None,
+    store: str | None = None,
     order_column: str | None,
     limits: LifetimeLimits,
     encoder: str | None,
@@ -58,10 +64,17 @@ def new_node(
 
     Raises:
         PrivacyError: Delta is out of its bounds, those of the stated users among them.
-        ConfigError: The data do not exist.
+        ConfigError: The data do not exist, or neither data nor a database is named.
     """
     check_delta(limits.delta, limits.max_users)
-    if not data.exists():
+    if data is None and store is None:
+        raise ConfigError(
+            "is missing",
+            name="store",
+            value="none",
+            remedy="name the shop's database with --store, or a folder of its events with --data",
+        )
+    if data is not None and not data.exists():
         raise ConfigError(
             "does not exist",
             name="data",
@@ -70,7 +83,8 @@ def new_node(
         )
     return NodeSettings(
         shop=invitation.shop,
-        data=str(data.resolve()),
+        data=str(data.resolve()) if data is not None and store is None else None,
+        store=store,
         order_column=order_column,
         unit="user",
         limits=limits,
@@ -115,6 +129,52 @@ def init_node(root: Path, settings: NodeSettings, invitation: Invitation) -> Non
     Ledger.open_or_create(folder.ledgers, shop=settings.shop, limits=settings.limits)
     # Last: node.toml marks a complete node, so that an interrupted `node init` can be repeated.
     write_settings(folder.config, settings)
+
+
+def move_to_store(
+    folder: NodeFolder, url: str, options: ImportOptions, *, say: Say
+) -> ImportReport | None:
+    """Fills a database with what a node has trained on, and lets it train on that from now on.
+
+    Args:
+        folder: The node's folder.
+        url: Of the database; what is stored there already is not stored twice.
+        options: Of the import.
+        say: Gets lines while it takes long.
+
+    Returns:
+        What was imported; None where the node named no data any more.
+
+    Raises:
+        DataError: The data cannot be imported; the node stays as it is.
+    """
+    settings = folder.settings()
+    report = None
+    if settings.data is not None:
+        data = DataSettings(source=settings.data, order_column=settings.order_column)
+        report = import_source(url, data, None, options, say=say)
+    tell_store(url, folder)
+    write_settings(folder.config, settings.model_copy(update={"store": url, "data": None}))
+    return report
+
+
+def fill_store(url: str, folder: NodeFolder, data: DataSettings | None, *, say: Say) -> list[str]:
+    """Imports a new node's data into its database, where there are any; returns lines about it.
+
+    Raises:
+        DataError: The data cannot be imported.
+    """
+    tell_store(url, folder)
+    return [] if data is None else report_lines(import_source(url, data, None, say=say))
+
+
+def tell_store(url: str, folder: NodeFolder) -> None:
+    """Notes in a database which node trains on it, so that a deletion reaches the node's sums."""
+    store = Store(url)
+    try:
+        store.set_fact(NODE_FACT, str(folder.root.resolve())).result()
+    finally:
+        store.close()
 
 
 def raise_max_users(folder: NodeFolder, max_users: int, *, delta: float | None) -> LifetimeLimits:

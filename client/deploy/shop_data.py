@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from client.deploy.folder import NodeFolder, NodeSettings
+from client.deploy.store_data import read_store
 from shared.errors import DataError, StorageError
 from shared.interactions.datasets.cleaning import DROP_REASONS, clean
 from shared.interactions.events import Events
@@ -32,11 +33,13 @@ class ShopData:
             linked.
         n_users: Persons; stays here.
         report: What was read and dropped; stays here.
+        deletions: Users whom the shop's database was asked to delete so far.
     """
 
     events: Events
     n_users: int
     report: dict[str, Any]
+    deletions: int = 0
 
 
 def load_shop(settings: NodeSettings, base: PublicBase) -> ShopData:
@@ -48,7 +51,10 @@ def load_shop(settings: NodeSettings, base: PublicBase) -> ShopData:
     Raises:
         DataError: A file is missing, is no table, or lacks a column.
     """
-    tables = read_tables(Path(settings.data), settings.reading(), needs_items=False)
+    if settings.store is not None:
+        events, n_users, report = read_store(settings.store, base)
+        return ShopData(events, n_users, report, report.pop("deletions"))
+    tables = read_tables(Path(settings.data or ""), settings.reading(), needs_items=False)
     if tables.time_unit != base.time_unit:
         raise DataError(
             f"has time in {tables.time_unit}, the federation in {base.time_unit}",

@@ -45,6 +45,7 @@ class DeployedShop:
         settings, public_base = self.folder.settings(), self.folder.invitation().base
         data = load_shop(settings, public_base)
         save_report(self.folder, data)
+        OwnPairSumsFolder(self.folder).follow_deletions(data.deletions)
         device = resolve_device(settings.device)
         LOG.info("device=%s", describe_device(device))
         whitening = public_base.whitening()

@@ -13,16 +13,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from client.serving.service.settings import ServingSettings
+from client.store.cli import AS_JSON, STORE
 from shared.errors import ConfigError
 from shared.settings.run_settings import TARGET_TYPES, DataSettings
 
-STORE = click.option(
-    "--store",
-    help="Database: a file, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME.",
-    default="shop.db",
-    show_default=True,
-    envvar="FEDPROFILE_STORE",
-)
 DATA = click.option("--data", help="File or folder to import first, or complete-journey.")
 SHOP = click.option("--shop", help="Which of the data's shops.  [default: the only one]")
 SHOP_COLUMN = click.option("--shop-column", help="Column that names the shop.")
@@ -31,7 +25,6 @@ ADAPTER = click.option(
     "--adapter", type=click.Path(path_type=Path), help="Adapter folder, or the shop's node."
 )
 INT8 = click.option("--int8", is_flag=True, help="Keep item vectors in one byte a number.")
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,6 +98,7 @@ def evaluate(
         shop=options["shop"],
         adapter=adapter,
         settings=ServingSettings(int8=int8),
+        looks_only=True,
     )
     service = open_service(source)
     try:
@@ -117,30 +111,52 @@ def evaluate(
 
 @click.command("import")
 @source_options
+@click.option("--replace", is_flag=True, help="Remove what the source lacks: a full export.")
+@click.option("--since", help="Take events of this date (or rank) or later alone.")
+@click.option("--accept-loss", is_flag=True, help="Import although over 5% of the rows are lost.")
+@click.option("--accept-new-ids", is_flag=True, help="Import although hardly any id is known.")
 @AS_JSON
-def import_(*, store: str, as_json: bool, **options: Any) -> None:
-    """Import items, users and events; the same source twice adds nothing."""
-    from client.serving.service.startup import import_data
-    from client.store.store import Store
+def import_(
+    *,
+    store: str,
+    replace: bool,
+    since: str | None,
+    accept_loss: bool,
+    accept_new_ids: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Bring the database to what a file, a folder or standard input (-) says.
+
+    An export that holds what is stored already adds only what is new, whatever its order.
+    """
+    from client.store.imports.import_source import import_source, moment_of, report_lines
+    from client.store.imports.importing import ImportOptions
 
     data = _data(options)
     if data is None:
         raise ConfigError(
             "is missing",
             name="data",
-            remedy="name a file or folder, or complete-journey, with --data",
+            value="none",
+            remedy="name a file or folder, - for standard input, or complete-journey, with --data",
         )
-    database = Store(_url(store))
-    try:
-        events = import_data(database, data, options["shop"])
-    finally:
-        database.close()
-    text = f"{events} events imported" if events else "nothing new: imported before"
-    click.echo(json.dumps({"events": events}) if as_json else text)
+    wanted = ImportOptions(
+        replace=replace,
+        since=None if since is None else moment_of(since, ranks=bool(data.order_column)),
+        accept_loss=accept_loss,
+        accept_new_ids=accept_new_ids,
+    )
+    report = import_source(
+        _url(store), data, options["shop"], wanted, say=lambda line: click.echo(line, err=True)
+    )
+    click.echo(json.dumps(report.to_json()) if as_json else "\n".join(report_lines(report)))
 
 
 def _url(store: str) -> str:
-    return store if "://" in store else f"sqlite:///{Path(store).expanduser().absolute()}"
+    from client.store.database import store_url
+
+    return store_url(store)
 
 
 def _data(options: dict[str, Any]) -> DataSettings | None:

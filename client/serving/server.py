@@ -17,7 +17,15 @@ from threadpoolctl import threadpool_limits
 
 from client.serving.http import errors
 from client.serving.http.middleware import RequestGuard, SlashSafeIds
-from client.serving.http.routes import bulk, catalogue, feedback, operations, page, recommend
+from client.serving.http.routes import (
+    bulk,
+    catalogue,
+    feedback,
+    operations,
+    page,
+    people,
+    recommend,
+)
 from client.serving.service.service import Service
 from shared.errors import RunError
 
@@ -46,6 +54,7 @@ def create_app(service: Service) -> FastAPI:
         feedback.router,
         bulk.router,
         catalogue.router,
+        people.router,
         operations.privacy_router,
         operations.router,
         page.router,

@@ -6,13 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from client.store.database import ConflictError, UnknownError
+from client.store.identity import content_digests, id_hashes
 from client.store.schema import Event, Item, User, events, facts, items, users
+from client.store.suppression import allow_items, mark_item_deleted, suppress_user, suppressed_of
 
 GENERATION = "generation"
 """Name of the fact that counts changes and deletions."""
+NODE_FACT = "node"
+"""Name of the fact that holds the folder of the node that trains on the database."""
+DELETIONS_FACT = "deletions"
+"""Name of the fact that counts the users who were deleted."""
 _CHUNK = 500
 """Values in one IN list at most: SQLite before 3.32 takes 999 parameters in a statement."""
 
@@ -25,12 +32,14 @@ def add_events(connection: sa.Connection, batch: Sequence[Event]) -> list[Event]
 
     Raises:
         UnknownError: An item is not in the database; nothing is added.
+        ConflictError: A user was deleted; nothing is added.
     """
     unique = list({event.event_id: event for event in reversed(batch)}.values())[::-1]
     known = _existing_ids(connection, [event.event_id for event in unique])
     fresh = [event for event in unique if event.event_id not in known]
     if not fresh:
         return []
+    _refuse_deleted(connection, {event.user_id for event in fresh})
     item_keys = keys_of(connection, items, {event.item_id for event in fresh})
     missing = sorted({event.item_id for event in fresh} - set(item_keys))
     if missing:
@@ -41,9 +50,44 @@ def add_events(connection: sa.Connection, batch: Sequence[Event]) -> list[Event]
             remedy="add it with POST /api/items first",
         )
     user_keys = _ensure_users(connection, {event.user_id for event in fresh})
-    rows = [_row(event, user_keys, item_keys) for event in fresh]
+    digests = _digests(fresh)
+    rows = [
+        _row(event, user_keys, item_keys) | {"digest": digest}
+        for event, digest in zip(fresh, digests, strict=True)
+    ]
     connection.execute(sa.insert(events), rows)
     return fresh
+
+
+def _refuse_deleted(connection: sa.Connection, user_ids: set[str]) -> None:
+    """Keeps out who was deleted: a late message must not begin a history anew."""
+    gone = sorted(suppressed_of(connection, user_ids))
+    if gone:
+        raise ConflictError(
+            "was deleted, and what comes of it is not stored",
+            name="user_id",
+            value=f"{gone[0]!r}",
+            remedy="leave it out, or let it in again on purpose with POST "
+            "/api/users/USER_ID/readmission",
+        )
+
+
+def _digests(batch: Sequence[Event]) -> list[int]:
+    """Returns what an import compares its events with."""
+    visits = id_hashes([event.session_id or "" for event in batch])
+    visits[[event.session_id is None for event in batch]] = 0
+    prices = [np.nan if event.price is None else event.price for event in batch]
+    digests = content_digests(
+        user=id_hashes([event.user_id for event in batch]),
+        item=id_hashes([event.item_id for event in batch]),
+        session=visits,
+        time=np.array([event.time for event in batch], np.float64),
+        event_type=np.array([event.event_type for event in batch], np.int64),
+        weight=np.array([event.weight for event in batch], np.float64),
+        quantity=np.array([event.quantity for event in batch], np.float64),
+        price=np.array(prices, np.float64),
+    )
+    return [int(digest) for digest in digests]
 
 
 def replace_events(connection: sa.Connection, batch: Sequence[Event]) -> set[str]:
@@ -111,15 +155,17 @@ def add_items(connection: sa.Connection, batch: Sequence[Item]) -> None:
         ConflictError: One is there already; nothing is added.
     """
     _add(connection, items, "item_id", [asdict(item) for item in batch])
+    allow_items(connection, [item.item_id for item in batch])
 
 
 def put_items(connection: sa.Connection, batch: Sequence[Item]) -> None:
     """Adds items or replaces those of the same ids."""
     _upsert(connection, items, "item_id", [asdict(item) for item in batch])
+    allow_items(connection, [item.item_id for item in batch])
 
 
 def delete_item(connection: sa.Connection, item_id: str) -> None:
-    """Deletes an item and all its events.
+    """Deletes an item and all its events; an import does not bring it back.
 
     Raises:
         UnknownError: There is none.
@@ -134,24 +180,34 @@ def delete_item(connection: sa.Connection, item_id: str) -> None:
         )
     connection.execute(sa.delete(events).where(events.c.item_key == keys[item_id]))
     connection.execute(sa.delete(items).where(items.c.item_key == keys[item_id]))
+    mark_item_deleted(connection, item_id)
 
 
 def add_users(connection: sa.Connection, batch: Sequence[User]) -> None:
     """Adds new users.
 
     Raises:
-        ConflictError: One is there already; nothing is added.
+        ConflictError: One is there already, or was deleted; nothing is added.
     """
+    _refuse_deleted(connection, {user.user_id for user in batch})
     _add(connection, users, "user_id", [asdict(user) for user in batch])
 
 
 def put_users(connection: sa.Connection, batch: Sequence[User]) -> None:
-    """Adds users or replaces those of the same ids."""
+    """Adds users or replaces those of the same ids.
+
+    Raises:
+        ConflictError: One was deleted; nothing is stored.
+    """
+    _refuse_deleted(connection, {user.user_id for user in batch})
     _upsert(connection, users, "user_id", [asdict(user) for user in batch])
 
 
 def delete_user(connection: sa.Connection, user_id: str) -> int:
-    """Deletes a user with all events and returns how many events that were.
+    """Deletes a user with all events, and keeps the id out of every later import.
+
+    Returns:
+        How many events that were.
 
     Raises:
         UnknownError: There is none.
@@ -163,7 +219,15 @@ def delete_user(connection: sa.Connection, user_id: str) -> int:
         )
     deleted = connection.execute(sa.delete(events).where(events.c.user_key == keys[user_id]))
     connection.execute(sa.delete(users).where(users.c.user_key == keys[user_id]))
+    suppress_user(connection, user_id)
+    put_fact(connection, DELETIONS_FACT, str(deletions(connection) + 1))
     return int(deleted.rowcount)
+
+
+def deletions(connection: sa.Connection) -> int:
+    """Returns how many users were deleted so far."""
+    text = connection.scalar(sa.select(facts.c.value).where(facts.c.name == DELETIONS_FACT))
+    return int(text or 0)
 
 
 def bump_generation(connection: sa.Connection) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -88,9 +91,28 @@ def open_database(url: str) -> sa.Engine:
         StoreUnavailableError: The database does not answer or is locked.
     """
     engine = _engine(url)
+    _protect(engine)
     with translated(url):
         _migrate(engine)
     return engine
+
+
+def _protect(engine: sa.Engine) -> None:
+    """Makes a SQLite file its owner's alone; the files that SQLite puts beside it follow."""
+    if engine.dialect.name != "sqlite":
+        return
+    path = Path(engine.url.database or "")
+    with suppress(OSError):  # what is wrong with the file, opening it says
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
+            for one in (path, *(Path(f"{path}-{end}") for end in ("wal", "shm"))):
+                with suppress(FileNotFoundError):
+                    one.chmod(0o600)
+
+
+def store_url(place: str) -> str:
+    """Returns the URL of a database that is named as a file or as a URL."""
+    return place if "://" in place else sqlite_url(Path(place).expanduser().absolute())
 
 
 def sqlite_url(path: Path) -> str:
@@ -171,6 +193,11 @@ def _migrate(engine: sa.Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    with engine.connect() as connection:
+        # Reading does not wait for whoever writes, such as an import of many events.
+        if MigrationContext.configure(connection).get_current_revision() == newest:
+            return
     with writing(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

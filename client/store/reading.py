@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
+from client.store.event_rows import batches
 from client.store.schema import EventColumns, Item, User, events, facts, items, users
 
-_ROWS = 20_000
 _TYPES = np.dtype(
     [
         *(("event_key", np.int64), ("user_key", np.int64), ("item_key", np.int64)),
@@ -21,6 +22,11 @@ _TYPES = np.dtype(
 """Columns of an event; a missing price becomes NaN."""
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+IDENTITY_FACT = "identity"
+"""Name of the fact that holds the database's own name, drawn when it is first opened."""
+
+
 def read_items(connection: sa.Connection) -> list[tuple[int, Item]]:
     """Returns all items with their keys, in order of their keys."""
     rows = connection.execute(sa.select(items).order_by(items.c.item_key))
@@ -29,7 +35,9 @@ def read_items(connection: sa.Connection) -> list[tuple[int, Item]]:
 
 def read_users(connection: sa.Connection) -> list[tuple[int, User]]:
     """Returns all users with their keys, in order of their keys."""
-    rows = connection.execute(sa.select(users).order_by(users.c.user_key))
+    rows = connection.execute(
+        sa.select(users.c.user_key, users.c.user_id, users.c.segment).order_by(users.c.user_key)
+    )
     return [(int(row[0]), User(*row[1:])) for row in rows]
 
 
@@ -45,21 +53,12 @@ def read_events(
     """
     of_user = "user_key = :user AND " if user_key is not None else ""
     select = f"SELECT {', '.join(_TYPES.names or ())} FROM events WHERE {of_user}event_key > :after"  # noqa: S608
-    result = connection.execution_options(stream_results=True).execute(
-        sa.text(f"{select} ORDER BY event_key"), {"after": after, "user": user_key}
+    result = connection.execute(
+        sa.text(f"{select} ORDER BY event_key"),
+        {"after": after, "user": user_key},
+        execution_options={"stream_results": True},
     )
-    return join([_columns(rows) for rows in _batches(result)])
-
-
-def _batches(result: sa.CursorResult[Any]) -> Iterator[Sequence[Any]]:
-    """Fetches rows as plain tuples, a batch at a time."""
-    cursor: Any = result.cursor
-    if result.context.dialect.name == "sqlite":
-        # The driver's own rows: SQLAlchemy's took four times as long.
-        while rows := cursor.fetchmany(_ROWS):
-            yield rows
-    while rows := result.fetchmany(_ROWS):
-        yield [tuple(row) for row in rows]
+    return join([_columns(rows) for rows in batches(result)])
 
 
 def join(parts: Sequence[EventColumns]) -> EventColumns:
@@ -91,6 +90,23 @@ def read_fact(connection: sa.Connection, name: str) -> str | None:
     return None if value is None else str(value)
 
 
+def day_as_text(time: float) -> str:
+    """Returns days since 1970 as an ISO date."""
+    return (EPOCH + timedelta(days=time)).isoformat(timespec="seconds")
+
+
+def content_mark(connection: sa.Connection, last_key: int) -> list[Any]:
+    """Returns what tells a database up to an `event_key` from any other.
+
+    It is the database's name of its own, and how many events there are up to the key, with two sums
+    over what they are: a database that was restored, or filled anew, has another mark.
+    """
+    low, high = events.c.digest.op("&")(0x7FFFFFFF), events.c.digest.op("%")(2_147_483_629)
+    query = sa.select(sa.func.count(), sa.func.sum(low), sa.func.sum(high))
+    row = connection.execute(query.where(events.c.event_key <= last_key)).one()
+    return [read_fact(connection, IDENTITY_FACT), *(int(value or 0) for value in row)]
+
+
 def last_event_key(connection: sa.Connection) -> int:
     """Returns the key of the newest event, 0 for none."""
     return int(connection.scalar(sa.select(sa.func.max(events.c.event_key))) or 0)
@@ -100,8 +116,9 @@ def page_of_events(
     connection: sa.Connection, *, after: int, n: int, user_id: str | None
 ) -> list[dict[str, Any]]:
     """Returns up to `n` events after a key, oldest arrival first, as plain values."""
+    shown = [column for column in events.c if column is not events.c.digest]
     query = (
-        sa.select(events, users.c.user_id, items.c.item_id)
+        sa.select(*shown, users.c.user_id, items.c.item_id)
         .join(users, events.c.user_key == users.c.user_key)
         .join(items, events.c.item_key == items.c.item_key)
         .where(events.c.event_key > after)

@@ -33,8 +33,11 @@ users = sa.Table(
     sa.Column("user_key", _KEY, primary_key=True, autoincrement=True),
     sa.Column("user_id", sa.Text, nullable=False, unique=True),
     sa.Column("segment", sa.Text, nullable=False),
+    sa.Column("person_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("training", sa.Boolean),
     sqlite_autoincrement=True,
 )
+"""`person_id` is "" for a person of its own; `training` is NULL for the store's default."""
 
 events = sa.Table(
     "events",
@@ -49,6 +52,8 @@ events = sa.Table(
     sa.Column("quantity", sa.Double, nullable=False),
     sa.Column("price", sa.Double),
     sa.Column("session", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.BigInteger),
+    sa.Column("session_id", sa.Text),
     sa.Index("events_user", "user_key"),
     sa.Index("events_item", "item_key"),
     sa.Index(
@@ -60,16 +65,23 @@ events = sa.Table(
     ),
     sqlite_autoincrement=True,
 )
-"""`time` is in the unit of the shop's data; imported events have no `event_id`."""
+"""`time` is in the unit of the shop's data; `event_id` is NULL where the source gave none, `digest`
+is what `identity.content_digests` makes of the event, NULL in a row of an older version."""
 
-imports = sa.Table(
-    "imports",
+suppressed_users = sa.Table(
+    "suppressed_users",
     metadata,
-    sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("events", sa.BigInteger, nullable=False),
+    sa.Column("id_hash", sa.Text, primary_key=True),
+    sa.Column("since", sa.Double, nullable=False),
 )
-"""What was imported already, so that a repeated import adds nothing."""
+"""Users who were deleted, by a keyed hash: no import brings them back; see `suppression`."""
+
+deleted_items = sa.Table(
+    "deleted_items",
+    metadata,
+    sa.Column("item_id", sa.Text, primary_key=True),
+)
+"""Items that were deleted, so that no import brings them back."""
 
 facts = sa.Table(
     "facts",
@@ -77,7 +89,7 @@ facts = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
-"""Single values as JSON: unit of time, fusion weights, online counters, generation."""
+"""Single values as JSON: unit of time, fusion weights, online counters, generation, consent."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,7 @@ class Event:
         quantity: Number of pieces.
         price: Of one piece; None where unknown.
         session: Code of the visit, -1 for none.
+        session_id: The shop's name of the visit; None for none.
     """
 
     event_id: str
@@ -141,23 +154,7 @@ class Event:
     quantity: float = 1.0
     price: float | None = None
     session: int = -1
-
-
-@dataclass(frozen=True)
-class StoredEvent:
-    """An event with its keys in the database.
-
-    Attributes:
-        event_key: Order of arrival.
-        user_key: The user.
-        item_key: The item.
-        event: What was sent.
-    """
-
-    event_key: int
-    user_key: int
-    item_key: int
-    event: Event
+    session_id: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

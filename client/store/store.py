@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import queue
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -19,10 +20,10 @@ import sqlalchemy as sa
 
 from client.store.changes import put_fact
 from client.store.database import StoreUnavailableError, open_database, translated, writing
-from client.store.importing import Progress, import_shop
-from client.store.reading import read_fact
+from client.store.reading import IDENTITY_FACT, content_mark, read_fact
+from client.store.schema import items
+from client.store.serving_lock import ServingLock
 from shared.errors import FedprofileError
-from shared.interactions.events import Catalogue, Shop
 
 _MAX_COMMIT = 64
 """Requests in one commit at most."""
@@ -127,6 +128,9 @@ class Store:
     Args:
         url: `sqlite:///path` or `postgresql://...`.
 
+    Attributes:
+        lock: Held where this process keeps the state of the database; goes with `close`.
+
     Raises:
         ConfigError: As `open_database`.
         StoreUnavailableError: As `open_database`.
@@ -134,8 +138,11 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.lock: ServingLock | None = None
         self.engine = open_database(url)
         self._writer = Writer(self.engine, url)
+        if self.fact(IDENTITY_FACT) is None:
+            self.set_fact(IDENTITY_FACT, secrets.token_hex(16)).result()
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -151,23 +158,21 @@ class Store:
         """Queues a change for the writer; see `Writer.submit`."""
         return self._writer.submit(change, then)
 
-    def import_shop(
-        self,
-        shop: Shop,
-        catalogue: Catalogue,
-        *,
-        time_unit: str,
-        progress: Progress | None = None,
-    ) -> int:
-        """Imports a shop before serving begins; see `importing.import_shop`."""
-        with translated(self.url), writing(self.engine) as connection:
-            return import_shop(connection, shop, catalogue, time_unit=time_unit, progress=progress)
+    def item_ids(self) -> list[str]:
+        """Returns the ids of all items."""
+        with self.reading() as connection:
+            return list(connection.scalars(sa.select(items.c.item_id)))
 
     def fact(self, name: str) -> Any:
         """Returns a single value, None where it was never set."""
         with self.reading() as connection:
             text = read_fact(connection, name)
         return None if text is None else json.loads(text)
+
+    def content_mark(self, last_key: int) -> list[Any]:
+        """Returns what tells this database up to an `event_key` from any other."""
+        with self.reading() as connection:
+            return content_mark(connection, last_key)
 
     def set_fact(self, name: str, value: Any) -> Future[Any]:
         """Sets a single value."""
@@ -177,4 +182,6 @@ class Store:
     def close(self) -> None:
         """Finishes all writes and closes."""
         self._writer.close()
+        if self.lock is not None:
+            self.lock.release()
         self.engine.dispose()

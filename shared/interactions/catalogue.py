@@ -23,23 +23,25 @@ MAX_TEXT = 10_000
 _NEVER_TEXT = ("item_id", "price", "url", "image", "image_url", "images")
 
 
-def build_catalogue(items: pd.DataFrame) -> tuple[Catalogue, dict[str, Any]]:
+def build_catalogue(items: pd.DataFrame, *, least: int = 2) -> tuple[Catalogue, dict[str, Any]]:
     """Builds the catalogue, in the order of the rows, the first of repeated ids.
 
     Args:
         items: `item_id` ("" where missing) and further columns, all text.
+        least: Items that must be left.
 
     Returns:
         The catalogue, and counts of what was dropped or changed.
 
     Raises:
-        DataError: Fewer than 2 items are left.
+        DataError: Fewer than `least` items are left.
     """
     named = items[items["item_id"] != ""]
     unique = named.drop_duplicates("item_id").reset_index(drop=True)
-    if len(unique) < 2:
+    if len(unique) < least:
         raise DataError(
-            f"items: the catalogue has {len(unique)} items, needs at least 2", remedy="add items"
+            f"items: the catalogue has {len(unique)} items, needs at least {least}",
+            remedy="add items",
         )
     columns = text_columns(unique)
     texts, truncated = join_texts(unique[columns])

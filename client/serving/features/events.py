@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from client.recommenders.visits import TYPE_WEIGHT
 from client.serving.features.interactions import UserEvents
+from client.store.reading import EPOCH, day_as_text
 from client.store.schema import Event
 from shared.errors import DataError
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_DAY = 3652.0
 """1980-01-01 in days since 1970; earlier dates are errors."""
 
@@ -47,7 +47,7 @@ def time_as_text(time: float, time_unit: str) -> str | float:
     """Returns a time as an ISO date, or the rank itself."""
     if time_unit != "days":
         return time
-    return (EPOCH + timedelta(days=time)).isoformat(timespec="seconds")
+    return day_as_text(time)
 
 
 def event_row(event: Event, item: int) -> UserEvents:

@@ -24,6 +24,8 @@ from shared.settings.run_settings import TIME_DEFAULTS, ModelSettings
 Floats = npt.NDArray[np.float32]
 MAX_MEAN_LENGTH, MIN_ITEMS_TO_JUDGE = 0.9, 20
 """Length of the mean item vector at most, and the number of items from which it says something."""
+SMALL = 1000
+"""Items of a catalogue whose base is fitted anew when it has grown fourfold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +36,20 @@ class FrozenBase:
         settings: Encoder and token limit.
         whitening: From text vectors to item vectors.
         base_hash: Of both.
+        fitted_on: Items that it was fitted to; None for a base that came from elsewhere.
+        asked: The settings that it was asked for, before its catalogue bounded its width.
     """
 
     settings: ModelSettings
     whitening: Whitening
     base_hash: str
+    fitted_on: int | None = None
+    asked: ModelSettings | None = None
+
+    def outgrown_by(self, n_items: int) -> bool:
+        """Says whether a catalogue has become another than the small one it was fitted to."""
+        fitted_on = self.fitted_on
+        return fitted_on is not None and fitted_on < SMALL and n_items >= max(2, 4 * fitted_on)
 
 
 class TextVectors:
@@ -60,6 +71,8 @@ class TextVectors:
         Raises:
             ModelError: To this base all texts look alike, so that it fits another catalogue.
         """
+        if not texts:
+            return np.zeros((0, self.base.whitening.dim), dtype=np.float32)
         text_vectors = encode_texts(texts, settings=self.base.settings, progress=progress)
         vectors = self.base.whitening.apply(text_vectors)
         # Vectors of the base's own catalogue have mean 0; a mean of nearly unit length says that
@@ -109,12 +122,27 @@ def _load(settings: ModelSettings) -> TextEncoder:
 def catalogue_base(texts: Sequence[str], settings: ModelSettings) -> FrozenBase:
     """Fits the base to the shop's own catalogue, for a shop without an adapter.
 
+    A catalogue without two different texts has nothing to fit to: its base takes text vectors as
+    they are.
+
     Raises:
-        ModelError: The encoder is not usable, or the texts are all alike.
+        ModelError: The encoder is not usable, or many texts are all alike.
     """
-    whitening = fit_whitening(encode_texts(texts, settings=settings), dim=settings.dim)
+    if len(set(filter(None, texts))) < 2 and len(texts) < MIN_ITEMS_TO_JUDGE:
+        whitening = _as_they_are(settings)
+    else:
+        whitening = fit_whitening(encode_texts(texts, settings=settings), dim=settings.dim)
     fitted = whitening.fit_settings(settings)
-    return FrozenBase(fitted, whitening, whitening.base_hash(text_space(fitted)))
+    digest = whitening.base_hash(text_space(fitted))
+    return FrozenBase(fitted, whitening, digest, fitted_on=len(texts), asked=settings)
+
+
+def _as_they_are(settings: ModelSettings) -> Whitening:
+    """Returns the map that leaves text vectors as they are, cut to the width of item vectors."""
+    width = encode_texts(["one"], settings=settings).shape[1]
+    dim = min(settings.dim, width)
+    mean, axes = np.zeros(width, np.float32), np.eye(width, dim, dtype=np.float32)
+    return Whitening(mean, axes, "the catalogue has no two different texts")
 
 
 def read_adapter_base(folder: Path) -> tuple[SavedAdapter, FrozenBase]:

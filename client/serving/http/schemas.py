@@ -67,6 +67,13 @@ class EventIn(Body):
     """The visit or basket."""
 
 
+class ConsentIn(Body):
+    """Whether a user may be trained on."""
+
+    training: Literal["allow", "refuse", "default"]
+    """`default` leaves it to what holds for users who have said nothing."""
+
+
 class ItemIn(Body):
     """One item of the catalogue."""
 

@@ -16,7 +16,12 @@ from client.serving.features.federated_statistics import (
 )
 from client.serving.features.text_vectors import TextVectors, space_of_adapter
 from client.serving.ranking.weight_learning import LearnedFusion, learn_fusion_weights
-from client.serving.service.serving_bundle import ServingBundle, read_serving_bundle, watched_file
+from client.serving.service.serving_bundle import (
+    NODE_FILE,
+    ServingBundle,
+    read_serving_bundle,
+    watched_file,
+)
 from client.serving.state.engine import RecommendationEngine
 from shared.errors import FedprofileError, ModelError
 
@@ -179,6 +184,11 @@ class AdapterWatch:
         """Returns the mark of an adapter that was not read yet; None for none."""
         mark = self._mark()
         return mark if mark != self._seen else None
+
+    def forget(self) -> None:
+        """Takes the adapter of a node for new: what it is served with has changed."""
+        if self.folder is not None and (self.folder / NODE_FILE).exists():
+            self._seen = None
 
     def note(self, mark: FileMark) -> None:
         """Takes an adapter for read."""

@@ -17,16 +17,22 @@ from client.serving.features.text_vectors import TextVectors
 from client.serving.ranking.ranker import RecommendationRequest, RecommendationResult
 from client.serving.ranking.weight_learning import LearnedFusion, learn_fusion_weights
 from client.serving.service.adapter_reload import AdapterReloader, AdapterWatch, ReloadBusyError
+from client.serving.service.database_reload import DatabaseReload
+from client.serving.service.serving_bundle import drop_own_pairs
 from client.serving.service.settings import ServingSettings
 from client.serving.service.write_through import WriteThrough
 from client.serving.state.engine import RecommendationEngine
 from client.serving.state.refresh import refresh_engine
 from client.serving.state.snapshot import Snapshot
+from client.store.changes import NODE_FACT
+from client.store.consent import remove_expired
 from client.store.store import Store
 from shared.errors import FedprofileError
 
 SNAPSHOT_EVENTS = 100_000
 """Events beyond the copy on the disk from which it is written before its time."""
+EXPIRY_SECONDS = 3600.0
+"""Between two looks for events that are older than the shop holds them."""
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +71,8 @@ class BackgroundWork:
         if not service.snapshot.exists:
             self._save()
         while not self._stop.wait(service.settings.refresh_seconds):
+            service.remove_expired()
+            service.follow_database()
             service.follow_adapter()
             begun = time.perf_counter()
             if refresh_engine(service.engine):
@@ -112,6 +120,8 @@ class Service(WriteThrough):
         watch: AdapterWatch | None = None,
     ) -> None:
         super().__init__(store, engine, texts=texts, snapshot=snapshot)
+        self.database_reload = DatabaseReload(self)
+        self._expires_at = time.monotonic()
         self.reloader = AdapterReloader(engine, texts, self._adapter_reloaded)
         self.watch = watch or AdapterWatch(None)
         self.settings = settings
@@ -204,6 +214,34 @@ class Service(WriteThrough):
         except FedprofileError as error:
             _log.warning("adapter: %s", error)
         self.watch.note(mark)
+
+    def user_deleted(self) -> None:
+        """Drops the sums that the shop's node keeps without noise: the user is in them.
+
+        What takes them out of the released pairs is computed anew with the next look at the node.
+        """
+        folders = {self.store.fact(NODE_FACT), self.watch.folder}
+        for folder in folders - {None}:
+            drop_own_pairs(Path(str(folder)))
+        self.watch.forget()
+
+    def remove_expired(self) -> None:
+        """Deletes events that are older than the shop holds them, once an hour."""
+        if time.monotonic() < self._expires_at:
+            return
+        self._expires_at = time.monotonic() + EXPIRY_SECONDS
+        try:
+            self.store.write(remove_expired).result()
+        except FedprofileError as error:
+            _log.warning("retention: %s", error)
+
+    def follow_database(self) -> None:
+        """Takes in what another process wrote, such as an import by night."""
+        try:
+            if self.database_reload.is_due():
+                self.database_reload.run()
+        except FedprofileError as error:
+            _log.warning("database: %s", error)
 
     def _adapter_reloaded(self, texts: TextVectors, learned: LearnedFusion) -> None:
         self.texts = texts

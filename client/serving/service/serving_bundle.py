@@ -51,6 +51,15 @@ def watched_file(folder: Path) -> Path:
     return folder / "adapter_model.safetensors"
 
 
+def drop_own_pairs(root: Path) -> None:
+    """Removes what a node keeps of its own part of released pairs; nothing for another folder."""
+    if (root / NODE_FILE).exists():
+        from client.deploy.federated_model import OwnPairSumsFolder
+        from client.deploy.folder import NodeFolder
+
+        OwnPairSumsFolder(NodeFolder(root)).drop()
+
+
 def _read_node_bundle(root: Path) -> ServingBundle:
     """Reads what a node has installed; only then is `client.deploy` imported."""
     from client.deploy.federated_model import load_federated_model

@@ -20,11 +20,9 @@ from client.serving.service.serving_bundle import read_serving_bundle
 from client.serving.service.settings import ServingSettings
 from client.serving.state.loader import load_state
 from client.serving.state.snapshot import Snapshot
-from client.store.database import hide_password
-from client.store.importing import choose_shop
+from client.store.imports.import_source import import_into
+from client.store.serving_lock import ServingLock, served_already
 from client.store.store import Store
-from shared.errors import DataError
-from shared.interactions.datasets.load import load_dataset
 from shared.settings.run_settings import DataSettings, ModelSettings
 
 
@@ -40,6 +38,7 @@ class ServingSource:
             signals alone.
         settings: Of the service.
         model: Encoder and width, for a shop without an adapter.
+        looks_only: Whether another process may serve the database; nothing is kept beside it then.
     """
 
     store: str
@@ -48,17 +47,7 @@ class ServingSource:
     adapter: Path | None = None
     settings: ServingSettings = field(default_factory=ServingSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
-
-
-def import_data(store: Store, data: DataSettings, shop: str | None) -> int:
-    """Imports a source's items and one shop's users and events; returns the number of events.
-
-    Raises:
-        DataError: The source cannot be read, or which shop is meant is not clear.
-    """
-    dataset = load_dataset(data, seed=0)
-    chosen = choose_shop(dataset, shop)
-    return store.import_shop(chosen, dataset.catalogue, time_unit=dataset.time_unit)
+    looks_only: bool = False
 
 
 def open_service(source: ServingSource) -> Service:
@@ -69,8 +58,12 @@ def open_service(source: ServingSource) -> Service:
     """
     store = Store(source.store)
     try:
+        lock = ServingLock.take(store.engine)
+        if lock is None and not source.looks_only:
+            raise served_already(source.store)
+        store.lock = lock
         if source.data is not None:
-            import_data(store, source.data, source.shop)
+            import_into(store, source.data, source.shop)
         return _build(store, source)
     except BaseException:
         store.close()
@@ -79,15 +72,8 @@ def open_service(source: ServingSource) -> Service:
 
 def _build(store: Store, source: ServingSource) -> Service:
     time_unit = store.fact("time_unit") or "days"
-    snapshot = Snapshot.beside(source.store)
+    snapshot = Snapshot.beside(source.store, mark=store.content_mark, writes=store.lock is not None)
     loaded = load_state(store, snapshot)
-    if len(loaded.items.rows) < 2:
-        raise DataError(
-            f"holds {len(loaded.items.rows)} items, needs at least 2",
-            name="store",
-            value=hide_password(source.store),
-            remedy="import some with `fedprofile node import --data PATH`",
-        )
     watch = AdapterWatch(source.adapter)
     texts, space, released = _space(loaded.items, source, time_unit)
     engine = loaded.engine(space, time_unit=time_unit, released=released)

@@ -15,11 +15,13 @@ from client.serving.features.text_vectors import TextVectors
 from client.serving.state.engine import RecommendationEngine
 from client.serving.state.snapshot import Snapshot
 from client.store import changes as writing
+from client.store.consent import set_consent
 from client.store.reading import last_event_key, read_events
 from client.store.schema import Event, EventColumns, Item, User
 from client.store.schema import items as item_table
 from client.store.schema import users as user_table
 from client.store.store import Store
+from client.store.suppression import readmit_user
 from shared.interactions.events import EVENT_TYPES
 
 
@@ -107,9 +109,21 @@ class WriteThrough:
         def forget(events: int) -> int:
             self.engine.forget(user_id)
             self.online.forget(user_id)
+            self.user_deleted()
             return events
 
         return self._edit(lambda c: writing.delete_user(c, user_id), forget)
+
+    def user_deleted(self) -> None:
+        """Does what a deletion asks for beyond database and memory."""
+
+    def set_consent(self, user_id: str, training: bool | None) -> Future[None]:
+        """Stores whether a user may be trained on; None for the store's default."""
+        return self.store.write(lambda c: set_consent(c, user_id, training))
+
+    def readmit_user(self, user_id: str) -> Future[bool]:
+        """Lets a user who was deleted in again; gives whether there was one."""
+        return self.store.write(lambda c: readmit_user(c, user_id))
 
     def _edit(
         self, change: Callable[[sa.Connection], Any], then: Callable[[Any], Any]
@@ -126,7 +140,10 @@ class WriteThrough:
             # two would bring back what was deleted.
             with self.engine.lock:
                 result = then(outcome)
-                self.engine.changed(generation, last_key)
+                # Another process wrote in between where more than one was counted: the state stays
+                # marked as older than the database, until that is read again.
+                known = self.engine.generation
+                self.engine.changed(generation if generation == known + 1 else known, last_key)
                 self.snapshot.discard()
             return result
 

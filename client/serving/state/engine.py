@@ -238,6 +238,19 @@ class RecommendationEngine:
             federated = self.sources.federated.grown(row_of_new, n_items=n)
             self.sources = replace(self.sources, space=space, federated=federated)
 
+    def take_over(self, other: RecommendationEngine) -> set[str]:
+        """Takes all that another engine knows, between two answers; the weights stay.
+
+        Returns:
+            Users whom the other one does not know.
+        """
+        with self.lock:
+            gone = set(self.users) - set(other.users)
+            for name, value in vars(other).items():
+                if name not in ("lock", "fusion_weights", "_weights"):
+                    setattr(self, name, value)
+        return gone
+
     def delete_item(self, item_id: str) -> None:
         """Never shows an item again."""
         with self.lock:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import sqlalchemy as sa
 
 from client.recommenders.local import behaviour_recommenders
 from client.recommenders.tables.item_vectors import ProfileSpace
@@ -21,7 +22,7 @@ from client.serving.ranking.signals import SignalSources, popularity_of
 from client.serving.state.engine import RecommendationEngine
 from client.serving.state.snapshot import Snapshot, SnapshotContent
 from client.store.changes import GENERATION
-from client.store.reading import read_events, read_items, read_users
+from client.store.reading import read_events, read_fact, read_items, read_users
 from client.store.schema import EventColumns, Item
 from client.store.store import Store
 
@@ -122,14 +123,29 @@ def with_federation(
     return replace(sources, federated=federated, federated_ease=pairs)
 
 
-def load_state(store: Store, snapshot: Snapshot) -> LoadedShop:
-    """Reads the database, events only from where the copy on the disk ends."""
-    generation = int(store.fact(GENERATION) or 0)
-    state = snapshot.load(generation=generation, time_unit=store.fact("time_unit") or "days")
+def load_state(store: Store, snapshot: Snapshot | None) -> LoadedShop:
+    """Reads the database, events only from where the copy on the disk ends; None reads all."""
+    state = None
+    if snapshot is not None:
+        generation, unit = int(store.fact(GENERATION) or 0), store.fact("time_unit") or "days"
+        state = snapshot.load(generation=generation, time_unit=unit)
     # One transaction: an event between two reads would name a user that is not in the list.
     with store.reading() as connection:
-        items, users = read_items(connection), read_users(connection)
-        rows = read_events(connection, after=0 if state is None else state.last_key)
+        if state is not None and stored_generation(connection) != state.generation:
+            state = None  # changed since the copy was looked at
+        return load_shop(connection, state)
+
+
+def stored_generation(connection: sa.Connection) -> int:
+    """Returns how many changes and deletions there were."""
+    return int(read_fact(connection, GENERATION) or 0)
+
+
+def load_shop(connection: sa.Connection, state: SnapshotContent | None) -> LoadedShop:
+    """Reads what a copy of the state does not know, in the transaction of a connection."""
+    generation = stored_generation(connection)
+    items, users = read_items(connection), read_users(connection)
+    rows = read_events(connection, after=0 if state is None else state.last_key)
     by_id = {item.item_id: item for _, item in items}
     item_ids = _order(
         [item.item_id for _, item in items], None if state is None else state.item_ids

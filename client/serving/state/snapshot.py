@@ -11,12 +11,13 @@ import hashlib
 import json
 import logging
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy.engine import make_url
 
 from client.recommenders.ease import EASE
@@ -28,11 +29,12 @@ from client.recommenders.sequence import Sequence
 from client.recommenders.tables.neighbours import Neighbours
 from client.serving.features.interactions import Interactions, UserEvents
 from client.serving.state.engine import RecommendationEngine
-from shared.errors import StorageError
+from shared.errors import FedprofileError, StorageError
+from shared.interactions.events import EVENT_TYPES
 from shared.runtime.environment import cache_folder
 from shared.runtime.file_store import NUMPY_HEADER_LOCK, remove_drafts, write_atomic
 
-FORMAT = 2
+FORMAT = 3
 """Raised with every change of what is computed, so that older copies are void."""
 _log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class SnapshotContent:
         interactions: Sorted, nobody changed since.
         local: Recommenders of these histories.
         last_key: `event_key` up to which it goes.
+        generation: Changes and deletions that it knows of.
     """
 
     user_ids: list[str | None]
@@ -54,6 +57,23 @@ class SnapshotContent:
     interactions: Interactions
     local: dict[str, ServedRecommender]
     last_key: int
+    generation: int
+
+    @staticmethod
+    def of(engine: RecommendationEngine) -> SnapshotContent:
+        """Takes the state of an engine that has had no event since its events were sorted."""
+        users: list[str | None] = [None] * engine.n_rows
+        for user_id, row in engine.users.items():
+            users[row] = user_id
+        sources = engine.sources
+        return SnapshotContent(
+            user_ids=users,
+            item_ids=[None if item is None else item.item_id for item in engine.items.items],
+            interactions=engine.interactions,
+            local=dict(sources.local),
+            last_key=engine.last_key,
+            generation=engine.generation,
+        )
 
 
 class Snapshot:
@@ -61,24 +81,31 @@ class Snapshot:
 
     Args:
         path: Its folder is created where absent.
+        mark: Gives what tells the database up to an `event_key` from any other; see
+            `client.store.reading.content_mark`.
+        writes: Whether this process keeps it; one that only looks leaves it as it is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, mark: Callable[[int], list[Any]], writes: bool) -> None:
         self.path = path
+        self.writes = writes
+        self._mark = mark
         self._written: tuple[int, int] | None = None
 
     @staticmethod
-    def beside(url: str) -> Snapshot:
+    def beside(url: str, *, mark: Callable[[int], list[Any]], writes: bool = True) -> Snapshot:
         """Returns the place for a database: beside a SQLite file, else in the cache folder."""
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
-            return Snapshot(Path(f"{parsed.database}.state.npz"))
+            return Snapshot(Path(f"{parsed.database}.state.npz"), mark=mark, writes=writes)
         name = hashlib.sha256(url.encode()).hexdigest()[:16]
-        return Snapshot(cache_folder() / "serving" / f"{name}.state.npz")
+        return Snapshot(cache_folder() / "serving" / f"{name}.state.npz", mark=mark, writes=writes)
 
     def discard(self) -> None:
         """Removes the file."""
         self._written = None
+        if not self.writes:
+            return
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 
@@ -97,6 +124,8 @@ class Snapshot:
 
     def save(self, engine: RecommendationEngine) -> None:
         """Writes the sorted state; a disk that is full costs the next start time, no more."""
+        if not self.writes:
+            return
         try:
             self._write(engine)
         except StorageError as error:
@@ -104,7 +133,8 @@ class Snapshot:
 
     def load(self, *, generation: int, time_unit: str) -> SnapshotContent | None:
         """Reads the file, None where it is absent, damaged or of another generation."""
-        self._sweep()
+        if self.writes:
+            self._sweep()
         try:
             # Without pickle: whoever can write the file must not be able to run code.
             with NUMPY_HEADER_LOCK, np.load(self.path, allow_pickle=False) as file:
@@ -112,7 +142,10 @@ class Snapshot:
                 asked = FORMAT, generation, time_unit
                 if (about["format"], about["generation"], about["time_unit"]) != asked:
                     return None
+                if about["database"] != self._mark(about["last_key"]):
+                    return None  # another database, or one that was restored
                 state = _read(file, about)
+                _check(state)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
         self._written = generation, state.last_key
@@ -140,6 +173,11 @@ class Snapshot:
             local = dict(engine.sources.local)
         # The engine's own counts go beyond the sorted events.
         local["popularity"] = Popularity().fit(interactions.history(len(about["items"])))
+        try:
+            about["database"] = self._mark(about["last_key"])
+        except FedprofileError as error:
+            _log.warning("%s; the next start is slow", error.message)
+            return
         arrays: dict[str, Any] = {
             "starts": interactions.starts,
             "about": np.array(json.dumps(about)),
@@ -164,11 +202,14 @@ class Snapshot:
         write_atomic(self.path, save, durable=True, private=True, guard=unchanged())
 
 
+_WITH_NEIGHBOURS = (ItemKNN, EASE, Sequence)
+
+
 def _state(recommender: ServedRecommender) -> dict[str, Any]:
     """Returns the arrays that a fitted recommender consists of."""
     if isinstance(recommender, Popularity):
         return {"users": recommender.users}
-    if isinstance(recommender, ItemKNN | EASE | Sequence):
+    if isinstance(recommender, _WITH_NEIGHBOURS):
         table = recommender.neighbours
         return {f.name: getattr(table, f.name) for f in fields(Neighbours)}
     return {}
@@ -177,8 +218,46 @@ def _state(recommender: ServedRecommender) -> dict[str, Any]:
 def _restore(recommender: ServedRecommender, arrays: Mapping[str, Any]) -> None:
     if isinstance(recommender, Popularity):
         recommender.users = arrays["users"]
-    elif isinstance(recommender, ItemKNN | EASE | Sequence):
+    elif isinstance(recommender, _WITH_NEIGHBOURS):
         recommender.neighbours = Neighbours(*(arrays[f.name] for f in fields(Neighbours)))
+
+
+def _check(state: SnapshotContent) -> None:
+    """Raises ValueError where a value is out of its range: a damaged file is built anew."""
+    n_users, n_items = len(state.user_ids), len(state.item_ids)
+    interactions, events = state.interactions, state.interactions.columns
+    n = len(events.item)
+    same_user = np.ones(max(n - 1, 0), bool)
+    _check_starts(interactions.starts, n_users, n)
+    inner = interactions.starts[1:-1]
+    same_user[inner[(inner > 0) & (inner < n)] - 1] = False
+    times = events.time
+    sound = (
+        all(len(getattr(events, f.name)) == n for f in fields(UserEvents))
+        and _in_range(events.item, n_items)
+        and _in_range(events.event_type, len(EVENT_TYPES))
+        and bool(np.isfinite(times).all() and np.isfinite(events.amount).all())
+        and bool((np.diff(times)[same_user] >= 0).all())
+        and len(set(state.user_ids) - {None}) + state.user_ids.count(None) == n_users
+    )
+    tables = (r.neighbours for r in state.local.values() if isinstance(r, _WITH_NEIGHBOURS))
+    for table in tables:
+        rows = len(table.starts) - 1
+        _check_starts(table.starts, rows, len(table.item))
+        sound = sound and rows <= n_items and len(table.value) == len(table.item)
+        sound = sound and _in_range(table.item, n_items) and bool(np.isfinite(table.value).all())
+    if not sound:
+        raise ValueError("a value is out of its range")
+
+
+def _in_range(codes: npt.NDArray[Any], n: int) -> bool:
+    return not len(codes) or bool(codes.min() >= 0 and codes.max() < n)
+
+
+def _check_starts(starts: npt.NDArray[np.int64], n_rows: int, n: int) -> None:
+    ends = len(starts) == n_rows + 1 and starts[0] == 0 and starts[-1] == n
+    if not ends or (np.diff(starts) < 0).any():
+        raise ValueError("rows do not begin in order")
 
 
 def _read(file: Any, about: dict[str, Any]) -> SnapshotContent:
@@ -194,4 +273,5 @@ def _read(file: Any, about: dict[str, Any]) -> SnapshotContent:
         interactions=Interactions(file["starts"], columns),
         local=local,
         last_key=about["last_key"],
+        generation=about["generation"],
     )

@@ -156,9 +156,65 @@ class CleanedSource:
 
     def keep_latest(self, most: int = MAX_USER_EVENTS) -> CleanedSource:
         """Keeps each user's latest events; which, depends on that user's own alone."""
-        sizes = np.bincount(self.events.user, minlength=len(self.user_ids))
-        from_end = np.cumsum(sizes)[self.events.user] - 1 - np.arange(len(self.events))
-        return self.keep(from_end < most, "beyond_latest")
+        return self.keep(latest_events(self.events.user, len(self.user_ids), most), "beyond_latest")
+
+
+def latest_events(
+    user: npt.NDArray[np.int32], n_users: int, most: int = MAX_USER_EVENTS
+) -> npt.NDArray[np.bool_]:
+    """Marks each user's latest events, `(n,)`, of events sorted by user and time."""
+    sizes = np.bincount(user, minlength=n_users)
+    from_end = np.cumsum(sizes)[user] - 1 - np.arange(len(user))
+    latest: npt.NDArray[np.bool_] = from_end < most
+    return latest
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedRows:
+    """The rows of a source that can be used, coded; nothing is counted as repeated yet.
+
+    Attributes:
+        rows: Columns as in `ParsedTables.events`, `(n,)`.
+        user: Member code of each row, `(n,)`.
+        item: Code into the catalogue of each row, `(n,)`.
+        user_ids: User id of each member, `(n_members,)`.
+        shop_of: Code into `shop_ids` of each member, `(n_members,)`.
+        shop_ids: Names of the shops.
+        row_counts: Rows read and dropped so far.
+    """
+
+    rows: pd.DataFrame
+    user: npt.NDArray[np.int32]
+    item: npt.NDArray[np.int32]
+    user_ids: npt.NDArray[np.object_]
+    shop_of: npt.NDArray[np.int32]
+    shop_ids: tuple[str, ...]
+    row_counts: RowCounts
+
+
+def judge_rows(
+    tables: ParsedTables, item_ids: npt.NDArray[np.object_], *, name: str, by_shop: bool
+) -> JudgedRows:
+    """Codes the rows of a source and leaves out those that cannot be used.
+
+    Args:
+        tables: The source.
+        item_ids: Known items, which the item codes refer to.
+        name: Name of the one shop of a source that names none.
+        by_shop: Whether the same user id in two shops is two members.
+    """
+    rows = tables.events
+    members, user_ids, shop_of, shop_ids = _members(rows, name, by_shop=by_shop)
+    row_counts = RowCounts(members, len(user_ids), unreadable=tables.unreadable)
+    items = _item_codes(rows["item_id"], item_ids)
+    left = np.ones(len(rows), dtype=bool)
+    for reason, wrong in _faults(rows, members, items, tables.time_unit).items():
+        lost = np.flatnonzero(left & wrong)
+        row_counts.drop(reason, members[lost], examples_of(tables, reason, lost))
+        left &= ~wrong
+    return JudgedRows(
+        rows[left], members[left], items[left], user_ids, shop_of, shop_ids, row_counts
+    )
 
 
 def clean(
@@ -175,28 +231,23 @@ def clean(
     Raises:
         DataError: Fewer than 2 items, or no event is left and one must be.
     """
-    rows = tables.events
     if tables.items is not None:
         catalogue, item_counts = build_catalogue(tables.items)
         if tables.items_from_events:
             item_counts["taken_from_events"] = True
     else:
-        catalogue, item_counts = catalogue_of_events(rows["item_id"].to_numpy(dtype=object))
-    members, user_ids, shop_of, shop_ids = _members(rows, name, by_shop=by_shop)
-    row_counts = RowCounts(members, len(user_ids), unreadable=tables.unreadable)
-    items = _item_codes(rows["item_id"], catalogue)
-    left = np.ones(len(rows), dtype=bool)
-    for reason, wrong in _faults(rows, members, items, tables.time_unit).items():
-        lost = np.flatnonzero(left & wrong)
-        row_counts.drop(reason, members[lost], examples_of(tables, reason, lost))
-        left &= ~wrong
-    if not left.any() and not may_be_empty:
+        catalogue, item_counts = catalogue_of_events(
+            tables.events["item_id"].to_numpy(dtype=object)
+        )
+    judged = judge_rows(tables, catalogue.item_ids, name=name, by_shop=by_shop)
+    row_counts = judged.row_counts
+    if not len(judged.rows) and not may_be_empty:
         raise DataError(
-            f"{tables.files[0]}: 0 of {len(rows)} events are left after cleaning, needs at least 1 "
-            f"(dropped: {row_counts.totals()['dropped']})",
+            f"{tables.files[0]}: 0 of {len(tables.events)} events are left after cleaning, needs "
+            f"at least 1 (dropped: {row_counts.totals()['dropped']})",
             remedy="check the ids and dates",
         )
-    events = _build(rows[left], members[left], items[left], tables.time_unit)
+    events = _build(judged.rows, judged.user, judged.item, tables.time_unit)
     repeated = _duplicates(events)
     again = repeated_rows(tables, events.select(repeated), catalogue.item_ids)
     row_counts.drop(
@@ -207,15 +258,15 @@ def clean(
         name=name,
         catalogue=catalogue,
         events=events,
-        user_ids=user_ids,
-        shop_of=shop_of,
-        shop_ids=shop_ids,
+        user_ids=judged.user_ids,
+        shop_of=judged.shop_of,
+        shop_ids=judged.shop_ids,
         row_counts=row_counts,
         clock=DataCalendar.of_times(events.time, tables.time_unit)
         if len(events)
         else DataCalendar(tables.time_unit, math.nan, math.nan, math.nan),
         scored=np.ones(len(catalogue), dtype=bool),
-        users=_user_table(tables.users),
+        users=user_table(tables.users),
         min_user_items=1,
         min_shop_users=1,
         facts={
@@ -257,10 +308,10 @@ def _codes(ids: pd.Series[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.o
     return codes.astype(np.int32), np.asarray(unique, dtype=object)
 
 
-def _item_codes(ids: pd.Series[str], catalogue: Catalogue) -> npt.NDArray[np.int32]:
-    """Codes into the catalogue; -1 for an unknown item, -2 for a missing id."""
+def _item_codes(ids: pd.Series[str], item_ids: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:
+    """Codes into the known items; -1 for an unknown item, -2 for a missing id."""
     codes, unique = _codes(ids)
-    table = pd.Index(catalogue.item_ids).get_indexer(pd.Index(unique))
+    table = pd.Index(item_ids, dtype=object).get_indexer(pd.Index(unique, dtype=object))
     return np.append(table, -2)[codes].astype(np.int32)
 
 
@@ -329,7 +380,8 @@ def _duplicates(events: Events) -> npt.NDArray[np.bool_]:
     return repeated
 
 
-def _user_table(users: pd.DataFrame | None) -> pd.DataFrame:
+def user_table(users: pd.DataFrame | None) -> pd.DataFrame:
+    """Returns the attributes of users by `user_id`, the first of repeated ids."""
     if users is None:
         return pd.DataFrame()
     named = users[users["user_id"] != ""].drop_duplicates("user_id")

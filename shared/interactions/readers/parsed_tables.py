@@ -29,6 +29,7 @@ COLUMNS = {
     "quantity": "quantity",
     "price": "price",
     "session_id": "session_id",
+    "event_id": "event_id",
 }
 """Our names of the event columns, as a mapping from themselves."""
 
@@ -46,10 +47,10 @@ class ParsedTables:
         layout: Name of the file layout, for the report.
         files: All files read.
         events: Columns `user_id`, `item_id` (text, "" where missing), `time` (float64, NaN where
-            missing or impossible), `event_type` (uint8) and, where the source has them, `shop_id`
-            and `session_id` (text), `weight`, `quantity`, `price` (float64); `malformed` (bool)
-            where rows with a cell that cannot be used are to be dropped, `other_event` (bool) where
-            there are events of types that nothing learns from.
+            missing or impossible), `event_type` (uint8) and, where the source has them, `shop_id`,
+            `session_id` and `event_id` (text), `weight`, `quantity`, `price` (float64); `malformed`
+            (bool) where rows with a cell that cannot be used are to be dropped, `other_event`
+            (bool) where there are events of types that nothing learns from.
         items: `item_id` and further columns as text, or None without an items file.
         users: `user_id` and further columns as text, or None.
         time_unit: What `time` counts.
@@ -116,8 +117,9 @@ def events_tables(
         words = words.mask(words.isin(list(other_kinds)), "")
     codes = _event_types(raw, used.get("event_type", ""), words, event_type, kinds)
     parsed["event_type"] = codes
-    if "session_id" in used:
-        parsed["session_id"] = raw.ids(used["session_id"])
+    for name in ("session_id", "event_id"):
+        if name in used:
+            parsed[name] = raw.ids(used[name])
     parsed |= {name: raw.numbers(used[name]) for name in ("weight", "price") if name in used}
     if "quantity" in used:
         quantity = raw.numbers(used["quantity"])

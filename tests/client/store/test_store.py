@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import sqlalchemy as sa
 
@@ -20,7 +19,6 @@ from client.store.schema import Event, Item, User, metadata
 from client.store.schema import items as item_table
 from client.store.store import Store
 from shared.errors import ConfigError, StorageError
-from shared.interactions.events import Catalogue, Events, Shop
 
 HOSTILE = "'; DROP TABLE events; -- <script>alert(1)</script> \u202e\U0001f600"
 
@@ -144,32 +142,6 @@ def test_hostile_text_is_only_text(store: Store) -> None:
     with store.reading() as connection:
         assert read_items(connection)[0][1].category == HOSTILE
         assert page_of_events(connection, after=0, n=5, user_id=HOSTILE)[0]["user_id"] == HOSTILE
-
-
-def shop() -> tuple[Shop, Catalogue]:
-    frame = pd.DataFrame({"category": ["a", "b", ""], "price": [1.5, np.nan, 3.0]})
-    ids = np.array(["x", "y", "z"], dtype=object)
-    events = Events.build(
-        user=[0, 0, 1], item=[2, 0, 1], time=[3.0, 1.0, 2.0], price=[np.nan, 2.0, 4.0]
-    )
-    return Shop("s", np.array(["u", "v"], dtype=object), events), Catalogue(
-        ids, ["tx", "ty", "tz"], frame
-    )
-
-
-def test_an_import_is_whole_and_adds_nothing_twice(store: Store) -> None:
-    owner, catalogue = shop()
-    assert store.import_shop(owner, catalogue, time_unit="days") == 3
-    assert store.import_shop(owner, catalogue, time_unit="days") == 0
-    with store.reading() as connection:
-        rows, items = read_events(connection), read_items(connection)
-    assert rows.time.tolist() == [1.0, 2.0, 3.0]
-    assert [item.price for _, item in items] == [1.5, None, 3.0]
-    assert [item.category for _, item in items] == ["a", "b", ""]
-    names = {key: item.item_id for key, item in items}
-    assert [names[key] for key in rows.item.tolist()] == ["x", "y", "z"]
-    assert np.isnan(rows.price[2])
-    assert store.fact("time_unit") == "days"
 
 
 def test_a_repeated_opening_keeps_the_data(url: str) -> None:

@@ -26,6 +26,25 @@ WHY_LEDGER_STAYS = (
     "The privacy ledger stays as it is: it holds what rounds of training cost, never a user's "
     "data, and without it nobody could verify the guarantee that was given to this user too."
 )
+STAYS = (
+    {"what": "the privacy ledger", "why": WHY_LEDGER_STAYS},
+    {
+        "what": "releases that were made before",
+        "why": "They left with noise that was paid for, so that they tell of no single user, and "
+        "nobody can take one user out of them.",
+    },
+    {
+        "what": "a keyed hash of the id",
+        "why": "It keeps a later import from bringing the user back, and names nobody. POST "
+        "/api/users/USER_ID/readmission removes it.",
+    },
+    {
+        "what": "backups that were made before",
+        "why": "Restoring one deletes the user again, where the list of deletions of today is "
+        "there.",
+    },
+)
+"""What a deletion leaves, and why."""
 
 
 @router.post("/items", summary="Add items", status_code=201)
@@ -112,7 +131,9 @@ async def profile(request: Request, user_id: PathId) -> Response:
 async def delete_user(request: Request, user_id: PathId) -> Response:
     """Deletes a user's events and profile; says what must stay, and why."""
     events = await asyncio.wrap_future(service_of(request).delete_user(user_id))
-    return json_reply({"deleted": user_id, "events": events, "kept": WHY_LEDGER_STAYS})
+    return json_reply(
+        {"deleted": user_id, "events": events, "kept": WHY_LEDGER_STAYS, "stays": STAYS}
+    )
 
 
 async def _page(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import Annotated
 from uuid import uuid4
 
@@ -14,6 +13,7 @@ from client.serving.features.events import event_day, time_as_text
 from client.serving.http.routing import PathId, decode_cursor, json_reply, page_body, service_of
 from client.serving.http.schemas import EventIn, Events, Id
 from client.serving.service.service import Service
+from client.store.identity import session_code
 from client.store.reading import page_of_events
 from client.store.schema import Event
 from shared.errors import DataError
@@ -99,7 +99,8 @@ def event_record(service: Service, event: EventIn) -> Event:
         weight=event.weight,
         quantity=event.quantity,
         price=event.price,
-        session=_session(event.session_id),
+        session=session_code(event.session_id),
+        session_id=event.session_id,
     )
 
 
@@ -110,12 +111,3 @@ def _time(service: Service, event: EventIn) -> float:
         return event.position
     history = service.engine.history(event.user_id)
     return float(history.time[-1]) + 1.0 if len(history) else 1.0
-
-
-def _session(session_id: str | None) -> int:
-    """Returns a code for a visit's name, far above those of imported visits."""
-    if session_id is None:
-        return -1
-    # A hash, as the database holds numbers; of 61 bits, so that no two visits share one.
-    digest = hashlib.sha256(session_id.encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 2 | 1 << 61

@@ -119,6 +119,7 @@ def test_an_adapter_that_comes_while_the_first_is_read_is_not_missed(
         return given
 
     monkeypatch.setattr("client.serving.service.startup.read_serving_bundle", read_and_replace)
+    service.close()
     serving = opened(tmp_path, adapter=folder)
     first = projection_of(serving)
     serving.follow_adapter()
@@ -127,13 +128,13 @@ def test_an_adapter_that_comes_while_the_first_is_read_is_not_missed(
     serving.follow_adapter()
     assert projection_of(serving) is second  # nothing new
     serving.close()
-    service.close()
 
 
 def test_an_adapter_that_comes_while_another_is_put_in_place_has_its_turn(
     tmp_path, service, monkeypatch
 ) -> None:
     folder = write_adapter(tmp_path / "adapter", service, seed=1)
+    service.close()
     serving = opened(tmp_path, adapter=folder)
     write_adapter(folder, service, seed=2, replace=True)
     begun, go_on = threading.Event(), threading.Event()
@@ -162,13 +163,13 @@ def test_an_adapter_that_comes_while_another_is_put_in_place_has_its_turn(
     assert not np.array_equal(second, third)
     assert serving.reloader.progress.state == "in place"
     serving.close()
-    service.close()
 
 
 def test_a_refused_adapter_is_not_tried_again_until_there_is_another(
     tmp_path, service, monkeypatch
 ) -> None:
     folder = write_adapter(tmp_path / "adapter", service, seed=1)
+    service.close()
     serving = opened(tmp_path, adapter=folder)
     (folder / "adapter_model.safetensors").write_bytes(b"damaged")
     tried, swap = [], serving.reloader.reload
@@ -183,7 +184,6 @@ def test_a_refused_adapter_is_not_tried_again_until_there_is_another(
     serving.follow_adapter()
     assert serving.reloader.progress.state == "in place"
     serving.close()
-    service.close()
 
 
 def test_reload_without_an_adapter_folder_is_refused(client) -> None:

@@ -1,0 +1,66 @@
+"""Routes about a person's own will: consent, everything that is held, and coming back."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from client.serving.features.events import time_as_text
+from client.serving.http.routing import PathId, json_reply, service_of
+from client.serving.http.schemas import ConsentIn
+from client.store.consent import consent_default, read_consent
+from client.store.user_export import as_lines, export_user
+
+router = APIRouter(prefix="/api/users", tags=["items and users"])
+WORDS: dict[str, bool | None] = {"allow": True, "refuse": False, "default": None}
+"""What a caller may say about training."""
+
+
+@router.get("/{user_id}/export", summary="Everything that is held about a user")
+async def export(request: Request, user_id: PathId) -> Response:
+    """Gives the user's record, then every event with its original ids, one JSON object a line."""
+    service = service_of(request)
+    unit = service.engine.sources.time_unit
+
+    def read() -> str:
+        with service.store.reading() as connection:
+            records = export_user(
+                connection, user_id, time_text=lambda time: time_as_text(time, unit)
+            )
+            return "".join(as_lines(records))
+
+    return Response(await run_in_threadpool(read), media_type="application/x-ndjson")
+
+
+@router.get("/{user_id}/consent", summary="Whether a user may be trained on")
+async def get_consent(request: Request, user_id: PathId) -> Response:
+    """Says what the user said, and what holds for who has said nothing."""
+    service = service_of(request)
+
+    def read() -> tuple[bool | None, str]:
+        with service.store.reading() as connection:
+            return read_consent(connection, user_id), consent_default(connection)
+
+    said, default = await run_in_threadpool(read)
+    word = next(word for word, value in WORDS.items() if value is said)
+    allowed = default == "opt-out" if said is None else said
+    return json_reply(
+        {"user_id": user_id, "training": word, "default": default, "trained_on": allowed}
+    )
+
+
+@router.put("/{user_id}/consent", summary="Allow or refuse training")
+async def put_consent(request: Request, user_id: PathId, consent: ConsentIn) -> Response:
+    """Who refuses is served as before, and never trained on or counted in a release from now on."""
+    job = service_of(request).set_consent(user_id, WORDS[consent.training])
+    await asyncio.wrap_future(job)
+    return json_reply({"user_id": user_id, "training": consent.training})
+
+
+@router.post("/{user_id}/readmission", summary="Let a deleted user in again")
+async def readmit(request: Request, user_id: PathId) -> Response:
+    """Takes a user off the list of those who were deleted; what was deleted does not come back."""
+    was_deleted = await asyncio.wrap_future(service_of(request).readmit_user(user_id))
+    return json_reply({"user_id": user_id, "was_deleted": was_deleted})

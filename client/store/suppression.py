@@ -1,0 +1,130 @@
+"""Who was deleted, as keyed hashes: an import that still holds them does not bring them back.
+
+The list names nobody. Its key lies in the same database, as the list has to work wherever that is
+restored: who holds the database can test whether an id that he knows is on it, and nothing more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from client.store.schema import deleted_items, events, facts, items, suppressed_users
+
+KEY_FACT = "suppression_key"
+"""Name of the fact that holds the key, 32 bytes in capital hexadecimal."""
+
+
+def suppress_user(connection: sa.Connection, user_id: str) -> None:
+    """Puts a user on the list; nothing changes where it is there."""
+    digest = _digest(_key(connection), user_id)
+    if not _listed(connection, [digest]):
+        row = {"id_hash": digest, "since": time.time() / 86_400.0}
+        connection.execute(sa.insert(suppressed_users), [row])
+
+
+def readmit_user(connection: sa.Connection, user_id: str) -> bool:
+    """Takes a user off the list; says whether it was there."""
+    digest = _digest(_key(connection), user_id)
+    result = connection.execute(
+        sa.delete(suppressed_users).where(suppressed_users.c.id_hash == digest)
+    )
+    return bool(result.rowcount)
+
+
+def suppressed_of(connection: sa.Connection, user_ids: Iterable[str]) -> set[str]:
+    """Returns those of the ids that are on the list."""
+    ids = list(user_ids)
+    if not ids or not connection.scalar(sa.select(sa.exists().select_from(suppressed_users))):
+        return set()
+    key = _key(connection)
+    digests = {_digest(key, user_id): user_id for user_id in ids}
+    return {digests[digest] for digest in _listed(connection, list(digests))}
+
+
+def suppressed_count(connection: sa.Connection) -> int:
+    """Returns how many users are on the list."""
+    return int(connection.scalar(sa.select(sa.func.count()).select_from(suppressed_users)) or 0)
+
+
+def read_suppressed(connection: sa.Connection) -> tuple[str, dict[str, float]]:
+    """Returns the key, and since when each hash is on the list."""
+    rows = connection.execute(sa.select(suppressed_users))
+    return _key(connection).hex(), {str(row[0]): float(row[1]) for row in rows}
+
+
+def merge_suppressed(
+    connection: sa.Connection, key: str, hashes: dict[str, float], item_ids: Iterable[str]
+) -> None:
+    """Adds another list of the same key, as a restored database lacks its latest deletions.
+
+    A list with another key is replaced: it is another database's, and names nobody here.
+    """
+    if _key(connection).hex().upper() != key:
+        connection.execute(sa.delete(suppressed_users))
+        connection.execute(
+            sa.update(facts).where(facts.c.name == KEY_FACT).values(value=json.dumps(key))
+        )
+    listed = _listed(connection, list(hashes))
+    rows = [{"id_hash": h, "since": s} for h, s in hashes.items() if h not in listed]
+    if rows:
+        connection.execute(sa.insert(suppressed_users), rows)
+    for item_id in item_ids:
+        mark_item_deleted(connection, item_id)
+        key_of = sa.select(items.c.item_key).where(items.c.item_id == item_id)
+        connection.execute(sa.delete(events).where(events.c.item_key.in_(key_of)))
+        connection.execute(sa.delete(items).where(items.c.item_id == item_id))
+
+
+def deleted_item_ids(connection: sa.Connection) -> tuple[str, ...]:
+    """Returns the items that were deleted."""
+    return tuple(str(name) for name in connection.scalars(sa.select(deleted_items.c.item_id)))
+
+
+def mark_item_deleted(connection: sa.Connection, item_id: str) -> None:
+    """Notes that an item was deleted."""
+    allow_items(connection, [item_id])
+    connection.execute(sa.insert(deleted_items), [{"item_id": item_id}])
+
+
+def allow_items(connection: sa.Connection, item_ids: Iterable[str]) -> None:
+    """Forgets that items were deleted: they are sent again on purpose."""
+    chosen = deleted_among(connection, item_ids)
+    for item_id in chosen:
+        connection.execute(sa.delete(deleted_items).where(deleted_items.c.item_id == item_id))
+
+
+def deleted_among(connection: sa.Connection, item_ids: Iterable[str]) -> set[str]:
+    """Returns those of the items that were deleted."""
+    gone = set(connection.scalars(sa.select(deleted_items.c.item_id)))
+    return gone.intersection(item_ids) if gone else set()
+
+
+def _listed(connection: sa.Connection, digests: list[str]) -> set[str]:
+    listed: set[str] = set()
+    for start in range(0, len(digests), 500):
+        part = digests[start : start + 500]
+        query = sa.select(suppressed_users.c.id_hash).where(suppressed_users.c.id_hash.in_(part))
+        listed |= set(connection.scalars(query))
+    return listed
+
+
+def _key(connection: sa.Connection) -> bytes:
+    stored = connection.scalar(sa.select(facts.c.value).where(facts.c.name == KEY_FACT))
+    if stored is not None:
+        return bytes.fromhex(json.loads(stored))
+    key = secrets.token_bytes(32)
+    connection.execute(
+        sa.insert(facts), [{"name": KEY_FACT, "value": json.dumps(key.hex().upper())}]
+    )
+    return key
+
+
+def _digest(key: bytes, user_id: str) -> str:
+    name = user_id.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(name, key=key, digest_size=32).hexdigest().upper()
