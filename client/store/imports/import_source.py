@@ -181,11 +181,10 @@ def report_lines(report: ImportReport) -> list[str]:
     lines = [f"{report.events} events imported ({read}, {lost} dropped)"]
     if not report.wrote:
         lines = [f"nothing new: all is stored already ({read}, {lost} dropped)"]
-    lines += [
-        f"  dropped {count} {name}: {report.reasons[name]}"
-        for name, count in report.dropped.items()
-    ]
-    lines += [f"    for example {example}" for example in report.examples]
+    for name, count in report.dropped.items():
+        lines.append(f"  dropped {count} {name}: {report.reasons[name]}")
+        for example in report.examples.get(name, ())[:1]:
+            lines.append(f"    for example {_place(example)}")
     for count, words in (
         (report.unchanged, "rows are stored already"),
         (report.changed, "events changed"),
