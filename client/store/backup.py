@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from client.store.changes import GENERATION, delete_user, put_fact
 from client.store.database import hide_password, open_database, translated, writing
-from client.store.reading import read_fact
+from client.store.reading import IDENTITY_FACT, read_fact
 from client.store.schema import events, users
 from client.store.serving_lock import ServingLock, served_already
 from client.store.suppression import (
@@ -61,6 +61,7 @@ class _Deletions:
     hashes: dict[str, float]
     items: tuple[str, ...]
     generation: int
+    was_in_use: bool
 
 
 def back_up(url: str, target: Path) -> None:
@@ -152,7 +153,8 @@ def _read_deletions(engine: sa.Engine, url: str) -> _Deletions:
     with translated(url), writing(engine) as connection:
         key, hashes = read_suppressed(connection)
         generation = int(read_fact(connection, GENERATION) or 0)
-        return _Deletions(key, hashes, deleted_item_ids(connection), generation)
+        was_in_use = read_fact(connection, IDENTITY_FACT) is not None
+        return _Deletions(key, hashes, deleted_item_ids(connection), generation, was_in_use)
 
 
 def _check(source: Path, *, postgresql: bool) -> None:
@@ -265,6 +267,6 @@ def _delete_again(url: str, known: _Deletions) -> RestoreReport:
             count = sa.select(sa.func.count())
             n_users = int(connection.scalar(count.select_from(users)) or 0)
             n_events = int(connection.scalar(count.select_from(events)) or 0)
-        return RestoreReport(n_users, n_events, len(gone), bool(known.hashes or known.generation))
+        return RestoreReport(n_users, n_events, len(gone), known.was_in_use)
     finally:
         engine.dispose()

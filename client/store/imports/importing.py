@@ -181,12 +181,22 @@ def _check_loss(rows: ShopRows, options: ImportOptions) -> None:
     if options.accept_loss or lost <= MAX_LOSS * read:
         return
     reasons = rows.report["reasons"]
-    named = ", ".join(f"{count} {name} ({reasons[name]})" for name, count in dropped.items())
+    named = ", ".join(
+        f"{count} {name} ({reasons[name]}{_first(rows, name)})" for name, count in dropped.items()
+    )
     raise DataError(
         f"{lost} of {read} rows cannot be used, more than {MAX_LOSS:.0%}: {named}; nothing was "
         "imported",
         remedy="correct the file, or import the other rows with --accept-loss",
     )
+
+
+def _first(rows: ShopRows, reason: str) -> str:
+    """Says where the first row that was dropped for a reason stands, in words."""
+    for place in rows.report.get("examples", {}).get(reason, ())[:1]:
+        cell = f", {place['column']} {place['value']!r}" if place["column"] else ""
+        return f"; the first in {place['file']}, row {place['row']}{cell}"
+    return ""
 
 
 def _check_time_unit(connection: sa.Connection, rows: ShopRows) -> None:
