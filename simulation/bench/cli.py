@@ -12,6 +12,7 @@ from shared.runtime.environment import capture
 from shared.runtime.file_store import write_atomic
 from simulation.bench.deployment.figures import deployment_figures, many_nodes_figures
 from simulation.bench.deployment.secure_runs import secure_runs_figures
+from simulation.bench.deployment.shop_store import store_figures
 from simulation.bench.ledger import ledger_figures
 from simulation.bench.private_training import audit_figures, dp_step
 from simulation.bench.secure_aggregation import secure_aggregation_figures
@@ -32,6 +33,7 @@ GROUPS: dict[str, Measure] = {
     "deployment": deployment_figures,
     "many-nodes": many_nodes_figures,
     "secure-runs": secure_runs_figures,
+    "store": store_figures,
     "serving": serving_figures,
     "structure": structure_figures,
 }
