@@ -12,11 +12,11 @@ from shared.runtime.environment import capture
 from shared.runtime.file_store import write_atomic
 from simulation.bench.deployment.figures import deployment_figures, many_nodes_figures
 from simulation.bench.deployment.secure_runs import secure_runs_figures
-from simulation.bench.deployment.shop_store import store_figures
 from simulation.bench.ledger import ledger_figures
 from simulation.bench.private_training import audit_figures, dp_step
 from simulation.bench.secure_aggregation import secure_aggregation_figures
 from simulation.bench.serving.figures import serving_figures
+from simulation.bench.serving.shop_store import store_figures
 from simulation.bench.simulation_runs import default_simulation, many_shops
 from simulation.bench.structure import structure_figures
 from simulation.reporting.benchmark_page import BenchmarkFigure, merged, section

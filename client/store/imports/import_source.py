@@ -205,6 +205,7 @@ def report_lines(report: ImportReport) -> list[str]:
     lines = [f"{report.events} events imported ({read}, {lost} dropped)"]
     if not report.wrote:
         lines = [f"nothing new: all is stored already ({read}, {lost} dropped)"]
+    lines += [f"  {note}" for note in report.notes]
     for name, count in report.dropped.items():
         lines.append(f"  dropped {count} {name}: {report.reasons[name]}")
         for example in report.examples.get(name, ())[:1]:

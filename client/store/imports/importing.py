@@ -37,6 +37,8 @@ TIME_UNIT = "time_unit"
 """Name of the fact that holds the unit of the events' time."""
 MAX_LOSS = 0.05
 """Share of a source's rows that may be dropped without the owner's word."""
+NO_LOSS = ("not_merchandise", "other_shop", "other_event")
+"""Reasons for which rows are left out on purpose."""
 MIN_JUDGED, MIN_COMMON = 20, 0.05
 """Ids on both sides from which few common ones are a question, and the share that is few."""
 _DAYS_A_SESSION = 47_482
@@ -79,6 +81,7 @@ class ImportReport:
         items: Items added, changed, removed and, as deleted, left out.
         users: Users added and removed.
         files: What was read.
+        notes: How files were read where there was a choice.
         examples: Some dropped rows of each reason, with file, row, column and value.
     """
 
@@ -95,11 +98,12 @@ class ImportReport:
     items: dict[str, int] = field(default_factory=dict)
     users: dict[str, int] = field(default_factory=dict)
     files: Sequence[str] = ()
+    notes: Sequence[str] = ()
     examples: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values."""
-        return asdict(self) | {"files": list(self.files)}
+        return asdict(self) | {"files": list(self.files), "notes": list(self.notes)}
 
     @property
     def wrote(self) -> bool:
@@ -169,6 +173,7 @@ def _report_of(rows: ShopRows, left_out: dict[str, int]) -> ImportReport:
         dropped=dict(source["dropped"]),
         reasons=dict(source["reasons"]),
         files=source["files"],
+        notes=source.get("notes", ()),
         examples=source.get("examples", {}),
         before_since=left_out["before_since"],
         suppressed=left_out["suppressed"],
@@ -177,7 +182,7 @@ def _report_of(rows: ShopRows, left_out: dict[str, int]) -> ImportReport:
 
 def _check_loss(rows: ShopRows, options: ImportOptions) -> None:
     read, dropped = rows.report["rows_read"], rows.report["dropped"]
-    lost = sum(dropped.values())
+    lost = sum(count for name, count in dropped.items() if name not in NO_LOSS)
     if options.accept_loss or lost <= MAX_LOSS * read:
         return
     reasons = rows.report["reasons"]

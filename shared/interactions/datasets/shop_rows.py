@@ -179,6 +179,7 @@ def _rows(
             "examples": judged.row_counts.shown(),
             "files": [str(path) for path in tables.files],
             "layout": tables.layout,
+            "notes": list(tables.notes),
             "ignored_columns": list(tables.ignored_columns),
             "items": item_counts,
         },
