@@ -78,7 +78,8 @@ def serve(*, adapter: Path | None, store: str, **options: Any) -> None:
         adapter=adapter,
         settings=settings,
     )
-    run_server(open_service(source), announce=click.echo)
+    service = open_service(source, say=lambda line: click.echo(line, err=True))
+    run_server(service, announce=click.echo)
 
 
 @click.command()

@@ -20,7 +20,7 @@ from client.serving.service.serving_bundle import read_serving_bundle
 from client.serving.service.settings import ServingSettings
 from client.serving.state.loader import load_state
 from client.serving.state.snapshot import Snapshot
-from client.store.imports.import_source import import_into
+from client.store.imports.import_source import Progress, Say, import_into, report_lines
 from client.store.serving_lock import ServingLock, served_already
 from client.store.store import Store
 from shared.settings.run_settings import DataSettings, ModelSettings
@@ -50,8 +50,12 @@ class ServingSource:
     looks_only: bool = False
 
 
-def open_service(source: ServingSource) -> Service:
+def open_service(source: ServingSource, *, say: Say = lambda _line: None) -> Service:
     """Opens the database, imports where asked, and builds the state in memory.
+
+    Args:
+        source: What is served.
+        say: Gets lines about the import.
 
     Raises:
         FedprofileError: The database, the data or the adapter cannot be used.
@@ -63,7 +67,10 @@ def open_service(source: ServingSource) -> Service:
             raise served_already(source.store)
         store.lock = lock
         if source.data is not None:
-            import_into(store, source.data, source.shop)
+            with Progress(say).running() as progress:
+                report = import_into(store, source.data, source.shop, progress=progress)
+            for line in report_lines(report):
+                say(line)
         return _build(store, source)
     except BaseException:
         store.close()

@@ -192,7 +192,8 @@ def _check_loss(rows: ShopRows, options: ImportOptions) -> None:
     raise DataError(
         f"{lost} of {read} rows cannot be used, more than {MAX_LOSS:.0%}: {named}; nothing was "
         "imported",
-        remedy="correct the file, or import the other rows with --accept-loss",
+        remedy="correct the file, or take the other rows with `fedprofile node import "
+        "--accept-loss`",
     )
 
 
@@ -233,7 +234,8 @@ def _check_ids(connection: sa.Connection, rows: ShopRows, options: ImportOptions
             "in the database: it looks like another shop's; nothing was imported",
             name="data",
             value=", ".join(rows.report["files"][:3]),
-            remedy="name another --store, or take it with --accept-new-ids",
+            remedy="name another --store, or take it with `fedprofile node import "
+            "--accept-new-ids`",
         )
 
 
