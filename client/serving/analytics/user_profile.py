@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from client.serving.features.events import EPOCH, time_as_text
+from client.serving.features.events import time_as_text
 from client.serving.features.interactions import UserEvents
 from client.serving.state.engine import RecommendationEngine
 from client.store.database import UnknownError
+from client.store.reading import EPOCH
 from shared.interactions.events import EVENT_TYPES
 
 _TOP = 5

@@ -71,7 +71,8 @@ def _timed(call: Callable[[], Any]) -> float:
 
 def _engine(folder: Path, rng: np.random.Generator) -> RecommendationEngine:
     store = Store(f"sqlite:///{folder / 'shop.db'}")
-    loaded = load_state(store, Snapshot.beside(store.url))
+    snapshot = Snapshot.beside(store.url, mark=store.content_mark, writes=False)
+    loaded = load_state(store, snapshot)
     store.close()
     vectors = rng.normal(size=(len(loaded.items), DIM)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -125,7 +126,7 @@ def _deletion(url: str, place: str, size: ShopSize) -> BenchmarkFigure:
         times = []
         for user in range(DELETIONS):
             begun = time.perf_counter()
-            store.write(lambda c, user=user: changes.delete_user(c, str(user))).result()
+            store.write(partial(changes.delete_user, user_id=str(user))).result()
             times.append(1000 * (time.perf_counter() - begun))
     finally:
         store.close()
