@@ -16,7 +16,7 @@ from tests.client.serving.small_service import opened
 
 def recent(service) -> list[str]:
     items = service.engine.items
-    return sorted(items.item_at(row).item_id for row in service.engine.history("new").taken)
+    return sorted(items.item_at(row).item_id for row in service.engine.history("new").item)
 
 
 def test_a_restored_database_is_never_served_with_the_old_state(tmp_path) -> None:
