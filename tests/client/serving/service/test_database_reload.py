@@ -35,9 +35,7 @@ def test_an_import_beside_a_service_is_served_with_what_came_live(service, tmp_p
     service.follow_database()
     assert not service.database_reload.is_due()
     assert service.status()["events"] == deleted + 4
-    taken = {
-        service.engine.items.item_at(row).item_id for row in service.engine.history("u1").taken
-    }
+    taken = {service.engine.items.item_at(row).item_id for row in service.engine.history("u1").item}
     assert {"i1", "i2", "i61"} <= taken
     assert len(service.engine.history("night")) == 1
     assert len(service.engine.history("u2")) == 0
