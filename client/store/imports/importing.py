@@ -307,13 +307,14 @@ class _EventTable:
         self._names = pa.array(rows.session_ids, pa.string())
         codes = [session_code(str(name)) for name in rows.session_ids]
         self._session_codes = np.array([*codes, -1], np.int64)
+        self._users, self._items = id_hashes(rows.user_ids), id_hashes(rows.item_ids)
         self.digest = self._digests(np.r_[id_hashes(rows.session_ids), np.uint64(0)])
 
     def _digests(self, session: Hashes | None) -> npt.NDArray[np.int64]:
         rows, place = self._rows, self._places
         return content_digests(
-            user=id_hashes(rows.user_ids)[rows.user[place]],
-            item=id_hashes(rows.item_ids)[rows.item[place]],
+            user=self._users[rows.user[place]],
+            item=self._items[rows.item[place]],
             session=None if session is None else session[rows.session[place]],
             time=rows.time[place],
             event_type=rows.event_type[place],

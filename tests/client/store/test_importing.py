@@ -32,7 +32,11 @@ def count(store: Store) -> int:
     return sum(stored(store).values())
 
 
-def test_everybody_and_every_event_is_stored(store: Store, tmp_path) -> None:
+@pytest.mark.parametrize("many", [1, 200_000])
+def test_everybody_and_every_event_is_stored(
+    store: Store, tmp_path, monkeypatch, many: int
+) -> None:
+    monkeypatch.setattr("client.store.event_rows.MANY", many)
     late = [event(f"new{n}", "i1", 31) for n in range(5)]
     report = import_export(store, write_export(tmp_path / "a", [*DAY1, *late]))
     assert (report.events, report.dropped) == (25, {})
@@ -44,6 +48,8 @@ def test_everybody_and_every_event_is_stored(store: Store, tmp_path) -> None:
     assert items[0] == Item("i0", "tea 0", price=1.0)
     assert np.all(np.diff(rows.time) >= 0)  # in the order in which they would have come live
     assert store.fact("time_unit") == "days"
+    indexes = {index["name"] for index in sa.inspect(store.engine).get_indexes("events")}
+    assert indexes == {"events_user", "events_item", "events_id"}
 
 
 @pytest.mark.parametrize("first", [0, 1, 4])
