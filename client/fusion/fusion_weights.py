@@ -20,7 +20,7 @@ _DENSE = {"ease": 1.0, "text": 0.4, "item-knn": 0.2, "popularity": 0.2}
 _SPARSE = {"text-map": 4.0, "ease": 1.0}
 _COLD = {"text": 1.0}
 PUBLIC_MIXES: dict[str, tuple[dict[str, float], ...]] = {
-    "for-you": ({"ease": 1.0, "frequency": 0.4, "text": 0.1}, _DENSE, _SPARSE),
+    "for-you": ({"frequency": 1.0, "ease": 0.25}, _DENSE, _SPARSE),
     "discover": (_DENSE, _SPARSE),
     "tail": ({"ease": 1.0, "text": 0.8, "popularity": 0.2}, _SPARSE),
     "cold": (_COLD, {"text-map": 1.0}),

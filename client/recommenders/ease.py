@@ -39,11 +39,16 @@ class EASE:
 
     def fit(self, history: History) -> Self:
         """Solves for all users of the history."""
+        # Once for each history: an evaluation's placebo is the same model again.
+        key = ("ease", self.l2, self.form, self.half_life)
+        self.neighbours = history.cached(key, lambda: self._solve(history))
+        return self
+
+    def _solve(self, history: History) -> Neighbours:
         rows = history.bounded.sparse_rows(self.form, self.half_life)
         head = popular_items(rows)
         weights = _item_weights(rows[:, head], self.l2)
-        self.neighbours = Neighbours.strongest(weights, head, n_items=rows.shape[1])
-        return self
+        return Neighbours.strongest(weights, head, n_items=rows.shape[1])
 
     def add_events(self, new: Events, *, known: History) -> Self:
         """Solves anew: one event changes all weights a little."""
