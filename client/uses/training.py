@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from client.uses.choice import choose
-from client.uses.heads import Head, LinearHead, fit_local
+from client.uses.choice import Fit, choose
+from client.uses.heads import Head, LinearHead, RuleHead, fit_local
 from shared.errors import ConfigError
 from shared.uses.history import Floats, History
-from shared.uses.interface import Table, Use, examples, table_at
+from shared.uses.interface import Examples, Table, Use, examples, table_at
 
 WARM_UP = 91.0
 """Days of history before the first time at which a head is trained."""
 REASONS = 3
+LATEST = 4
+"""Times of asking from which intervals are read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,8 @@ class TrainedUse:
         head: What scores.
         examples: How many it was fitted to.
         usual: Mean of the features over those, from which reasons are told, `(d,)`.
+        spread: 5% and 95% quantiles of log(1 + number) less log(1 + told) at the latest times,
+            which a head of earlier times did not see; None for no number or a short history.
     """
 
     use: Use
@@ -36,6 +40,7 @@ class TrainedUse:
     head: Head
     examples: int
     usual: Floats
+    spread: tuple[float, float] | None
 
 
 def train_use(use: Use, history: History, *, first: float, rng: np.random.Generator) -> TrainedUse:
@@ -60,9 +65,21 @@ def train_use(use: Use, history: History, *, first: float, rng: np.random.Genera
             name=use.name,
             remedy="use its rule until there are more",
         )
-    fits = {"local": lambda e: fit_local(use, e)}
+    fits: dict[str, Fit] = {"local": lambda e: fit_local(use, e)}
     name, head = choose(use, known, fits, default="rule", rng=rng)
-    return TrainedUse(use, name, head, len(known), known.table.features.mean(axis=0))
+    spread = None
+    if use.label.kind == "number" and len(times) > 2 * LATEST:
+        earlier = examples(use, history, times[:-LATEST], until=history.end)
+        later = examples(use, history, times[-LATEST:], until=history.end)
+        spread = _spread(fits[name](earlier) if name in fits else RuleHead(), later)
+    return TrainedUse(use, name, head, len(known), known.table.features.mean(axis=0), spread)
+
+
+def _spread(head: Head, later: Examples) -> tuple[float, float]:
+    """Returns how far answers lay from what was told (https://doi.org/10.1561/2200000101)."""
+    error = np.log1p(later.label) - np.log1p(np.maximum(head.score(later.table), 0))
+    low, high = np.quantile(error, [0.05, 0.95])
+    return min(float(low), 0.0), max(float(high), 0.0)
 
 
 def answer(trained: TrainedUse, history: History, user_ids: Sequence[str]) -> pd.DataFrame:
@@ -75,17 +92,17 @@ def answer(trained: TrainedUse, history: History, user_ids: Sequence[str]) -> pd
 
     Returns:
         One row a question: `user_id` (or `category` where no user is asked about), the use's key,
-        `score` and `reasons`, the features that move the score most from what is usual; "" for the
-        rule. A campaign is asked about for all users, as if the last one were sent again now.
+        `score`, for numbers `low` and `high` of a 90% interval, and `reasons`: the features that
+        move the score most from what is usual, "" for the rule. A campaign is asked about for all
+        users, as if the last one were sent again now.
     """
     use = trained.use
     if use.occasions_of_its_own:
         history = history.planned()
     table = table_at(use, history, history.end)
     score = trained.head.score(table)
-    if use.one_is is not None:
-        score = score * use.one_is(table, history)
-    order = np.argsort(-score, kind="stable")
+    one = np.ones(len(table)) if use.one_is is None else use.one_is(table, history)
+    order = np.argsort(-score * one, kind="stable")
     categories = np.asarray(history.category_names, dtype=object)
     columns: dict[str, object] = {}
     if use.unit == "item":
@@ -95,10 +112,13 @@ def answer(trained: TrainedUse, history: History, user_ids: Sequence[str]) -> pd
     if use.key:
         keys = categories[table.keys] if use.key == "category" else table.keys
         columns[use.key] = keys[order]
+    columns["score"] = (score * one)[order]
+    if trained.spread is not None:
+        base = np.log1p(np.maximum(score, 0))
+        for column, moved in zip(("low", "high"), trained.spread, strict=True):
+            columns[column] = (np.maximum(np.expm1(base + moved), 0) * one)[order]
     reasons = _reasons(trained, table)
-    return pd.DataFrame(
-        columns | {"score": score[order], "reasons": [reasons[row] for row in order]}
-    )
+    return pd.DataFrame(columns | {"reasons": [reasons[row] for row in order]})
 
 
 def _reasons(trained: TrainedUse, table: Table) -> list[str]:
