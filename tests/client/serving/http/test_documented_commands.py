@@ -24,7 +24,7 @@ def test_the_commands_of_the_page_work_in_order(tmp_path) -> None:
     text = PAGE.read_text(encoding="utf-8")
     commands = re.findall(r"^curl .*$", text, re.MULTILINE)
     (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(commands) == 13
+    assert len(commands) == 15
     answers = {}
     with served(opened(tmp_path, ledger=ledger_of(tmp_path))) as url:
         for command in commands:
