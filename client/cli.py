@@ -22,6 +22,7 @@ COMMANDS = {
     "max-users": (OWNER, "raise_users", "state that the shop may have more users"),
     "adapter": (DEPLOY, "adapter", "list the installed releases, or choose one"),
     "serve": (SERVING, "serve", "answer recommendations over HTTP"),
+    "api-key": (SERVING, "api_key", "make and remove keys of the HTTP interface"),
     "evaluate": (SERVING, "evaluate", "learn and report the fusion weights on the shop's data"),
     "backup": (STORE, "backup", "write a copy of the shop's database"),
     "restore": (STORE, "restore", "put a backup in the database's place"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -84,15 +84,18 @@ class Tab:
 
 
 @contextmanager
-def open_tab(**context: Any) -> Iterator[Tab]:
+def open_tab(*, arguments: Sequence[str] = (), **context: Any) -> Iterator[Tab]:
     """Starts a browser with an empty profile; it ends with the block.
 
     Args:
+        arguments: Of the browser's command line.
         **context: Of `Browser.new_context`.
     """
     expect.set_options(timeout=1000 * SECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*_ARGUMENTS, *arguments]
+        )
         try:
             page = browser.new_context(**context).new_page()
             page.set_default_timeout(1000 * SECONDS)

@@ -12,9 +12,10 @@ import click
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from client.serving.access.keys import Role
 from client.serving.service.settings import ServingSettings
 from client.store.cli import AS_JSON, STORE
-from shared.errors import ConfigError
+from shared.errors import ConfigError, FedprofileError
 from shared.settings.run_settings import TARGET_TYPES, DataSettings
 
 DATA = click.option("--data", help="File or folder to import first, or complete-journey.")
@@ -40,6 +41,15 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @INT8
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port; 0 takes a free one.")
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    envvar="FEDPROFILE_ALLOWED_HOSTS",
+    help="Name that requests may be for, beside addresses in numbers and localhost; *.NAME for all "
+    "below it.",
+)
 @click.option("--local-share", type=float, default=0.0, help="Share of users without the adapter.")
 @click.option("--diversity", type=float, default=0.0, help="Default diversity, 0 to 1.")
 @click.option(
@@ -67,10 +77,12 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 def serve(*, adapter: Path | None, store: str, **options: Any) -> None:
     """Answer recommendations over HTTP until interrupted."""
+    from client.serving.access.keys import AccessFiles, make_owner_key
     from client.serving.server import run_server
     from client.serving.service.startup import ServingSource, open_service
 
     settings = _settings(options)
+    access = AccessFiles.beside(_url(store))
     source = ServingSource(
         store=_url(store),
         data=_data(options),
@@ -79,7 +91,18 @@ def serve(*, adapter: Path | None, store: str, **options: Any) -> None:
         settings=settings,
     )
     service = open_service(source, say=lambda line: click.echo(line, err=True))
-    run_server(service, announce=click.echo)
+    try:
+        made = None if settings.api_key else make_owner_key(access)
+    except FedprofileError:
+        service.close()
+        raise
+
+    def announce(address: str) -> None:
+        click.echo(address)
+        if made is not None:
+            click.echo(f"API key, shown once and kept in {access.owner_key}: {made}")
+
+    run_server(service, access, announce=announce)
 
 
 @click.command()
@@ -187,14 +210,80 @@ def _ledger(place: Path | None) -> Path | None:
 
 def _settings(options: dict[str, Any]) -> ServingSettings:
     names = (
-        *("host", "port", "local_share", "diversity", "deny", "target_types"),
+        *("host", "port", "allowed_hosts", "local_share", "diversity", "deny", "target_types"),
         *("refresh_seconds", "snapshot_seconds", "int8"),
     )
     values = {name: options[name] for name in names} | {"ledger": _ledger(options["ledger"])}
     try:
-        return ServingSettings(**values, api_key=os.environ.get("FEDPROFILE_API_KEY") or None)
+        return ServingSettings(**values, api_key=_api_key())
     except ValidationError as error:
         raise _refused_setting(error.errors()[0]) from None
+
+
+def _api_key() -> str | None:
+    """Returns the owner's key from the environment or from the file that it names."""
+    place = os.environ.get("FEDPROFILE_API_KEY_FILE")
+    if not place:
+        return os.environ.get("FEDPROFILE_API_KEY") or None
+    try:
+        return Path(place).read_text().strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            "cannot be read",
+            name="FEDPROFILE_API_KEY_FILE",
+            value=place,
+            remedy="name a file with the key in one line",
+        ) from error
+
+
+@click.group("api-key")
+def api_key() -> None:
+    """Make and remove further API keys; a running node follows within a second."""
+
+
+@api_key.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["read", "write", "admin"]), default="read")
+@STORE
+def add_api_key(name: str, role: Role, store: str) -> None:
+    """Make a key and print it, once.
+
+    read asks for recommendations, write stores events, items and users, admin deletes and changes
+    settings.
+    """
+    from client.serving.access.audit import AuditLog
+    from client.serving.access.keys import AccessFiles, add_key
+
+    files = AccessFiles.beside(_url(store))
+    click.echo(add_key(files, name, role))
+    AuditLog(files.audit).add(command="api-key add", name=name, role=role)
+
+
+@api_key.command("list")
+@STORE
+@AS_JSON
+def list_api_keys(store: str, as_json: bool) -> None:
+    """List names and roles; the keys themselves are kept nowhere."""
+    from client.serving.access.keys import AccessFiles, read_keys
+
+    keys = read_keys(AccessFiles.beside(_url(store)))
+    if as_json:
+        click.echo(json.dumps([{"name": key.name, "role": key.role} for key in keys]))
+    for key in [] if as_json else keys:
+        click.echo(f"{key.name:<40} {key.role}")
+
+
+@api_key.command("remove")
+@click.argument("name")
+@STORE
+def remove_api_key(name: str, store: str) -> None:
+    """Remove a key; its sessions end too."""
+    from client.serving.access.audit import AuditLog
+    from client.serving.access.keys import AccessFiles, remove_key
+
+    files = AccessFiles.beside(_url(store))
+    remove_key(files, name)
+    AuditLog(files.audit).add(command="api-key remove", name=name)
 
 
 def _refused_setting(fault: ErrorDetails) -> ConfigError:

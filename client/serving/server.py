@@ -15,12 +15,15 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 from threadpoolctl import threadpool_limits
 
+from client.serving.access.audit import AuditLog
+from client.serving.access.keys import AccessFiles, KeyRing
 from client.serving.http import errors
 from client.serving.http.middleware import RequestGuard, SlashSafeIds
 from client.serving.http.routes import (
     bulk,
     catalogue,
     feedback,
+    login,
     operations,
     page,
     people,
@@ -57,16 +60,29 @@ def create_app(service: Service) -> FastAPI:
         people.router,
         operations.privacy_router,
         operations.router,
+        login.router,
         page.router,
     ):
         app.include_router(router)
     return app
 
 
-def create_guarded_app(service: Service) -> ASGIApp:
-    """Builds the application behind its guard, with ids that may hold slashes."""
+def create_guarded_app(service: Service, access: AccessFiles | None = None) -> ASGIApp:
+    """Builds the application behind its guard, with ids that may hold slashes.
+
+    Args:
+        service: What answers.
+        access: Files of keys and audit log; None takes the key of the settings alone.
+    """
+    keys = KeyRing(access, owner_key=service.settings.api_key)
+    app = create_app(service)
+    app.state.keys = keys
     return RequestGuard(
-        SlashSafeIds(create_app(service)), settings=service.settings, metrics=service.metrics
+        SlashSafeIds(app),
+        settings=service.settings,
+        keys=keys,
+        audit=AuditLog(None if access is None else access.audit),
+        metrics=service.metrics,
     )
 
 
@@ -76,11 +92,12 @@ _SHUTDOWN_SECONDS = 10
 """Seconds at the end for answers under way."""
 
 
-def run_server(service: Service, *, announce: Callable[[str], None]) -> None:
+def run_server(service: Service, access: AccessFiles, *, announce: Callable[[str], None]) -> None:
     """Serves until SIGINT or SIGTERM.
 
     Args:
         service: Opened; closed at the end.
+        access: Files of keys and audit log.
         announce: Gets the address once connections are taken.
 
     Raises:
@@ -105,7 +122,7 @@ def run_server(service: Service, *, announce: Callable[[str], None]) -> None:
         f"a page for people on http://{settings.host}:{port}/"
     )
     config = uvicorn.Config(
-        create_guarded_app(service),
+        create_guarded_app(service, access),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+
+def _keep_password_off(context: click.Context, option: click.Parameter, store: str) -> str:
+    """Warns of a password on a command line, which every user of the machine can read."""
+    source = context.get_parameter_source(option.name or "")
+    typed = source is click.core.ParameterSource.COMMANDLINE
+    if typed and re.match(r"\w+(\+\w+)?://[^/@]*:[^/@]+@", store):
+        click.echo(
+            "warning: everybody on this machine can read the password in --store; put it into "
+            "FEDPROFILE_STORE or ~/.pgpass",
+            err=True,
+        )
+    return store
+
+
 STORE = click.option(
     "--store",
-    help="Database: a file, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME.",
+    help="Database: a file, sqlite:///PATH or postgresql://USER@HOST/NAME (password in ~/.pgpass, "
+    "or the whole in FEDPROFILE_STORE).",
     default="shop.db",
     show_default=True,
     envvar="FEDPROFILE_STORE",
+    callback=_keep_password_off,
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 WORDS: dict[str, bool | None] = {"allow": True, "refuse": False, "default": None}

@@ -18,6 +18,7 @@ from server.coordinator.folder import ServerFolder
 from server.runs.releases import ReleaseRegistry
 from server.runs.training_run import TrainingRun
 from simulation.bench.deployment.processes import wait_until
+from tests.client.serving.small_service import owner_key
 from tests.deploy.federations import WAIT, Federation
 from tests.simulation.tiny_shops import N_ITEMS
 
@@ -89,7 +90,8 @@ def test_a_shop_serves_what_the_others_buy_together(federation: Federation) -> N
     shutil.copy(federation.root / shop / "data" / "interactions.csv", data)
     shutil.copy(federation.catalogue, data / "items.csv")
     url = _serve(federation, shop, data)
-    with httpx.Client(base_url=url, timeout=120) as client:
+    headers = {"X-API-Key": owner_key(data / "shop.db")}
+    with httpx.Client(base_url=url, headers=headers, timeout=120) as client:
         status = _learned(client)
         assert status["adapter"] == "release 3"
         assert status["releases"] == {"counts": 1, "pairs": 2, "adapter": 3}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -32,6 +33,9 @@ _HTTP = {
     413: ("too_large", "send fewer entries a request"),
     429: ("too_many_requests", "wait a second and send fewer requests"),
 }
+_SPEAKS_OF_IDS = (UnknownError, ConflictError, DataError)
+_PATH = re.compile(r"(?<![\w.~-])(?:sqlite:///|~)?(?:/[^/\s'\",;:()]+)+/(?=[^/\s])")
+"""Folders before a file's name; an id that looks like them is in errors that stay as they are."""
 _MALFORMED = "json_invalid"
 _DETAILS = 10
 
@@ -53,8 +57,11 @@ def status_and_code(error: FedprofileError) -> tuple[int, str]:
 
 
 def message_and_remedy(error: FedprofileError) -> tuple[str, str]:
-    """Returns message and remedy of an error, the remedy without a command's options."""
-    return error.message, error.remedy.words(())
+    """Returns message and remedy of an error: no option of a command, no folder of the machine."""
+    message, remedy = error.message, error.remedy.words(())
+    if isinstance(error, _SPEAKS_OF_IDS):
+        return message, remedy
+    return _PATH.sub("", message), _PATH.sub("", remedy)
 
 
 def install_error_handlers(app: FastAPI) -> None:

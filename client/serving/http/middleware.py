@@ -1,21 +1,23 @@
-"""Before all routes: request ids, the API key, rate and size limits, timing, slashes in ids."""
+"""Before all routes: hosts, origins, keys and roles, limits of rate and size, the audit log."""
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 import time
 from collections import OrderedDict
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import unquote
 from uuid import uuid4
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from client.serving.access.audit import AuditLog
+from client.serving.access.keys import ApiKey, KeyRing, Role
+from client.serving.access.origins import AllowedHosts
 from client.serving.analytics.metrics import Metrics
-from client.serving.http.errors import refusal_body
+from client.serving.http.errors import error_body, refusal_body
 from client.serving.service.settings import ServingSettings
 
 _ESCAPED = re.compile(rb"%2f", re.IGNORECASE)
@@ -55,8 +57,47 @@ PAGE_PATHS = ("/", "/docs", "/page/")
 """The page's own files need no key: a browser cannot send one, and they hold no data."""
 BULK_PATH = "/api/bulk"
 """The path whose body is stored while it comes in."""
+SESSION_COOKIE = "fedprofile-session"
+"""Cookie of the page's session."""
+_READING_POSTS = ("/api/session/recommend", "/api/privacy/verify", "/api/login", "/api/logout")
+_ADMIN = re.compile(r"/api/(adapter/|settings\b|users/.*/export$)", re.DOTALL)
+_WITH_BODY = ("POST", "PUT", "PATCH")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ADDRESSES = 10_000
+
+
+def needed_role(method: str, path: str) -> Role:
+    """Returns the least role that a request needs.
+
+    `read` asks, `write` stores events, items and users, `admin` deletes, changes settings and gets
+    all that is held about a user.
+    """
+    if method == "DELETE" or _ADMIN.match(path):
+        return "admin"
+    return "read" if method in ("GET", "HEAD") or path in _READING_POSTS else "write"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not let through.
+
+    Attributes:
+        status: Of the answer.
+        code: For programs.
+        message: For people.
+        remedy: What to do.
+    """
+
+    status: int
+    code: str
+    message: str
+    remedy: str
+
+    @classmethod
+    def of_status(cls, status: int, message: str) -> Refusal:
+        """Returns the one refusal that a status stands for."""
+        error = refusal_body(status, message)["error"]
+        return cls(status, error["code"], error["message"], error["remedy"])
 
 
 class RequestGuard:
@@ -64,13 +105,26 @@ class RequestGuard:
 
     Args:
         app: What it lets requests through to.
-        settings: Key and limits.
+        settings: Hosts and limits.
+        keys: Who is let in.
+        audit: Where deletions and changes of settings are written.
         metrics: What requests are counted in.
     """
 
-    def __init__(self, app: ASGIApp, *, settings: ServingSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: ServingSettings,
+        keys: KeyRing,
+        audit: AuditLog,
+        metrics: Metrics,
+    ) -> None:
         self._app = app
         self._settings = settings
+        self._keys = keys
+        self._audit = audit
+        self._hosts = AllowedHosts((settings.host, *settings.allowed_hosts))
         self._metrics = metrics
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
@@ -87,7 +141,7 @@ class RequestGuard:
         response = _TrackedResponse(send, request_id)
         refused = self._refuse(scope, headers)
         if refused is not None:
-            await response.refuse(*refused)
+            await response.refuse(refused)
         else:
             await self._pass(scope, receive, response)
         # The route, not the path: a label with a user's id would publish it and grow for ever.
@@ -95,6 +149,8 @@ class RequestGuard:
         method = scope["method"] if route != "none" else "any"
         self._metrics.seconds.labels(route, method).observe(time.perf_counter() - begun)
         self._metrics.requests.labels(route, method, str(response.status)).inc()
+        if needed_role(scope["method"], scope["path"]) == "admin":
+            self._note(scope, response)
 
     async def _pass(self, scope: Scope, receive: Receive, response: _TrackedResponse) -> None:
         received = 0
@@ -111,22 +167,79 @@ class RequestGuard:
 
         await self._app(scope, limited, response.send)
 
-    def _refuse(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
+    def _refuse(self, scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
+        foreign = self._hosts.refuse(headers)
+        if foreign is not None:
+            return Refusal(403, *foreign)
         if scope["path"] in UNGUARDED_PATHS:
             return None
         address = (scope.get("client") or ("", 0))[0]
         if not self._admit(address):
-            return 429, f"more than {self._settings.requests_per_second:g} requests a second"
-        key = None if _is_page(scope) else self._settings.api_key
-        # compare_digest: a comparison that stops at the first difference tells the key by its time.
-        if key is not None and not hmac.compare_digest(
-            headers.get(b"x-api-key", b""), key.encode()
-        ):
-            return 401, "the API key is missing or wrong"
+            rate = f"more than {self._settings.requests_per_second:g} requests a second"
+            return Refusal.of_status(429, rate)
+        return self._refuse_caller(scope, headers) or self._refuse_body(scope, headers)
+
+    def _refuse_caller(self, scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
+        if self._keys.is_open or _is_page(scope):
+            return None
+        key = self._caller(headers)
+        if key is None:
+            return Refusal.of_status(401, "the API key is missing or wrong")
+        scope["api_key"] = key
+        role = needed_role(scope["method"], scope["path"])
+        if not key.may(role):
+            return Refusal(
+                403,
+                "role_too_low",
+                f"the key has the role {key.role}, this needs {role}",
+                "send a key of that role; its owner makes one with `fedprofile node api-key add`",
+            )
+        return None
+
+    def _caller(self, headers: dict[bytes, bytes]) -> ApiKey | None:
+        """Returns the key of a request: the one that was sent, else that of the page's session."""
+        sent = headers.get(b"x-api-key")
+        if sent is not None:
+            return self._keys.find(sent)
+        cookies = headers.get(b"cookie", b"").decode("latin-1")
+        for one in cookies.split(";"):
+            name, _, value = one.strip().partition("=")
+            if name == SESSION_COOKIE:
+                return self._keys.find_session(value)
+        return None
+
+    def _refuse_body(self, scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._limit(scope):
-            return 413, f"the body has {int(length)} bytes, at most {self._limit(scope)}"
+            size = f"the body has {int(length)} bytes, at most {self._limit(scope)}"
+            return Refusal.of_status(413, size)
+        wanted = "application/x-ndjson" if scope["path"] == BULK_PATH else "application/json"
+        kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+        has_body = length != b"0" or b"transfer-encoding" in headers
+        # A form or a plain text needs no leave of the browser's (no preflight); these do.
+        if scope["method"] in _WITH_BODY and has_body and kind != wanted:
+            return Refusal(
+                415,
+                "unsupported_media_type",
+                f"the body is {kind or 'of no type'}",
+                f"send it with content-type: {wanted}",
+            )
         return None
+
+    def _note(self, scope: Scope, response: _TrackedResponse) -> None:
+        key: ApiKey | None = scope.get("api_key")
+        route = getattr(scope.get("route"), "path", None)
+        kind, _, rest = scope["path"].removeprefix("/api/").partition("/")
+        self._audit.add(
+            key=None if key is None else key.name,
+            role=None if key is None else key.role,
+            address=(scope.get("client") or (None,))[0],
+            method=scope["method"],
+            route=route,
+            item_id=rest if kind == "items" and route is not None else None,
+            status=response.status,
+            request_id=response.request_id,
+        )
 
     def _limit(self, scope: Scope) -> int:
         settings = self._settings
@@ -169,12 +282,14 @@ class _TrackedResponse:
             message["headers"] = [*message.get("headers", ()), self._header]
         await self._send(message)
 
-    async def refuse(self, status: int, message: str) -> None:
+    async def refuse(self, refusal: Refusal) -> None:
         """Answers with an error, unless an answer has begun already."""
         if self.status:
             return
-        content: dict[str, Any] = refusal_body(status, message)
-        content["error"]["request_id"] = self.request_id
+        status = refusal.status
+        content = error_body(
+            refusal.code, refusal.message, refusal.remedy, request_id=self.request_id
+        )
         payload = json.dumps(content).encode()
         headers = [
             (b"content-type", b"application/json"),

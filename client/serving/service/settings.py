@@ -17,10 +17,13 @@ class ServingSettings(Settings):
 
     host: str = "127.0.0.1"
     """Address to listen on; other than loopback only with `api_key`."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names beyond `host`, `localhost` and addresses in numbers that requests may be for."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port; 0 takes a free one."""
     api_key: Annotated[str, Field(min_length=16)] | None = None
-    """What callers must send as `X-API-Key`; None lets everybody on loopback in."""
+    """The owner's key, which callers send as `X-API-Key`; None takes it from the key file of the
+    database. An application within this process, without either, lets everybody in."""
     requests_per_second: Annotated[float, Field(gt=0)] = 2000.0
     """Requests that one address may make, each second on average."""
     burst: Annotated[int, Field(ge=1)] = 4000

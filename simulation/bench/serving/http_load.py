@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,9 @@ import numpy as np
 import uvloop
 
 from shared.errors import RunError
+
+KEY = secrets.token_hex(16)
+"""The API key of each node that this process measures."""
 
 
 @dataclass
@@ -48,7 +52,7 @@ class Load:
 
 def get(path: str) -> bytes:
     """Returns a GET request."""
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n\r\n".encode()
 
 
 def post(path: str, body: Any) -> bytes:
@@ -56,7 +60,7 @@ def post(path: str, body: Any) -> bytes:
     content = json.dumps(body).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(content)}\r\n\r\n"
+        f"X-API-Key: {KEY}\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content
 

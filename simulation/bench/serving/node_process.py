@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from shared.errors import RunError
+from simulation.bench.serving.http_load import KEY
 
 _PATIENCE = 600.0
 _NODE = (sys.executable, "-P", "-m", "shared", "node")
@@ -39,7 +40,10 @@ class Node:
 
     def get(self, path: str) -> Any:
         """Returns the JSON of a GET."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
+        request = urllib.request.Request(  # our own address
+            f"http://127.0.0.1:{self.port}{path}", headers={"X-API-Key": KEY}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return json.load(answer)
 
     def post(self, path: str, body: Any) -> Any:
@@ -47,7 +51,7 @@ class Node:
         request = urllib.request.Request(  # our own address
             f"http://127.0.0.1:{self.port}{path}",
             data=json.dumps(body).encode(),
-            headers={"content-type": "application/json"},
+            headers={"content-type": "application/json", "X-API-Key": KEY},
         )
         with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:  # noqa: S310
             return json.load(answer)
@@ -73,7 +77,8 @@ def running(folder: Path, *options: str) -> Iterator[Node]:
     """
     begun = time.perf_counter()
     command = [*_NODE, "serve", "--store", str(folder / "shop.db"), "--port", "0", *options]
-    environment = {**os.environ, "FEDPROFILE_CACHE": str(folder / "cache")}
+    own = {"FEDPROFILE_CACHE": str(folder / "cache"), "FEDPROFILE_API_KEY": KEY}
+    environment = {**os.environ, **own}
     started = subprocess.Popen(  # noqa: S603
         command, env=environment, stdout=subprocess.PIPE, text=True
     )

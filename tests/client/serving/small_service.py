@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from starlette.testclient import TestClient
 
+from client.serving.access.keys import AccessFiles
 from client.serving.server import create_guarded_app
 from client.serving.service.service import Service
 from client.serving.service.settings import ServingSettings
@@ -69,10 +70,16 @@ def opened(folder: Path, *, adapter: Path | None = None, **settings: Any) -> Ser
     )
 
 
+def owner_key(store: Path) -> str:
+    """Returns the key that `node serve` made beside a database."""
+    return AccessFiles(store).owner_key.read_text().strip()
+
+
 @contextmanager
 def client_of(service: Service) -> Iterator[TestClient]:
     """Serves in this process; the service is closed at the end."""
-    with TestClient(create_guarded_app(service), raise_server_exceptions=False) as client:
+    app = create_guarded_app(service)
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client
 
 

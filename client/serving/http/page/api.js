@@ -1,5 +1,5 @@
-// Talks to the node; the key lives in this tab's session alone.
-const KEY = "fedprofile-api-key";
+// Talks to the node. The key is sent once; then a cookie stands for it that no script can read.
+const SIGNED_IN = "fedprofile-signed-in";
 
 export class Problem extends Error {
   constructor(status, error) {
@@ -9,15 +9,22 @@ export class Problem extends Error {
   }
 }
 
-export const hasKey = () => sessionStorage.getItem(KEY) !== null;
-export const setKey = (key) => sessionStorage.setItem(KEY, key);
-export const forgetKey = () => sessionStorage.removeItem(KEY);
+export const signedIn = () => sessionStorage.getItem(SIGNED_IN) !== null;
 
-async function ask(path, method) {
-  const headers = hasKey() ? { "X-API-Key": sessionStorage.getItem(KEY) } : {};
+export async function signIn(key) {
+  await ask("/api/login", "POST", { "X-API-Key": key });
+  sessionStorage.setItem(SIGNED_IN, "yes");
+}
+
+export async function signOut() {
+  sessionStorage.removeItem(SIGNED_IN);
+  await ask("/api/logout", "POST").catch(() => {}); // a session that is over needs no end
+}
+
+async function ask(path, method, headers = {}) {
   let answer;
   try {
-    answer = await fetch(path, { method, headers, cache: "no-store", credentials: "omit" });
+    answer = await fetch(path, { method, headers, cache: "no-store", credentials: "same-origin" });
   } catch {
     throw new Problem(0, { message: "the node does not answer", remedy: "start it and load again" });
   }

@@ -1,4 +1,4 @@
-import { forgetItems, forgetKey, hasKey } from "./api.js";
+import { forgetItems, signedIn, signOut } from "./api.js";
 import { card, el } from "./elements.js";
 import { itemView, items } from "./items.js";
 import { askKey } from "./key.js";
@@ -46,8 +46,8 @@ function put(found, view) {
     if (here) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
   const title = el("h1", { tabindex: "-1" }, found.title);
-  const forget = hasKey() ? el("button", { class: "plain", type: "button",
-    onclick: () => { forgetKey(); show(); } }, "Forget the API key") : null;
+  const forget = signedIn() ? el("button", { class: "plain", type: "button",
+    onclick: async () => { await signOut(); show(); } }, "Sign out") : null;
   main.replaceChildren(title, ...found.parts, ...(forget ? [forget] : []));
   main.setAttribute("aria-busy", "false");
   if (turn > 1) (main.querySelector("[data-first]") || title).focus();

@@ -58,7 +58,7 @@ function command(method, path, body) {
   const parts = ["curl", "-s"];
   if (method !== "get") parts.push("-X", method.toUpperCase());
   parts.push(quoted(location.origin + path.replace("{user_id}", "u1").replace("{item_id}", "i1").replace("{event_id}", "order-1001-1")));
-  parts.push("-H", "'X-API-Key: …'");
+  parts.push("-H", '"X-API-Key: $(cat shop.db.key)"');
   if (body.type) parts.push("-H", quoted(`content-type: ${body.type}`), "--data-binary", quoted((body.example || "").trim()));
   return parts.join(" ");
 }
@@ -96,7 +96,7 @@ async function show() {
     for (const one of routes) one.open = !all;
   } }, "Open or close all");
   main.replaceChildren(el("h1", { tabindex: "-1" }, "Routes"),
-    el("p", {}, `${all.info.description} Version ${all.info.version}. Where the node has an API key, send it as X-API-Key. Write a slash in an id as %2F. The same for programs: `, el("a", { href: "/openapi.json" }, "/openapi.json"), "."),
+    el("p", {}, `${all.info.description} Version ${all.info.version}. Send the API key as X-API-Key: its file lies beside the database. Write a slash in an id as %2F. The same for programs: `, el("a", { href: "/openapi.json" }, "/openapi.json"), "."),
     open, ...[...groups].map(([tag, routes]) => card(tag[0].toUpperCase() + tag.slice(1), ...routes)));
   main.setAttribute("aria-busy", "false");
 }

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from client.serving.access.keys import AccessFiles, make_owner_key
 from tests import ROOT
 from tests.client.serving.http.test_page import ledger_of, served
 from tests.client.serving.small_service import opened
@@ -26,14 +27,20 @@ def test_the_commands_of_the_page_work_in_order(tmp_path) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(commands) == 15
     answers = {}
-    with served(opened(tmp_path, ledger=ledger_of(tmp_path))) as url:
+    access = AccessFiles(tmp_path / "shop.db")
+    make_owner_key(access)
+    with served(opened(tmp_path, ledger=ledger_of(tmp_path)), access) as url:
         for command in commands:
             shown = command.replace(ADDRESS, url).replace("curl -s", "curl -sS --fail-with-body", 1)
-            done = subprocess.run(["bash", "-c", shown], capture_output=True, text=True)
+            done = subprocess.run(
+                ["bash", "-c", shown], capture_output=True, text=True, cwd=tmp_path
+            )
             assert done.returncode == 0, (command, done.stdout, done.stderr)
             answers[command] = json.loads(done.stdout)
         program = program.replace(ADDRESS.rstrip("/"), url.rstrip("/"))
-        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        ran = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
+        )
     assert ran.returncode == 0, ran.stderr
     assert len(ran.stdout.splitlines()) == 5
     found = list(answers.values())

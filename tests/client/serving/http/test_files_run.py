@@ -52,7 +52,7 @@ def adapter(tmp_path: Path) -> Path:
 def test_an_answer_runs_at_most_18_files(tmp_path: Path, adapter: Path, with_adapter: bool) -> None:
     service = opened(tmp_path, adapter=adapter if with_adapter else None)
     # Without `with`: nothing runs in the background, and each request has a thread of its own.
-    client = TestClient(create_guarded_app(service))
+    client = TestClient(create_guarded_app(service), base_url="http://localhost")
     assert client.get("/api/recommend/u1").status_code == 200
     with files_run() as files:
         answer = client.get("/api/recommend/u1")
@@ -67,7 +67,7 @@ def test_from_an_event_to_the_next_answer_at_most_78_files_run(
 ) -> None:
     with files_run() as files:
         service = opened(tmp_path, adapter=adapter)
-        client = TestClient(create_guarded_app(service))
+        client = TestClient(create_guarded_app(service), base_url="http://localhost")
         event = {"user_id": "u1", "item_id": "i1"}
         assert client.post("/api/feedback", json=[event]).status_code == 201
         assert refresh_engine(service.engine)

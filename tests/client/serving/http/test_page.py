@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import expect
 
+from client.serving.access.keys import AccessFiles
 from client.serving.server import create_guarded_app
 from client.serving.service.service import Service
 from tests.browser import Tab, needs_browser, open_tab
@@ -25,10 +26,9 @@ slow = pytest.mark.slow
 
 
 @contextmanager
-def served(service: Service) -> Iterator[str]:
-    server = uvicorn.Server(
-        uvicorn.Config(create_guarded_app(service), port=0, log_level="error", ws="none")
-    )
+def served(service: Service, access: AccessFiles | None = None) -> Iterator[str]:
+    app = create_guarded_app(service, access)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
     running = threading.Thread(target=server.run, daemon=True)
     running.start()
     try:
@@ -197,7 +197,7 @@ def test_the_button_verifies_the_ledger_as_it_is_now(quiet, tmp_path) -> None:
 
 @slow
 @needs_browser
-def test_the_key_is_asked_for_and_stays_in_the_tab(tab, tmp_path) -> None:
+def test_the_key_is_asked_for_and_a_cookie_takes_its_place(tab, tmp_path) -> None:
     with served(opened(tmp_path, api_key=KEY)) as url:
         tab.show(url, "API key")
         tab.run("document.getElementById('key').focus()")
@@ -205,6 +205,9 @@ def test_the_key_is_asked_for_and_stays_in_the_tab(tab, tmp_path) -> None:
         tab.press("Enter")
         tab.has_heading("Overview")
         assert tab.run("localStorage.length + document.cookie.length") == 0
+        assert KEY not in tab.run("JSON.stringify(sessionStorage)")
+        (cookie,) = tab.page.context.cookies()
+        assert (cookie["sameSite"], cookie["httpOnly"]) == ("Strict", True)
         text = tab.show(f"{url}#/privacy", "Privacy")
         assert "No ledger is configured" in text
         assert tab.run("[...document.querySelectorAll('button')].at(-1).click()") is None

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.client.serving.small_service import write_shop
+from tests.client.serving.small_service import owner_key, write_shop
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +34,7 @@ def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
         assert line.startswith("serving on http://"), process.communicate()[1]
         url = line.split()[2].rstrip(",")
         with httpx.Client(base_url=url, timeout=120) as client:
+            client.headers["X-API-Key"] = owner_key(folder / "shop.db")
             deadline = time.monotonic() + 300
             while time.monotonic() < deadline:
                 try:

@@ -1,0 +1,1 @@
+"""Who may ask a node: keys with roles, sessions of the page, hosts and origins, the audit log."""
