@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib import metadata
 from types import FrameType
 
@@ -18,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from client.serving.access.audit import AuditLog
 from client.serving.access.keys import AccessFiles, KeyRing
 from client.serving.http import errors
+from client.serving.http.connections import bounded_protocol
 from client.serving.http.middleware import RequestGuard, SlashSafeIds
 from client.serving.http.routes import (
     bulk,
@@ -86,6 +88,10 @@ def create_guarded_app(service: Service, access: AccessFiles | None = None) -> A
     )
 
 
+_BACKLOG = 4096
+"""Connections that wait while the node loads or is busy; the system may allow fewer."""
+_FILES_WANTED, _FILES_KEPT = 65_536, 256
+"""Open files that the process asks for, and those that are no connections."""
 _SWITCH_SECONDS = 0.0005
 """For how long work in the background may keep an answer waiting, not Python's 5 ms."""
 _SHUTDOWN_SECONDS = 10
@@ -115,7 +121,7 @@ def run_server(service: Service, access: AccessFiles, *, announce: Callable[[str
             f"port={settings.port} of host={settings.host} cannot be taken ({error.strerror})",
             remedy="choose another with --port",
         ) from error
-    listening.listen(2048)
+    listening.listen(_BACKLOG)
     port = listening.getsockname()[1]
     announce(
         f"serving on http://{settings.host}:{port}, routes on http://{settings.host}:{port}/docs, "
@@ -123,6 +129,8 @@ def run_server(service: Service, access: AccessFiles, *, announce: Callable[[str
     )
     config = uvicorn.Config(
         create_guarded_app(service, access),
+        http=bounded_protocol(settings, in_all=_raise_file_limit() - _FILES_KEPT),
+        timeout_keep_alive=settings.idle_seconds,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -133,6 +141,17 @@ def run_server(service: Service, access: AccessFiles, *, announce: Callable[[str
     sys.setswitchinterval(_SWITCH_SECONDS)
     with threadpool_limits(limits=1), _quiet_end():
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _raise_file_limit() -> int:
+    """Lets the process open as many files as the system allows, and returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, _FILES_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return wanted if soft == resource.RLIM_INFINITY else max(soft, 2 * _FILES_KEPT)
 
 
 @contextmanager

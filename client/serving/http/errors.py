@@ -30,7 +30,9 @@ _HTTP = {
     401: ("unauthorized", "send the key as X-API-Key"),
     404: ("no_such_route", "see /docs for all routes"),
     405: ("method_not_allowed", "see /docs for the methods of this route"),
+    408: ("too_slow", "send the request again"),
     413: ("too_large", "send fewer entries a request"),
+    431: ("headers_too_large", "send fewer or shorter headers"),
     429: ("too_many_requests", "wait a second and send fewer requests"),
 }
 _SPEAKS_OF_IDS = (UnknownError, ConflictError, DataError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -61,6 +62,8 @@ SESSION_COOKIE = "fedprofile-session"
 """Cookie of the page's session."""
 _READING_POSTS = ("/api/session/recommend", "/api/privacy/verify", "/api/login", "/api/logout")
 _ADMIN = re.compile(r"/api/(adapter/|settings\b|users/.*/export$)", re.DOTALL)
+_CLOSE = {"Connection": "close"}
+"""What is still coming on the connection is not read."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ADDRESSES = 10_000
@@ -153,16 +156,26 @@ class RequestGuard:
             self._note(scope, response)
 
     async def _pass(self, scope: Scope, receive: Receive, response: _TrackedResponse) -> None:
-        received = 0
-        limit = self._limit(scope)
+        received, whole = 0, False
+        limit, seconds = self._limit(scope), self._settings.body_seconds
+        bulk = scope["path"] == BULK_PATH
+        ends = time.monotonic() + 2 * seconds
 
         async def limited() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, whole
+            if whole:  # what comes now is the end of the connection
+                return await receive()
+            left = seconds if bulk else min(seconds, ends - time.monotonic())
+            try:
+                async with asyncio.timeout(left):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "the body came too slowly", _CLOSE) from None
+            whole = not message.get("more_body", False)
             # Counted too: a chunked body has no content-length.
             received += len(message.get("body", b""))
             if received > limit:
-                raise HTTPException(413, f"the body is above {limit} bytes")
+                raise HTTPException(413, f"the body is above {limit} bytes", _CLOSE)
             return message
 
         await self._app(scope, limited, response.send)

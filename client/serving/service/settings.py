@@ -32,6 +32,19 @@ class ServingSettings(Settings):
     """Bytes of a request's body at most."""
     max_bulk: Annotated[int, Field(ge=1024)] = 2_000_000_000
     """Bytes of a bulk import's body at most; it is never in memory as a whole."""
+    max_head: Annotated[int, Field(ge=1024)] = 32_768
+    """Bytes of a request's address and headers at most."""
+    head_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds in which address and headers must have come."""
+    body_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds for which the next part of a body may be awaited; a body that is no bulk import has
+    twice as many in all."""
+    idle_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds after which a connection is closed that nothing is asked on."""
+    connections_per_address: Annotated[int, Field(ge=1)] = 1024
+    """Connections of one address at most; the longest idle one makes room for the next."""
+    answer_seconds: Annotated[float, Field(gt=0)] = 1.0
+    """Seconds after which explanations and likenesses are given as far as they are."""
     refresh_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     """Seconds between two refreshes of co-purchase, when there are new events."""
     snapshot_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600.0

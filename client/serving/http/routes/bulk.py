@@ -27,8 +27,14 @@ _BODY = {
 }
 
 
-class _TooLargeError(RunError):
-    """The body is above the limit of bulk imports."""
+class _BodyRefusedError(RunError):
+    """The body is too large or comes too slowly."""
+
+    def __init__(self, error: HTTPException) -> None:
+        large = error.status_code == 413
+        remedy = "send the file in parts" if large else "send the file again"
+        super().__init__(f"{error.detail}", remedy=remedy)
+        self.status, self.code = error.status_code, "too_large" if large else "too_slow"
 
 
 @router.post("/bulk", summary="Import many lines", openapi_extra={"requestBody": _BODY})
@@ -41,8 +47,8 @@ async def bulk(request: Request, kind: Literal["events", "items", "users"] = "ev
     tally = await import_lines(_record_kinds(service_of(request))[kind], _chunks(request))
     if tally.stopped is not None:
         status, code = status_and_code(tally.stopped)
-        if isinstance(tally.stopped, _TooLargeError):
-            status, code = 413, "too_large"
+        if isinstance(tally.stopped, _BodyRefusedError):
+            status, code = tally.stopped.status, tally.stopped.code
         return json_reply(
             error_body(code, *message_and_remedy(tally.stopped), **tally.to_json()), status
         )
@@ -58,7 +64,7 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         async for chunk in request.stream():
             yield chunk
     except HTTPException as error:
-        raise _TooLargeError(f"{error.detail}", remedy="send the file in parts") from error
+        raise _BodyRefusedError(error) from error
     except ClientDisconnect as error:
         raise RunError("the connection ended", remedy="send the file again") from error
 
