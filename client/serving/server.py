@@ -24,6 +24,7 @@ from client.serving.http.middleware import RequestGuard, SlashSafeIds
 from client.serving.http.routes import (
     bulk,
     catalogue,
+    deny,
     feedback,
     login,
     operations,
@@ -62,6 +63,7 @@ def create_app(service: Service) -> FastAPI:
         people.router,
         operations.privacy_router,
         operations.router,
+        deny.router,
         login.router,
         page.router,
     ):

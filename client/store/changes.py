@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -162,6 +162,24 @@ def put_items(connection: sa.Connection, batch: Sequence[Item]) -> None:
     """Adds items or replaces those of the same ids."""
     _upsert(connection, items, "item_id", [asdict(item) for item in batch])
     allow_items(connection, [item.item_id for item in batch])
+
+
+def item_of(connection: sa.Connection, item_id: str) -> Item:
+    """Returns an item as it is stored.
+
+    Raises:
+        UnknownError: There is none.
+    """
+    columns = [items.c[field.name] for field in fields(Item)]
+    row = connection.execute(sa.select(*columns).where(items.c.item_id == item_id)).first()
+    if row is None:
+        raise UnknownError(
+            "is not in the catalogue",
+            name="item_id",
+            value=f"{item_id!r}",
+            remedy="check its spelling",
+        )
+    return Item(**row._mapping)
 
 
 def delete_item(connection: sa.Connection, item_id: str) -> None:

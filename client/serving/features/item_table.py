@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,8 @@ class ItemTable:
     Attributes:
         items: By row; None for a deleted one.
         rows: item_id -> row.
-        shown: Whether an item is in stock and not hidden, `(n_items,)`.
+        denied: Ids of items that the shop shows nowhere, whatever else is said of them.
+        shown: Whether an item is in stock, not hidden and not denied, `(n_items,)`.
         category: Code of the category, -1 for none, `(n_items,)`.
         brand: Code of the brand, -1 for none, `(n_items,)`.
         price: NaN where not known, `(n_items,)`.
@@ -30,6 +31,7 @@ class ItemTable:
     def __init__(self, items: Sequence[Item | None]) -> None:
         self.items: list[Item | None] = list(items)
         self.rows = {item.item_id: row for row, item in enumerate(items) if item is not None}
+        self.denied: frozenset[str] = frozenset()
         self.categories: dict[str, int] = {}
         self.brands: dict[str, int] = {}
         self.shown = np.zeros(0, dtype=np.bool_)
@@ -62,6 +64,15 @@ class ItemTable:
             self.items[row] = None
             self.shown[row] = False
 
+    def deny(self, item_ids: Collection[str]) -> None:
+        """Shows these items nowhere, and those that were denied before again as they are."""
+        before, self.denied = self.denied, frozenset(item_ids)
+        for row in self.rows_of(before | self.denied):
+            self.shown[row] = self._may_be_shown(self.item_at(row))
+
+    def _may_be_shown(self, item: Item) -> bool:
+        return item.in_stock and not item.hidden and item.item_id not in self.denied
+
     def rows_of(self, item_ids: Iterable[str]) -> Rows:
         """Returns the rows of those ids that are known."""
         rows_known = [self.rows[item_id] for item_id in item_ids if item_id in self.rows]
@@ -89,7 +100,7 @@ class ItemTable:
 
     def _describe(self, row: int) -> None:
         item = self.item_at(row)
-        self.shown[row] = item.in_stock and not item.hidden
+        self.shown[row] = self._may_be_shown(item)
         self.category[row] = _code(self.categories, item.category)
         self.brand[row] = _code(self.brands, item.brand)
         self.price[row] = np.nan if item.price is None else item.price

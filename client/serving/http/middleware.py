@@ -61,7 +61,8 @@ BULK_PATH = "/api/bulk"
 SESSION_COOKIE = "fedprofile-session"
 """Cookie of the page's session."""
 _READING_POSTS = ("/api/session/recommend", "/api/privacy/verify", "/api/login", "/api/logout")
-_ADMIN = re.compile(r"/api/(adapter/|settings\b|users/.*/export$)", re.DOTALL)
+_ADMIN = re.compile(r"/api/(adapter/|settings/)")
+_ADMIN_READS = re.compile(r"/api/users/.*/export", re.DOTALL)
 _CLOSE = {"Connection": "close"}
 """What is still coming on the connection is not read."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
@@ -75,9 +76,11 @@ def needed_role(method: str, path: str) -> Role:
     `read` asks, `write` stores events, items and users, `admin` deletes, changes settings and gets
     all that is held about a user.
     """
+    if method in ("GET", "HEAD"):
+        return "admin" if _ADMIN_READS.fullmatch(path) else "read"
     if method == "DELETE" or _ADMIN.match(path):
         return "admin"
-    return "read" if method in ("GET", "HEAD") or path in _READING_POSTS else "write"
+    return "read" if path in _READING_POSTS else "write"
 
 
 @dataclass(frozen=True)

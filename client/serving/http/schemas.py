@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    model_validator,
 )
 
 from client.store.schema import Item, User
@@ -27,6 +28,8 @@ Id = Annotated[
 Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
 Number = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+MAX_OFFSET = 1000
+"""Places of a ranking that a page may leave out at most."""
 EventType = Literal["purchase", "view", "click", "cart", "rating", "review", "search"]
 
 
@@ -97,6 +100,39 @@ class ItemIn(Body):
         return Item(**self.model_dump())
 
 
+class ItemPatch(Body):
+    """What changes of an item; a field that is absent stays as it is."""
+
+    text: Text | None = None
+    """What describes it."""
+    category: Name | None = None
+    """Name of its category."""
+    brand: Name | None = None
+    """Name of its brand."""
+    price: Number | None = Field(default=None, examples=[4.5])
+    """In the shop's currency; null where it is not known any more."""
+    in_stock: bool | None = None
+    """Whether it can be sold now."""
+    hidden: bool | None = None
+    """Whether it must never be recommended."""
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> ItemPatch:
+        unset = [n for n in self.model_fields_set if getattr(self, n) is None and n != "price"]
+        if unset:
+            raise ValueError(f"{unset[0]} cannot be null")
+        if not self.model_fields_set:
+            raise ValueError("names nothing to change")
+        return self
+
+
+class DeniedItems(Body):
+    """Items that are shown nowhere."""
+
+    items: Annotated[list[Id], Field(max_length=10_000)] = Field(examples=[["i7"]])
+    """All of them; those that were denied before and are not here are shown again."""
+
+
 class UserIn(Body):
     """One customer."""
 
@@ -119,7 +155,7 @@ class SessionIn(Body):
     """Who it is, where known."""
     n: Annotated[int, Field(ge=1, le=200)] = 10
     """Items wanted."""
-    offset: Annotated[int, Field(ge=0, le=1000)] = 0
+    offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
     """Items to leave out first."""
     category: Name | None = None
     """Only items of this category."""

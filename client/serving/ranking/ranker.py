@@ -170,8 +170,15 @@ def top_k(scores: Floats, k: int) -> Rows:
     return best[order]
 
 
+LOOK_AHEAD = 100
+"""Items among which diversity chooses the next one."""
+
+
 def diversify(ranking: Ranking, vectors: Floats, *, n: int, diversity: float) -> Ranking:
     """Chooses `n` items by maximal marginal relevance (https://doi.org/10.1145/290941.291025).
+
+    Each place is chosen among the best `LOOK_AHEAD` that are left. So it does not depend on how
+    many places are asked for, and pages are slices of one choice.
 
     Args:
         ranking: More items than are asked for.
@@ -181,17 +188,16 @@ def diversify(ranking: Ranking, vectors: Floats, *, n: int, diversity: float) ->
     """
     if diversity == 0.0 or len(ranking) <= 1:
         return ranking.select(slice(0, n))
-    spread = float(ranking.scores[0] - ranking.scores[-1])
-    relevance = (ranking.scores - ranking.scores[-1]) / max(spread, 1e-9)
-    likeness = vectors @ vectors.T
+    last = ranking.scores[min(len(ranking), LOOK_AHEAD) - 1]
+    relevance = (ranking.scores - last) / max(float(ranking.scores[0] - last), 1e-9)
     nearest = np.zeros(len(ranking), dtype=np.float32)
     chosen: list[int] = []
     value = (1 - diversity) * relevance
     for _ in range(min(n, len(ranking))):
-        gain = value - diversity * nearest
+        gain = (value - diversity * nearest)[: len(chosen) + LOOK_AHEAD]
         gain[chosen] = -np.inf
         chosen.append(int(gain.argmax()))
-        np.maximum(nearest, likeness[chosen[-1]], out=nearest)
+        np.maximum(nearest, vectors @ vectors[chosen[-1]], out=nearest)
     return ranking.select(np.array(chosen))
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from client.serving.service.write_through import WriteThrough
 from client.serving.state.engine import RecommendationEngine
 from client.serving.state.refresh import refresh_engine
 from client.serving.state.snapshot import Snapshot
+from client.serving.state.user_index import UserIndex
 from client.store.changes import NODE_FACT
 from client.store.consent import remove_expired
 from client.store.store import Store
-from shared.errors import FedprofileError
+from shared.errors import ConfigError, FedprofileError
 
 SNAPSHOT_EVENTS = 100_000
 """Events beyond the copy on the disk from which it is written before its time."""
@@ -66,6 +67,7 @@ class BackgroundWork:
             if not service.load_stored_weights():
                 service.learn()
             service.texts.warm()
+            service.user_index.refresh()
         except FedprofileError as error:
             _log.warning("start: %s", error)
         if not service.snapshot.exists:
@@ -77,6 +79,7 @@ class BackgroundWork:
             begun = time.perf_counter()
             if refresh_engine(service.engine):
                 service.metrics.refresh_seconds.set(time.perf_counter() - begun)
+            service.user_index.refresh()
             service.store_counters()
             if self._save_is_due():
                 self._save()
@@ -93,6 +96,8 @@ class BackgroundWork:
         self._saved_at = time.monotonic()
 
 
+DENIED_FACT = "denied"
+"""Name of the fact that holds the ids denied over HTTP."""
 WEIGHTS_FACT = "mixes"
 """Name of the fact that holds the learned weights, in databases of version 0.1 too."""
 
@@ -130,6 +135,7 @@ class Service(WriteThrough):
         )
         self.online.load(store.fact("online") or {})
         self.started = time.time()
+        self.user_index = UserIndex(engine)
         self._background = BackgroundWork(self)
 
     def start(self) -> None:
@@ -147,9 +153,7 @@ class Service(WriteThrough):
     def recommend(
         self, request: RecommendationRequest, user_id: str | None, cart: Sequence[str] | None = None
     ) -> RecommendationResult:
-        """Ranks items without what the shop denies; see `RecommendationEngine.recommend`."""
-        if self.settings.deny:
-            request = replace(request, exclude=(*request.exclude, *self.settings.deny))
+        """Ranks items; see `RecommendationEngine.recommend`."""
         self.metrics.recommended.labels(request.surface, request.variant).inc()
         events = None if cart is None else self.engine.cart(cart)
         return self.engine.recommend(request, user_id, events)
@@ -190,6 +194,34 @@ class Service(WriteThrough):
                     surface: weights.to_json() for surface, weights in engine.fusion_weights.items()
                 },
             }
+
+    def load_denied(self) -> None:
+        """Denies the items of the settings and those that were denied over HTTP.
+
+        Raises:
+            ConfigError: The settings name one that is not in the catalogue.
+        """
+        rows = self.engine.items.rows
+        unknown = [item_id for item_id in self.settings.deny if item_id not in rows]
+        if unknown:
+            raise ConfigError(
+                "is not in the catalogue",
+                name="deny",
+                value=repr(unknown[0]),
+                remedy="check its spelling, or import the item first",
+            )
+        stored = self.store.fact(DENIED_FACT) or {"items": []}
+        alive = [item_id for item_id in stored["items"] if item_id in rows]
+        self.engine.deny_items([*self.settings.deny, *alive])
+
+    def deny(self, item_ids: Sequence[str]) -> Future[Any]:
+        """Shows these items nowhere from the next answer on, and those denied before again.
+
+        Raises:
+            UnknownError: One is not in the catalogue; nothing is changed then.
+        """
+        self.engine.deny_items([*self.settings.deny, *item_ids])
+        return self.store.set_fact(DENIED_FACT, {"items": sorted(set(item_ids))})
 
     def reload_adapter(self, folder: Path) -> None:
         """Replaces the adapter; answers go on with the old one until the new one is complete.

@@ -92,6 +92,7 @@ def _build(store: Store, source: ServingSource) -> Service:
         snapshot=snapshot,
         watch=watch,
     )
+    service.load_denied()
     service.load_stored_weights()
     return service
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -91,6 +92,30 @@ class WriteThrough:
         return self.store.write(
             lambda c: change(c, items), lambda _: self.engine.put_items(items, vectors)
         )
+
+    def change_item(self, item_id: str, values: dict[str, Any]) -> Future[Item]:
+        """Changes some of an item's attributes and leaves the others as they are.
+
+        Args:
+            item_id: The item.
+            values: By the names of `Item`, without its id.
+        """
+        vector = self.texts.of_query(values["text"]) if "text" in values else None
+
+        def change(connection: sa.Connection) -> Item:
+            # Read within the transaction: of two changes at once neither may undo the other.
+            item = dataclasses.replace(writing.item_of(connection, item_id), **values)
+            writing.put_items(connection, [item])
+            return item
+
+        def follow(item: Item) -> Item:
+            if vector is None:
+                self.engine.describe_items([item])
+            else:
+                self.engine.put_items([item], vector[None])
+            return item
+
+        return self.store.write(change, follow)
 
     def delete_item(self, item_id: str) -> Future[Any]:
         """Deletes an item with its events."""

@@ -1,4 +1,4 @@
-"""Lists beside recommendations: like items, like users, search, popular and latest."""
+"""Lists beside recommendations: like items, search, popular and latest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ PROFILE_WEIGHT = 0.3
 """Weight of the user's profile in a personalised search, beside 1 for the query."""
 WORDS_WEIGHT = 0.3
 """What an item gains in a search whose words its text holds, all of them."""
-_CHUNK = 4096
 
 
 def similar_items(engine: RecommendationEngine, item_id: str, n: int) -> RankedRows:
@@ -82,58 +81,6 @@ def _overlap(
         text = set(engine.items.item_at(row).text.lower().replace(",", " ").split())
         share[place] = len(wanted & text) / max(len(wanted), 1)
     return share
-
-
-def similar_users(
-    engine: RecommendationEngine, user_id: str, n: int
-) -> tuple[list[str], list[float]]:
-    """Finds users whose text profile is most like a user's.
-
-    Raises:
-        UnknownError: The user is not stored.
-    """
-    with engine.lock:
-        row = engine.users.get(user_id)
-        if row is None:
-            raise UnknownError(
-                "is not stored", name="user_id", value=f"{user_id!r}", remedy="check its spelling"
-            )
-        own = _profile(engine, row)
-        ids = list(engine.users)
-        rows = np.fromiter(engine.users.values(), dtype=np.int64, count=len(ids))
-        scores = user_vectors(engine)[rows] @ own
-        scores[rows == row] = -np.inf
-        best = top_k(scores, n)
-        best = best[scores[best] > 0]
-        return [ids[i] for i in best], scores[best].tolist()
-
-
-def user_vectors(engine: RecommendationEngine) -> npt.NDArray[np.float32]:
-    """Returns unit profile vectors of all users, `(n_rows, d)`."""
-    interactions, space = engine.interactions, engine.sources.space
-    vectors = np.zeros((engine.n_rows, space.vectors.dim), dtype=np.float32)
-    columns, starts = interactions.columns, interactions.starts
-    for first in range(0, len(interactions), _CHUNK):
-        last = min(first + _CHUNK, len(interactions))
-        events = columns.select(slice(starts[first], starts[last]))
-        if len(events):
-            sizes = np.diff(starts[first : last + 1])
-            filled = np.flatnonzero(sizes)
-            weighed = space.vectors[events.item] * events.amount[:, None]
-            begin = (starts[first:last] - starts[first])[filled]
-            vectors[first + filled] = np.add.reduceat(weighed, begin, axis=0)
-    for row in interactions.changed():
-        vectors[row] = _profile(engine, row)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: npt.NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
-    return unit
-
-
-def _profile(engine: RecommendationEngine, row: int) -> npt.NDArray[np.float32]:
-    events = engine.interactions.of(row)
-    total = events.amount @ engine.sources.space.vectors[events.item]
-    unit: npt.NDArray[np.float32] = total / max(float(np.linalg.norm(total)), 1e-12)
-    return unit
 
 
 def popular(engine: RecommendationEngine, n: int, category: str | None) -> RankedRows:

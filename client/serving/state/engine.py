@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from client.serving.features.interactions import NO_EVENTS, Interactions, UserEv
 from client.serving.features.item_table import ItemTable
 from client.serving.ranking.fusion_weights import FusionWeights, public_fusion_weights
 from client.serving.ranking.ranker import (
+    LOOK_AHEAD,
     Ranking,
     RecommendationRequest,
     RecommendationResult,
@@ -32,11 +33,12 @@ from client.serving.ranking.ranker import (
 )
 from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
 from client.serving.ranking.weight_learning import LearnedFusion
+from client.store.database import UnknownError
 from client.store.schema import Event, EventColumns, Item, User
 
 Floats = npt.NDArray[np.float32]
-RERANK_POOL = 100
-"""Items ranked before diversity and caps choose among them, beyond those asked for."""
+VISITOR_DIVERSITY = 0.2
+"""Diversity at least where nothing is known of who asks, so that not all items are alike."""
 
 
 class RecommendationEngine:
@@ -50,6 +52,9 @@ class RecommendationEngine:
         sources: What signals are computed from.
         last_key: `event_key` up to which the histories go.
         generation: Changes and deletions that they know of.
+
+    Attributes:
+        numbering: How often all rows of users were numbered anew.
     """
 
     def __init__(
@@ -83,6 +88,8 @@ class RecommendationEngine:
         has_users = bool(sources.popularity.users.any())
         public = public_fusion_weights(sources, sparse=sparse, has_users=has_users)
         self.set_fusion_weights(public)
+        self._changed_users: set[int] = set()
+        self.numbering = 0
 
     def set_fusion_weights(self, fusion_weights: dict[str, FusionWeights]) -> None:
         """Takes new fusion weights from the next answer on."""
@@ -124,6 +131,10 @@ class RecommendationEngine:
         with self.lock:
             own = self.history(user_id)
             events = own if cart is None else cart
+            if request.surface == "session" and not len(events):
+                events = own  # an empty cart says nothing of the visit
+            if not len(events):
+                request = replace(request, diversity=max(request.diversity, VISITOR_DIVERSITY))
             context = self.sources.context(events, own)
             weights = self._weights_for(request, len(context.items))
             ranking = rank(
@@ -132,7 +143,7 @@ class RecommendationEngine:
                 vectors=self.sources.space.vectors,
                 excluded=excluded_rows(request, events, own, self.taken_types),
                 allowed=allowed_mask(self.items, request, own, self.taken_types),
-                k=request.offset + request.n + (RERANK_POOL if _needs_reranking(request) else 0),
+                k=self._pool(request),
             )
             return RecommendationResult(self._rerank(ranking, request), context, events)
 
@@ -140,10 +151,8 @@ class RecommendationEngine:
         """Returns the weights of a request by how many items its context has."""
         surface, variant = request.weights_surface, request.variant
         weights = self._weights[surface, variant]
-        if surface == "session":
-            return weights
         new_user = self._weights[NEW_USER, variant]
-        if n_items == 0:
+        if n_items == 0:  # of a cart too: without them items would come in the catalogue's order
             return weight_row(of_nobody(dict(zip(SIGNAL_NAMES, new_user.tolist(), strict=True))))
         if surface not in BY_HISTORY:
             return weights
@@ -151,12 +160,20 @@ class RecommendationEngine:
         mixed: Floats = (1 - share) * weights + share * new_user
         return mixed
 
+    def _pool(self, request: RecommendationRequest) -> int:
+        """Returns how many items are ranked before caps and diversity choose among them."""
+        if request.max_per_category is not None:
+            return len(self.items)  # a large category may fill any shorter pool
+        page = request.offset + request.n
+        return page + LOOK_AHEAD if request.diversity > 0 else page
+
     def _rerank(self, ranking: Ranking, request: RecommendationRequest) -> Ranking:
         if request.max_per_category is not None:
             groups = self.items.category[ranking.items]
             ranking = cap_groups(ranking, groups, request.max_per_category)
         n = request.offset + request.n
         if request.diversity > 0:
+            ranking = ranking.select(slice(0, n + LOOK_AHEAD))
             vectors = self.sources.space.vectors[ranking.items]
             ranking = diversify(ranking, vectors, n=n, diversity=request.diversity)
         return ranking.select(slice(request.offset, n))
@@ -197,6 +214,7 @@ class RecommendationEngine:
         self.sources.popularity.add(item, int(new.event_type[0]), before=seen.event_type[same])
         self.latest_time = max(self.latest_time, event.time)
         self.interactions.append(row, new)
+        self._changed_users.add(row)
 
     def _user_row(self, user_id: str) -> int:
         row = self.users.get(user_id)
@@ -218,6 +236,7 @@ class RecommendationEngine:
             row = self._user_row(user_id)
             _, events = UserEvents.of(np.zeros(len(rows), np.int32), items, rows)
             self.interactions.replace(row, events)
+            self._changed_users.add(row)
 
     def forget(self, user_id: str) -> None:
         """Drops a user and all their events; counts follow with the next refresh."""
@@ -226,6 +245,13 @@ class RecommendationEngine:
             self.segments.pop(user_id, None)
             if row is not None:
                 self.interactions.replace(row, NO_EVENTS)
+                self._changed_users.add(row)
+
+    def take_changed_users(self) -> dict[int, UserEvents]:
+        """Returns the histories by row that changed since this was asked last."""
+        with self.lock:
+            rows, self._changed_users = self._changed_users, set()
+            return {row: self.interactions.of(row) for row in rows}
 
     def put_items(self, items: Sequence[Item], vectors: npt.NDArray[np.float32]) -> None:
         """Takes new or changed items with their vectors, from the next answer on."""
@@ -246,10 +272,34 @@ class RecommendationEngine:
         """
         with self.lock:
             gone = set(self.users) - set(other.users)
+            other.items.deny(self.items.denied)
             for name, value in vars(other).items():
-                if name not in ("lock", "fusion_weights", "_weights"):
+                if name not in ("lock", "fusion_weights", "_weights", "numbering"):
                     setattr(self, name, value)
+            self.numbering += 1
         return gone
+
+    def describe_items(self, items: Sequence[Item]) -> None:
+        """Takes items that have changed in everything but their text."""
+        with self.lock:
+            self.items.put(items)
+
+    def deny_items(self, item_ids: Collection[str]) -> None:
+        """Shows these items nowhere, and those that were denied before again.
+
+        Raises:
+            UnknownError: One is not in the catalogue.
+        """
+        with self.lock:
+            unknown = sorted(set(item_ids) - set(self.items.rows))
+            if unknown:
+                raise UnknownError(
+                    "is not in the catalogue",
+                    name="item_id",
+                    value=f"{unknown[0]!r}",
+                    remedy=f"check the spelling of {len(unknown)} ids, or import the items first",
+                )
+            self.items.deny(item_ids)
 
     def delete_item(self, item_id: str) -> None:
         """Never shows an item again."""
@@ -272,6 +322,3 @@ class RecommendationEngine:
             )
             self.set_learned(learned)
 
-
-def _needs_reranking(request: RecommendationRequest) -> bool:
-    return request.diversity > 0 or request.max_per_category is not None

@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from client.serving.analytics.user_profile import describe_user
 from client.serving.http.routing import PathId, decode_cursor, json_reply, page_body, service_of
-from client.serving.http.schemas import Items, Users
+from client.serving.http.schemas import ItemPatch, Items, Users
 from client.serving.service.service import Service
 from client.store.database import UnknownError
 from client.store.reading import page_of
@@ -90,6 +90,14 @@ async def get_item(request: Request, item_id: PathId) -> Response:
     return json_reply(item_view(items.item_at(row)))
 
 
+@router.patch("/items/{item_id}", summary="Change an item's price or stock alone")
+async def patch_item(request: Request, item_id: PathId, changes: ItemPatch) -> Response:
+    """Changes the fields that are sent and leaves the others; the next answer knows it."""
+    service, values = service_of(request), changes.model_dump(exclude_unset=True)
+    job = await run_in_threadpool(service.change_item, item_id, values)
+    return json_reply(item_view(await asyncio.wrap_future(job)))
+
+
 @router.delete("/items/{item_id}", summary="Delete an item and its events")
 async def delete_item(request: Request, item_id: PathId) -> Response:
     """Deletes an item with all its events."""
@@ -124,7 +132,8 @@ async def list_users(request: Request, cursor: Cursor = None, n: N = 100) -> Res
 @router.get("/users/{user_id}/profile", summary="A user's picture in words and numbers")
 async def profile(request: Request, user_id: PathId) -> Response:
     """Describes a user's interests, price level, activity and favourite times."""
-    return json_reply(describe_user(service_of(request).engine, user_id))
+    picture = await run_in_threadpool(describe_user, service_of(request).engine, user_id)
+    return json_reply(picture)
 
 
 @router.delete("/users/{user_id}", summary="Delete a user and everything that is known")

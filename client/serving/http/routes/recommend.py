@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from client.serving.http.routing import PathId, QuickRoute, json_reply, service_of
-from client.serving.http.schemas import Id, Name, SessionIn
+from client.serving.http.schemas import MAX_OFFSET, Id, Name, SessionIn
 from client.serving.ranking.ranker import RecommendationRequest, RecommendationResult
-from client.serving.state.browse import latest, popular, search, similar_items, similar_users
+from client.serving.service.service import Service
+from client.serving.state.browse import latest, popular, search, similar_items
 from client.serving.state.engine import RecommendationEngine
 from client.serving.state.explain import explain
 
 router = APIRouter(prefix="/api", tags=["recommend"], route_class=QuickRoute)
 N = Annotated[int, Query(ge=1, le=200)]
-Offset = Annotated[int, Query(ge=0, le=1000)]
+Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET)]
 Share = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -50,7 +53,7 @@ async def recommend(
         variant=service.variant_of(user_id),
     )
     result = service.recommend(wanted, user_id)
-    body = recommendation_body(service.engine, result, wanted, with_reasons=explain)
+    body = await _body(service, result, wanted, with_reasons=explain)
     if not preview:
         service.shown(user_id, result, wanted, body)
     return json_reply({"user_id": user_id, **body})
@@ -72,7 +75,7 @@ async def session_recommend(request: Request, session: SessionIn) -> Response:
         variant=service.variant_of(session.user_id),
     )
     result = service.recommend(wanted, session.user_id, session.items)
-    body = recommendation_body(service.engine, result, wanted, with_reasons=session.explain)
+    body = await _body(service, result, wanted, with_reasons=session.explain)
     if session.user_id is not None and not session.preview:
         service.shown(session.user_id, result, wanted, body)
     return json_reply(body)
@@ -100,10 +103,16 @@ def find(
 
 @router.get("/users/{user_id}/similar", summary="Users of like taste")
 def alike(request: Request, user_id: PathId, n: N = 10) -> Response:
-    """Ranks users by the likeness of their profiles."""
-    ids, scores = similar_users(service_of(request).engine, user_id, n)
-    pairs = zip(ids, scores, strict=True)
-    return json_reply({"users": [{"user_id": i, "score": s} for i, s in pairs]})
+    """Ranks users by the likeness of their profiles.
+
+    `complete` is false while the node still reads the profiles of all users after its start.
+    """
+    service = service_of(request)
+    seconds = service.settings.answer_seconds
+    ids, scores, complete = service.user_index.similar(user_id, n, seconds=seconds)
+    pairs = zip(ids, scores.tolist(), strict=True)
+    users = [{"user_id": i, "score": s} for i, s in pairs]
+    return json_reply({"users": users, "complete": complete})
 
 
 @router.get("/popular", summary="Items with most users")
@@ -120,31 +129,50 @@ async def newest(request: Request, n: N = 10, category: Name | None = None) -> R
     return json_reply({"items": scored_items(engine, *latest(engine, n, category))})
 
 
-def recommendation_body(
-    engine: RecommendationEngine,
+async def _body(
+    service: Service,
     result: RecommendationResult,
     request: RecommendationRequest,
     *,
     with_reasons: bool,
 ) -> dict[str, Any]:
     """Describes a ranking: `surface`, `variant`, `items` and where the next page begins."""
-    ranking = result.ranking
-    entries = []
-    with engine.lock:
-        for place, (row, score) in enumerate(
-            zip(ranking.items.tolist(), ranking.scores.tolist(), strict=True)
-        ):
-            entry: dict[str, Any] = {"item_id": engine.items.item_at(row).item_id, "score": score}
-            if with_reasons:
-                entry["explanation"] = explain(engine, result, place)
-            entries.append(entry)
-    full = len(entries) == request.n
-    return {
+    ranking, table = result.ranking, service.engine.items.items
+    entries: dict[int, dict[str, Any]] = {}
+    for place, row in enumerate(ranking.items.tolist()):
+        item = table[row]
+        if item is not None:  # else it was deleted since it was ranked
+            entries[place] = {"item_id": item.item_id, "score": float(ranking.scores[place])}
+    after = request.offset + request.n
+    body = {
         "surface": request.surface,
         "variant": request.variant,
-        "items": entries,
-        "next_offset": request.offset + request.n if full else None,
+        "items": list(entries.values()),
+        "next_offset": after if len(ranking) == request.n and after <= MAX_OFFSET else None,
     }
+    if with_reasons:
+        seconds = service.settings.answer_seconds
+        body["complete"] = await run_in_threadpool(
+            _explain_all, service.engine, result, entries, seconds
+        )
+    return body
+
+
+def _explain_all(
+    engine: RecommendationEngine,
+    result: RecommendationResult,
+    entries: dict[int, dict[str, Any]],
+    seconds: float,
+) -> bool:
+    """Explains items, best first, for as long as there is time; says whether all of them are."""
+    ends = time.monotonic() + seconds
+    for place, entry in entries.items():
+        if "explanation" in next(iter(entries.values())) and time.monotonic() > ends:
+            return False
+        with engine.lock:  # anew for each: other answers come in between
+            if engine.items.items[int(result.ranking.items[place])] is not None:
+                entry["explanation"] = explain(engine, result, place)
+    return True
 
 
 def scored_items(engine: RecommendationEngine, rows: Any, scores: Any) -> list[dict[str, Any]]:
