@@ -9,9 +9,10 @@ is that name, which is on no list.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
 
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _OWN_SITE = (b"same-origin", b"none")
 """Values of Sec-Fetch-Site for the node's own pages and for what a person opened."""
 
@@ -52,13 +53,10 @@ class AllowedHosts:
         return None
 
     def _answers_to(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-            if "@" in host or "/" in host:
-                return False
-        except ValueError:
+        match = _HOST.fullmatch(host)
+        if match is None:
             return False
-        name = name.rstrip(".")
+        name = match["name"].strip("[]").rstrip(".")
         if name in self._names or (self._endings and name.endswith(self._endings)):
             return True
         try:

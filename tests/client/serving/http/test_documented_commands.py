@@ -46,6 +46,8 @@ def test_the_commands_of_the_page_work_in_order(tmp_path) -> None:
     found = list(answers.values())
     assert len(found[0]["items"]) == 5
     assert "i4" in [entry["item_id"] for entry in found[3]["items"]]
-    assert found[6]["items"][0]["item_id"] == "tea-1"
+    assert found[8]["items"][0]["item_id"] == "tea-1"
     assert found[4]["stored"] == 1
+    assert found[5]["price"] == 4.5
+    assert found[6]["items"] == ["i5"]
     assert found[-1]["ok"] is True
