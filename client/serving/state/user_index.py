@@ -12,8 +12,8 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from client.serving.features.interactions import Interactions, UserEvents
 from client.recommenders.tables.item_vectors import ItemVectors
+from client.serving.features.interactions import Interactions, UserEvents
 from client.serving.ranking.ranker import top_k
 from client.serving.state.engine import RecommendationEngine
 from client.store.database import UnknownError
