@@ -115,7 +115,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
 def _read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     try:
         packed = path.read_bytes()
-        entries = deserialize(packed)
+        entries = deserialize(packed)  # type: ignore[no-untyped-call]
         header = json.loads(packed[8 : 8 + int.from_bytes(packed[:8], "little")])
     except (OSError, SafetensorError, ValueError) as error:
         raise ModelError(

@@ -25,7 +25,7 @@ from tokenizers import normalizers
 
 from shared.errors import ModelError
 from shared.model.encoder_files import EncoderSource, find_encoder
-from shared.model.pooling import TextPooling, load_dense
+from shared.model.pooling import Dense, TextPooling, load_dense
 from shared.model.text_encoder import TextEncoder
 
 _POSITIONS_AFTER_PADDING = ("roberta", "camembert", "data2vec", "longformer", "mpnet", "ibert")
@@ -122,7 +122,7 @@ def _lowercase(tokenizer: Any) -> None:
 
 def _pooling(source: EncoderSource, tokenizer: Any) -> TextPooling:
     layout = source.layout
-    after = []
+    after: list[Dense | None] = []
     for kind, place in layout.after_pooling:
         folder = source.folder / place
         config_file = folder / "config.json"

@@ -39,7 +39,7 @@ class ServingSettings(Settings):
     body_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Seconds for which the next part of a body may be awaited; a body that is no bulk import has
     twice as many in all."""
-    idle_seconds: Annotated[float, Field(gt=0)] = 30.0
+    idle_seconds: Annotated[int, Field(ge=1)] = 30
     """Seconds after which a connection is closed that nothing is asked on."""
     connections_per_address: Annotated[int, Field(ge=1)] = 1024
     """Connections of one address at most; the longest idle one makes room for the next."""

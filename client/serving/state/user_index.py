@@ -123,7 +123,8 @@ def _all_vectors(interactions: Interactions, vectors: ItemVectors, n_rows: int) 
             begin = (starts[first:last] - starts[first])[filled]
             sums[first + filled] = np.add.reduceat(weighed, begin, axis=0)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return sums / np.maximum(lengths, np.float32(1e-12))
+    unit: Floats = sums / np.maximum(lengths, np.float32(1e-12))
+    return unit
 
 
 def _profile(events: UserEvents, vectors: ItemVectors) -> Floats:
