@@ -23,6 +23,8 @@ from shared.settings.run_settings import DataSettings, ModelSettings
 from tests.shared.model.tiny_encoders import WORDS, build_encoder
 
 N_ITEMS, N_USERS, GROUPS = 60, 80, 3
+LINES = {"content-type": "application/x-ndjson"}
+"""Headers of a bulk import."""
 
 
 def write_shop(folder: Path) -> Path:

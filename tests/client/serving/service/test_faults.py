@@ -18,7 +18,7 @@ import pytest
 
 from tests.client.serving.http.test_api import problem
 from tests.client.serving.http.test_process import serving
-from tests.client.serving.small_service import client_of, opened, write_shop
+from tests.client.serving.small_service import LINES, client_of, opened, write_shop
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def check_refusal_and_recovery(client, room) -> list[str]:
     assert "free some space" in answer.text
     assert client.get("/api/recommend/new?n=5").status_code == 200
     lines = "\n".join(json.dumps(event(f"bulk {n}" + "x" * 150)) for n in range(500))
-    bulk = client.post("/api/bulk", content=lines)
+    bulk = client.post("/api/bulk", content=lines, headers=LINES)
     assert problem(bulk) == (507, "disk_full")
     assert bulk.json()["error"]["stored"] == 0
     assert client.get("/health/live").status_code == 200
