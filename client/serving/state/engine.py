@@ -321,4 +321,3 @@ class RecommendationEngine:
                 self.sources, space=space, federated=federated, federated_ease=federated_ease
             )
             self.set_learned(learned)
-
