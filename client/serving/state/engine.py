@@ -38,7 +38,7 @@ from client.store.schema import Event, EventColumns, Item, User
 
 Floats = npt.NDArray[np.float32]
 VISITOR_DIVERSITY = 0.2
-"""Diversity at least where nothing is known of who asks, so that not all items are alike."""
+"""Diversity at least of a visit of which nothing is known, so that not all items are alike."""
 
 
 class RecommendationEngine:
@@ -133,7 +133,7 @@ class RecommendationEngine:
             events = own if cart is None else cart
             if request.surface == "session" and not len(events):
                 events = own  # an empty cart says nothing of the visit
-            if not len(events):
+            if request.surface == "session" and not len(events):
                 request = replace(request, diversity=max(request.diversity, VISITOR_DIVERSITY))
             context = self.sources.context(events, own)
             weights = self._weights_for(request, len(context.items))

@@ -67,6 +67,7 @@ class UserIndex:
         try:
             self._follow()
             vectors, ids = self._vectors, self._ids
+            row = self._engine.users.get(user_id, row)  # rows may have been numbered anew
         finally:
             self._lock.release()
         scores = vectors @ vectors[row]
