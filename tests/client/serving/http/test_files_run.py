@@ -62,11 +62,7 @@ def test_an_answer_runs_at_most_20_files(tmp_path: Path, adapter: Path, with_ada
     service.close()
 
 
-<<<<<<< HEAD
 def test_from_an_event_to_the_next_answer_at_most_86_files_run(
-=======
-def test_from_an_event_to_the_next_answer_at_most_86_files_run(
->>>>>>> fe11ce5 (An empty cart is varied; files that run)
     tmp_path: Path, adapter: Path
 ) -> None:
     with files_run() as files:
@@ -77,9 +73,5 @@ def test_from_an_event_to_the_next_answer_at_most_86_files_run(
         assert refresh_engine(service.engine)
         assert client.get("/api/recommend/u1").status_code == 200
     assert str(ROOT / "client/store/changes.py") in files
-<<<<<<< HEAD
     assert len(files) <= 86, sorted(files)
-=======
-    assert len(files) <= 86, sorted(files)
->>>>>>> fe11ce5 (An empty cart is varied; files that run)
     service.close()
