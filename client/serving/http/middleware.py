@@ -61,7 +61,7 @@ BULK_PATH = "/api/bulk"
 SESSION_COOKIE = "fedprofile-session"
 """Cookie of the page's session."""
 _READING_POSTS = ("/api/session/recommend", "/api/privacy/verify", "/api/login", "/api/logout")
-_ADMIN = re.compile(r"/api/(adapter/|settings/)")
+_ADMIN = re.compile(r"/api/(adapter/|settings/|users/.*/readmission$)", re.DOTALL)
 _ADMIN_READS = re.compile(r"/api/users/.*/export", re.DOTALL)
 _CLOSE = {"Connection": "close"}
 """What is still coming on the connection is not read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.client.serving.http.test_api import buy, problem
+from tests.client.serving.small_service import LINES
 
 
 def test_everything_that_is_held_comes_in_one_call(client) -> None:
@@ -46,7 +47,7 @@ def test_who_was_deleted_comes_back_on_purpose_alone(client) -> None:
     assert client.put("/api/users", json=[{"user_id": "u2"}]).status_code == 409
     lines = '{"event_id": "a", "user_id": "u2", "item_id": "i1"}\n'
     lines += '{"event_id": "b", "user_id": "u3", "item_id": "i1"}\n'
-    bulk = client.post("/api/bulk", content=lines).json()["error"]
+    bulk = client.post("/api/bulk", content=lines, headers=LINES).json()["error"]
     assert (bulk["stored"], bulk["refused"]) == (1, 1)
     assert client.post("/api/users/u2/readmission").json()["was_deleted"] is True
     buy(client, "u2", "i1")

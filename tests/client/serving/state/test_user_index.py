@@ -50,8 +50,6 @@ def test_it_follows_events_refreshes_and_deletions(client: TestClient, service: 
     assert client.delete("/api/users/u4").status_code == 200
     assert_right(index, service, "u1")
     assert "u4" not in index._ids
-    buy(client, "u4", "i1")
-    assert_right(index, service, "u4")
     with pytest.raises(UnknownError):
         index.similar("nobody", 5, seconds=1.0)
 
