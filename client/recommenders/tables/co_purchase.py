@@ -34,7 +34,7 @@ class CoPurchaseVectors:
         values: `(h, r)`, with mean squared length 1 over the head of the release.
     """
 
-    head: npt.NDArray[np.integer]
+    head: npt.NDArray[np.signedinteger]
     values: Floats
 
     @staticmethod
@@ -103,10 +103,9 @@ class CoPurchaseVectors:
         cells = (weights.astype(np.float64), (events.user, events.item))
         rows = sp.coo_array(cells, shape=(len(history.now), n_items)).tocsr()
         lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())[:, None]
-        sums = rows[:, self.head] @ self.values
+        sums: npt.NDArray[np.float64] = rows[:, self.head] @ self.values
         return np.divide(sums, np.maximum(lengths, 1e-12)).astype(np.float32)
 
     def scores(self, profiles: Floats) -> Floats:
         """Returns what each head item gets, `(..., h)`, for profiles `(..., r)`."""
-        scores: Floats = np.float32(STRENGTH) * profiles @ self.values.T
-        return scores
+        return (np.float32(STRENGTH) * profiles @ self.values.T).astype(np.float32, copy=False)

@@ -29,12 +29,12 @@ class PairGram:
         matrix: Symmetric, positive semi-definite, `(h, h)`.
     """
 
-    head: npt.NDArray[np.integer]
+    head: npt.NDArray[np.signedinteger]
     matrix: Floats
 
     @staticmethod
     def of(
-        head: npt.NDArray[np.integer],
+        head: npt.NDArray[np.signedinteger],
         pairs: npt.NDArray[np.floating],
         sizes: npt.NDArray[np.int64] | None = None,
     ) -> PairGram:
