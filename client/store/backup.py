@@ -11,8 +11,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from client.store.suppression import (
     suppressed_of,
 )
 from shared.errors import ConfigError, DataError, RunError, StorageError
-from shared.runtime.file_store import writing as writing_file
+from shared.runtime.file_store import draft_of
 
 _SEAL = b"fedprofile-sha256:"
 _POSTGRESQL_MAGIC, _SQLITE_MAGIC = b"PGDMP", b"SQLite format 3\x00"
@@ -80,7 +79,7 @@ def back_up(url: str, target: Path) -> None:
         raise ConfigError("exists already", name="out", value=target, remedy="name another --out")
     engine = open_database(url)
     try:
-        with _draft(target) as draft:
+        with draft_of(target, name="backup") as draft:
             if engine.dialect.name == "postgresql":
                 # One transaction of pg_dump sees one state of the database.
                 _postgresql("pg_dump", engine, "--format=custom", f"--file={draft}")
@@ -90,22 +89,6 @@ def back_up(url: str, target: Path) -> None:
                     _copy_sqlite(source, draft)
     finally:
         engine.dispose()
-
-
-@contextmanager
-def _draft(target: Path) -> Iterator[Path]:
-    draft = target.with_name(f".{target.name}.draft")
-    with writing_file(target, name="backup"):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
-        try:
-            yield draft
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-            draft.chmod(0o600)
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
 
 
 def _copy_sqlite(source: sqlite3.Connection, target: Path) -> None:

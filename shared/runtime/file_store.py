@@ -124,6 +124,35 @@ def write_atomic(
     return wanted
 
 
+@contextmanager
+def draft_of(path: Path, *, name: str = "file", remedy: str = REMEDY) -> Iterator[Path]:
+    """Yields a draft for a program that writes by a path; it takes the file's place at the end.
+
+    As `write_atomic` with `durable` and `private`, for what cannot write to an open file.
+
+    Args:
+        path: The file.
+        name: What it is, for the error.
+        remedy: What to do about it.
+
+    Raises:
+        StorageError: The disk refused. What was there is untouched, and no draft is left.
+    """
+    with writing(path, name=name, remedy=remedy):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = _draft_path(path)
+        try:
+            _write_draft(draft, b"", durable=False, private=True)
+            yield draft
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            draft.chmod(0o600)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
 def write_folder_atomic(
     folder: Path,
     files: Mapping[str, bytes],

@@ -14,7 +14,12 @@ import pytest
 
 import shared
 from shared.errors import PrivacyError, StorageError
-from shared.runtime.file_store import remove_drafts, write_atomic, write_folder_atomic
+from shared.runtime.file_store import (
+    draft_of,
+    remove_drafts,
+    write_atomic,
+    write_folder_atomic,
+)
 
 ROOT = Path(shared.__file__).parent.parent
 BYPASSES = {"mkstemp", "mkdtemp", "NamedTemporaryFile", "fsync", "fdatasync"}
@@ -205,3 +210,26 @@ def test_no_module_writes_files_in_a_way_of_its_own(room: str) -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
         assert name in ALLOWED or not used & BYPASSES, name
+
+
+def test_a_draft_takes_the_files_place_only_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "copy"
+    target.write_text("before")
+
+    class StopsError(Exception):
+        pass
+
+    def write(*, stop: bool) -> None:
+        with draft_of(target, name="backup") as draft:
+            assert mode(draft) == 0o600
+            draft.write_text("after")
+            assert target.read_text() == "before"
+            if stop:
+                raise StopsError
+
+    with pytest.raises(StopsError):
+        write(stop=True)
+    assert target.read_text() == "before"
+    write(stop=False)
+    assert target.read_text() == "after"
+    assert names_in(tmp_path) == ["copy"]

@@ -44,7 +44,8 @@ def test_a_fault_keeps_its_words_and_tells_no_folder(
     (ledger.parent / "keys" / "north.anchor").write_text("nonsense")
     taken: list[ServingSettings] = []
     monkeypatch.setattr(
-        "client.serving.service.startup.open_service", lambda o: taken.append(o.settings)
+        "client.serving.service.startup.open_service",
+        lambda o, **_: taken.append(o.settings),
     )
     monkeypatch.setattr("client.serving.server.run_server", lambda *_, **__: None)
     assert CliRunner().invoke(serve, ["--ledger", given]).exit_code == 0
