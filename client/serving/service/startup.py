@@ -16,7 +16,7 @@ from client.serving.features.text_vectors import (
 )
 from client.serving.service.adapter_reload import AdapterWatch
 from client.serving.service.service import Service
-from client.serving.service.serving_bundle import read_serving_bundle
+from client.serving.service.serving_bundle import ServingBundle, read_serving_bundle
 from client.serving.service.settings import ServingSettings
 from client.serving.state.loader import load_state
 from client.serving.state.snapshot import Snapshot
@@ -60,6 +60,8 @@ def open_service(source: ServingSource, *, say: Say = lambda _line: None) -> Ser
     Raises:
         FedprofileError: The database, the data or the adapter cannot be used.
     """
+    # Read first: a mistake in its name ends it before a long import.
+    bundle = None if source.adapter is None else read_serving_bundle(source.adapter)
     store = Store(source.store)
     try:
         lock = ServingLock.take(store.engine)
@@ -71,18 +73,18 @@ def open_service(source: ServingSource, *, say: Say = lambda _line: None) -> Ser
                 report = import_into(store, source.data, source.shop, progress=progress)
             for line in report_lines(report):
                 say(line)
-        return _build(store, source)
+        return _build(store, source, bundle)
     except BaseException:
         store.close()
         raise
 
 
-def _build(store: Store, source: ServingSource) -> Service:
+def _build(store: Store, source: ServingSource, bundle: ServingBundle | None) -> Service:
     time_unit = store.fact("time_unit") or "days"
     snapshot = Snapshot.beside(source.store, mark=store.content_mark, writes=store.lock is not None)
     loaded = load_state(store, snapshot)
     watch = AdapterWatch(source.adapter)
-    texts, space, released = _space(loaded.items, source, time_unit)
+    texts, space, released = _space(loaded.items, source, bundle, time_unit)
     engine = loaded.engine(space, time_unit=time_unit, released=released)
     service = Service(
         store,
@@ -98,11 +100,10 @@ def _build(store: Store, source: ServingSource) -> Service:
 
 
 def _space(
-    items: ItemTable, source: ServingSource, time_unit: str
+    items: ItemTable, source: ServingSource, bundle: ServingBundle | None, time_unit: str
 ) -> tuple[TextVectors, ProfileSpace, ReleasedStatistics | None]:
     """Encodes all items, by the adapter's base or by one fitted to the catalogue."""
     texts = ["" if item is None else item.text for item in items.items]
-    bundle = None if source.adapter is None else read_serving_bundle(source.adapter)
     encoder = TextVectors(catalogue_base(texts, source.model) if bundle is None else bundle.base)
     vectors = ItemVectors.of(encoder.of_items(texts), int8=source.settings.int8)
     if bundle is None or bundle.saved is None:
