@@ -183,6 +183,9 @@ def _report_of(rows: ShopRows, left_out: dict[str, int]) -> ImportReport:
 def _check_loss(rows: ShopRows, options: ImportOptions) -> None:
     read, dropped = rows.report["rows_read"], rows.report["dropped"]
     lost = sum(count for name, count in dropped.items() if name not in NO_LOSS)
+    if len(rows):
+        # Visits of nobody in particular: most shops' logs have them, and they are nobody's history.
+        lost -= min(dropped.get("missing_id", 0), rows.report.get("anonymous", 0))
     if options.accept_loss or lost <= MAX_LOSS * read:
         return
     reasons = rows.report["reasons"]

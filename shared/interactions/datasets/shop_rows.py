@@ -175,6 +175,7 @@ def _rows(
         users=user_table(tables.users),
         report={
             **counts,
+            "anonymous": int((tables.events["user_id"] == "").sum()),
             "reasons": {reason: DROP_REASONS[reason] for reason in counts["dropped"]},
             "examples": judged.row_counts.shown(),
             "files": [str(path) for path in tables.files],
