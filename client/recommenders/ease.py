@@ -10,16 +10,16 @@ import scipy.sparse as sp
 
 from client.recommenders.config import MAX_EASE_ITEMS, RowForm
 from client.recommenders.interface import QueryContext, Scores
+from client.recommenders.neighbour_model import NeighbourModel
 from client.recommenders.queries import Floats, History, Queries
 from client.recommenders.tables.item_scores import SparseScores
 from client.recommenders.tables.neighbours import Neighbours, Rows
 from client.recommenders.tables.pair_gram import PairGram
-from shared.interactions.events import Events
 
 Doubles = npt.NDArray[np.float64]
 
 
-class EASE:
+class EASE(NeighbourModel):
     """Linear item-to-item model with a zero diagonal (https://arxiv.org/abs/1905.03375).
 
     With `P = (X'X + D)^-1`, `D = l2 I`, the weights are `B = I - P diag(1 / diag P)`, here of the
@@ -32,10 +32,8 @@ class EASE:
     """
 
     def __init__(self, *, l2: float, form: RowForm, half_life: float) -> None:
+        super().__init__(form=form, half_life=half_life)
         self.l2 = l2
-        self.form: RowForm = form
-        self.half_life = half_life
-        self.neighbours = Neighbours.none()
 
     def fit(self, history: History) -> Self:
         """Solves for all users of the history."""
@@ -50,27 +48,8 @@ class EASE:
         weights = _item_weights(rows[:, head], self.l2)
         return Neighbours.strongest(weights, head, n_items=rows.shape[1])
 
-    def add_events(self, new: Events, *, known: History) -> Self:
-        """Solves anew: one event changes all weights a little."""
-        del new
-        return self.fit(known)
 
-    def score(self, queries: Queries) -> Scores:
-        """Predicts the candidates from the context, `(q, c)`."""
-        x = queries.history.sparse_rows(self.form, self.half_life)
-        scores: Scores = sp.csr_array(x @ self.neighbours.matrix(x.shape[1])).toarray()
-        return scores
-
-    def answer(self, context: QueryContext) -> SparseScores:
-        """Predicts the same for one query."""
-        return self.neighbours.add_up(context.items, context.counts)
-
-    def explain(self, context: QueryContext, item: int) -> list[float]:
-        """Returns what each item of the context adds."""
-        return self.neighbours.shares(context.items, context.counts, item)
-
-
-class FederatedEASE:
+class FederatedEASE(NeighbourModel):
     """EASE whose Gram matrix is `X'X + weight G`, with `G` from the pairs of other shops.
 
     Items that it does not know, from a user of the shop or from a pair, get the mean of the query's
@@ -88,12 +67,10 @@ class FederatedEASE:
     def __init__(
         self, gram: PairGram, *, weight: float, l2: float, form: RowForm, half_life: float
     ) -> None:
+        super().__init__(form=form, half_life=half_life)
         self.gram = gram
         self.weight = weight
         self.l2 = l2
-        self.form: RowForm = form
-        self.half_life = half_life
-        self.neighbours = Neighbours.none()
         self.known: Rows = np.zeros(0, np.int64)
 
     def fit(self, history: History) -> Self:
@@ -113,15 +90,9 @@ class FederatedEASE:
         self.neighbours = Neighbours.strongest(weights, head, n_items=rows.shape[1])
         return self
 
-    def add_events(self, new: Events, *, known: History) -> Self:
-        """Solves anew: one event changes all weights a little."""
-        del new
-        return self.fit(known)
-
     def score(self, queries: Queries) -> Scores:
         """Predicts the candidates from the context, `(q, c)`."""
-        x = queries.history.sparse_rows(self.form, self.half_life)
-        scores: Scores = sp.csr_array(x @ self.neighbours.matrix(x.shape[1])).toarray()
+        scores = super().score(queries)
         if len(self.known):
             unknown = np.ones(scores.shape[1], dtype=np.bool_)
             unknown[self.known] = False
@@ -130,16 +101,12 @@ class FederatedEASE:
 
     def answer(self, context: QueryContext) -> SparseScores:
         """Predicts the same for one query, less the mean."""
-        sparse = self.neighbours.add_up(context.items, context.counts)
+        sparse = super().answer(context)
         if not len(self.known):
             return sparse
         scores = np.zeros(len(self.known), dtype=np.float32)
         scores[np.searchsorted(self.known, sparse.rows)] = sparse.values
         return SparseScores(self.known, scores - scores.mean())
-
-    def explain(self, context: QueryContext, item: int) -> list[float]:
-        """Returns what each item of the context adds."""
-        return self.neighbours.shares(context.items, context.counts, item)
 
 
 def popular_items(

@@ -8,16 +8,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from client.recommenders.config import N_NEIGHBOURS, RowForm
-from client.recommenders.interface import QueryContext, Scores
-from client.recommenders.queries import History, Queries
-from client.recommenders.tables.item_scores import SparseScores
+from client.recommenders.neighbour_model import NeighbourModel
+from client.recommenders.queries import History
 from client.recommenders.tables.neighbours import Neighbours
-from shared.interactions.events import Events
 
 _BLOCK = 256
 
 
-class ItemKNN:
+class ItemKNN(NeighbourModel):
     """Scores an item by its similarity to the items of the context.
 
     `s_ij = x_i . x_j / sqrt((|x_i|^2 + shrink) (|x_j|^2 + shrink))` over the items' columns in
@@ -31,10 +29,8 @@ class ItemKNN:
     """
 
     def __init__(self, *, shrink: float, form: RowForm, half_life: float) -> None:
+        super().__init__(form=form, half_life=half_life)
         self.shrink = shrink
-        self.form: RowForm = form
-        self.half_life = half_life
-        self.neighbours = Neighbours.none()
 
     def fit(self, history: History) -> Self:
         """Finds the neighbours of all candidates, a block of items at a time."""
@@ -55,25 +51,6 @@ class ItemKNN:
         # A candidate keeps its own nearest; the context item must find those who keep it.
         self.neighbours = Neighbours.of(nearest.T.tocsr())
         return self
-
-    def add_events(self, new: Events, *, known: History) -> Self:
-        """Finds all neighbours anew: one event changes the norms of many similarities."""
-        del new
-        return self.fit(known)
-
-    def score(self, queries: Queries) -> Scores:
-        """Sums over the context the similarities of the candidate's neighbours, `(q, c)`."""
-        x = queries.history.sparse_rows(self.form, self.half_life)
-        scores: Scores = sp.csr_array(x @ self.neighbours.matrix(x.shape[1])).toarray()
-        return scores
-
-    def answer(self, context: QueryContext) -> SparseScores:
-        """Sums the same for one query."""
-        return self.neighbours.add_up(context.items, context.counts)
-
-    def explain(self, context: QueryContext, item: int) -> list[float]:
-        """Returns what each item of the context adds."""
-        return self.neighbours.shares(context.items, context.counts, item)
 
 
 def _nearest(block: sp.csr_array, *, first: int) -> sp.csr_array:

@@ -88,14 +88,13 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Measure uses: rule, own head, the head of all shops and the pooled one, with intervals."""
-    given = {
+    named = {
         "data.source": data,
         "data.shops": shops,
         "data.shop_column": shop_column,
         "privacy.delta": delta,
     }
-    options = {name: value for name, value in given.items() if value is not None}
-    settings = load_settings(file=None, environment=os.environ, options=options | assignments(sets))
+    settings = _settings(named, sets)
     if not 0 < share <= 1:
         raise ConfigError(
             "must be above 0 and at most 1",
@@ -136,9 +135,8 @@ def train(
     """
     from simulation.uses.lists import write_lists
 
-    given = {"data.source": data, "data.shops": shops, "data.shop_column": shop_column}
-    options = {name: value for name, value in given.items() if value is not None}
-    settings = load_settings(file=None, environment=os.environ, options=options | assignments(sets))
+    named = {"data.source": data, "data.shops": shops, "data.shop_column": shop_column}
+    settings = _settings(named, sets)
     for line in write_lists(chosen(names), settings.data, out, seed=seed):
         click.echo(line)
 
@@ -167,9 +165,8 @@ def segments(
     """
     from simulation.uses.lists import write_segments
 
-    given = {"data.source": data, "data.shops": shops, "data.shop_column": shop_column}
-    options = {name: value for name, value in given.items() if value is not None}
-    settings = load_settings(file=None, environment=os.environ, options=options | assignments(sets))
+    named = {"data.source": data, "data.shops": shops, "data.shop_column": shop_column}
+    settings = _settings(named, sets)
     for line in write_segments(settings.data, out, k=k, seed=seed):
         click.echo(line)
 
@@ -217,3 +214,9 @@ def _run(
         click.echo(json.dumps(to_json(results), indent=2))
     else:
         print_results(results, protocol, Console())
+
+
+def _settings(named: dict[str, Any], sets: tuple[str, ...]) -> RunSettings:
+    """Reads the settings, from what options name and `--set` assigns."""
+    options = {name: value for name, value in named.items() if value is not None}
+    return load_settings(file=None, environment=os.environ, options=options | assignments(sets))

@@ -204,7 +204,7 @@ def test_rows_that_are_lost_are_named_and_many_are_refused(store: Store, tmp_pat
 def test_visits_of_nobody_are_no_loss_unless_there_is_nothing_else(store: Store, tmp_path) -> None:
     nobody = [event("", "i1", 1 + n) for n in range(10)]
     alone = write_export(tmp_path / "alone", nobody)
-    with pytest.raises(DataError, match="10 of 10 rows .*missing_id"):
+    with pytest.raises(DataError, match=r"10 of 10 rows .*missing_id"):
         import_export(store, alone)
     report = import_export(store, write_export(tmp_path / "a", [*DAY1, *nobody]))
     assert (report.events, report.dropped) == (20, {"missing_id": 10})
