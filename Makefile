@@ -1,9 +1,10 @@
 # `make help` lists the targets. Options: PYTHON (3.11 or later), ARGS (for the command), JOBS (tests).
 PYTHON ?= python3
 ARGS ?=
-JOBS ?= 2
+JOBS ?= 3
 BIN := .venv/bin
-# One thread a worker: two test processes with many BLAS threads each are slower than with one.
+# One thread a worker: test processes with many BLAS threads each are slower than with one. Three on two
+# cores: the tests of deployments mostly wait.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 # A file's tests share processes and folders, so one worker runs them all, in order.
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
