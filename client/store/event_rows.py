@@ -183,13 +183,14 @@ def _identities(rows: Sequence[Any], *, named: bool) -> StoredIdentities:
 
 def batches(result: sa.CursorResult[Any], size: int = 20_000) -> Iterator[Sequence[Any]]:
     """Fetches rows as plain tuples, a batch at a time."""
+    # SQLAlchemy has the first one already where a server streams. The others are taken from the
+    # driver itself: through SQLAlchemy they took four times as long.
+    first = [tuple(row) for row in result.fetchmany(1)]
     cursor: Any = result.cursor
-    if result.context.dialect.name == "sqlite":
-        # The driver's own rows: SQLAlchemy's took four times as long.
-        while rows := cursor.fetchmany(size):
-            yield rows
-    while rows := result.fetchmany(size):
-        yield [tuple(row) for row in rows]
+    while first:
+        rows = cursor.fetchmany(size)
+        yield first + rows
+        first = [tuple(row) for row in cursor.fetchmany(1)]
 
 
 def fill_digests(connection: sa.Connection) -> int:
