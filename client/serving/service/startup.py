@@ -60,6 +60,7 @@ def open_service(source: ServingSource, *, say: Say = lambda _line: None) -> Ser
     Raises:
         FedprofileError: The database, the data or the adapter cannot be used.
     """
+    watch = AdapterWatch(source.adapter)  # before the adapter is read: a later one is noticed
     # Read first: a mistake in its name ends it before a long import.
     bundle = None if source.adapter is None else read_serving_bundle(source.adapter)
     store = Store(source.store)
@@ -73,17 +74,18 @@ def open_service(source: ServingSource, *, say: Say = lambda _line: None) -> Ser
                 report = import_into(store, source.data, source.shop, progress=progress)
             for line in report_lines(report):
                 say(line)
-        return _build(store, source, bundle)
+        return _build(store, source, bundle, watch)
     except BaseException:
         store.close()
         raise
 
 
-def _build(store: Store, source: ServingSource, bundle: ServingBundle | None) -> Service:
+def _build(
+    store: Store, source: ServingSource, bundle: ServingBundle | None, watch: AdapterWatch
+) -> Service:
     time_unit = store.fact("time_unit") or "days"
     snapshot = Snapshot.beside(source.store, mark=store.content_mark, writes=store.lock is not None)
     loaded = load_state(store, snapshot)
-    watch = AdapterWatch(source.adapter)
     texts, space, released = _space(loaded.items, source, bundle, time_unit)
     engine = loaded.engine(space, time_unit=time_unit, released=released)
     service = Service(
