@@ -162,5 +162,5 @@ class _Events:
     def counts(self) -> dict[str, Any]:
         """Returns rows read and dropped."""
         dropped = {reason: count for reason, count in self._dropped.items() if count}
-        kept = self._read - sum(dropped.values())
-        return {"rows_read": self._read, "rows_kept": kept, "dropped": dropped}
+        n_events = self._read - sum(dropped.values())
+        return {"rows_read": self._read, "rows_kept": n_events, "dropped": dropped}

@@ -57,8 +57,8 @@ def of_nobody(weights: Mapping[str, float]) -> Weights:
         weights: Of a new user, with those of all shops' popularity where it is released.
     """
     kinds = {name: name.split("-")[0] for name in weights}
-    kept = {name: w for name, w in weights.items() if kinds[name] in _OF_NOBODY}
-    return {**kept, "popularity": 1.0}
+    popularities = {name: w for name, w in weights.items() if kinds[name] in _OF_NOBODY}
+    return {**popularities, "popularity": 1.0}
 
 
 def new_user_weights(pool: Pool, learned: Sequence[Weights], *, public: Weights | None) -> Weights:

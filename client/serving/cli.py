@@ -92,15 +92,15 @@ def serve(*, adapter: Path | None, store: str, **options: Any) -> None:
     )
     service = open_service(source, say=lambda line: click.echo(line, err=True))
     try:
-        made = None if settings.api_key else make_owner_key(access)
+        new_key = None if settings.api_key else make_owner_key(access)
     except FedprofileError:
         service.close()
         raise
 
     def announce(address: str) -> None:
         click.echo(address)
-        if made is not None:
-            click.echo(f"API key, shown once and kept in {access.owner_key}: {made}")
+        if new_key is not None:
+            click.echo(f"API key, shown once and kept in {access.owner_key}: {new_key}")
 
     run_server(service, access, announce=announce)
 

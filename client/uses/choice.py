@@ -68,9 +68,11 @@ def cross_validated(use: Use, examples: Examples, fit: Fit, fold: np.ndarray) ->
         out = fold == number
         if out.any() and not out.all():
             score[out] = fit(examples.select(~out)).score(examples.select(out).table)
-    kept = ~np.isnan(score)
+    is_scored = ~np.isnan(score)
     table = examples.table
-    scored = Scored(examples.label[kept], score[kept], table.group[kept], table.unit[kept])
+    scored = Scored(
+        examples.label[is_scored], score[is_scored], table.group[is_scored], table.unit[is_scored]
+    )
     name, metric = next(iter(use.metrics.items()))
-    value = float(metric(scored, np.ones((1, int(kept.sum()))))[0])
+    value = float(metric(scored, np.ones((1, int(is_scored.sum()))))[0])
     return -value if name in LOWER_IS_BETTER else value

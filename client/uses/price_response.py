@@ -63,7 +63,7 @@ def price_responses(history: History) -> list[PriceResponse]:
     """
     item, price, relative, controls, sold = _weeks(history)
     category = history.category[item]
-    found = []
+    responses = []
     for code in np.unique(category):
         rows = category == code
         if len(np.unique(item[rows])) < MIN_ITEMS or np.ptp(price[rows]) == 0:
@@ -71,7 +71,7 @@ def price_responses(history: History) -> list[PriceResponse]:
         x = np.column_stack([price[rows], controls[rows]])
         slope, error = _within(x, np.log(sold[rows]), item[rows])
         lowest, highest = np.exp(np.quantile(relative[rows], [0.05, 0.95]))
-        found.append(
+        responses.append(
             PriceResponse(
                 history.category_names[code],
                 slope,
@@ -82,7 +82,7 @@ def price_responses(history: History) -> list[PriceResponse]:
                 float(highest),
             )
         )
-    return sorted(found, key=lambda response: -response.items)
+    return sorted(responses, key=lambda response: -response.items)
 
 
 def what_if(response: PriceResponse, factor: float) -> WhatIf:

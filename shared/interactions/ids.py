@@ -41,10 +41,10 @@ def is_missing(values: pd.Series[str]) -> npt.NDArray[np.bool_]:
     """Marks cells that are empty or say so, `(n,)`."""
     cells = _arrow(values)
     words = pa.array(sorted(MISSING_WORDS), cells.type)
-    found: npt.NDArray[np.bool_] = pa.compute.is_in(cells, value_set=words).to_numpy(
+    missing: npt.NDArray[np.bool_] = pa.compute.is_in(cells, value_set=words).to_numpy(
         zero_copy_only=False
     )
-    return found
+    return missing
 
 
 def normal_ids(values: pd.Series[str]) -> tuple[pd.Series[str], npt.NDArray[np.bool_]]:
@@ -121,7 +121,7 @@ def _letters(cells: pa.Array) -> npt.NDArray[np.uint8]:
 
 
 def _matches(cells: pa.Array, pattern: str) -> npt.NDArray[np.bool_]:
-    found: npt.NDArray[np.bool_] = pa.compute.match_substring_regex(cells, pattern).to_numpy(
+    matching: npt.NDArray[np.bool_] = pa.compute.match_substring_regex(cells, pattern).to_numpy(
         zero_copy_only=False
     )
-    return found
+    return matching

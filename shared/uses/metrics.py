@@ -106,9 +106,9 @@ def interval(
     counts = np.vstack([np.ones((1, len(units))), resample(len(units), draws, rng)])
     values = np.zeros(draws + 1)
     for scored in scored_by_seed:
-        kept = ~np.isnan(scored.score)
-        rows = Scored(*(values[kept] for values in vars(scored).values()))
-        values += metric(rows, counts[:, place[kept]]) / len(scored_by_seed)
+        is_scored = ~np.isnan(scored.score)
+        rows = Scored(*(column[is_scored] for column in vars(scored).values()))
+        values += metric(rows, counts[:, place[is_scored]]) / len(scored_by_seed)
     sampled = values[1:][~np.isnan(values[1:])]
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(sampled, [tail, 100 - tail]) if len(sampled) else (np.nan, np.nan)

@@ -74,12 +74,12 @@ def write_segments(settings: DataSettings, folder: Path, *, k: int, seed: int) -
     _refuse_existing(folder)
     data = load_histories(settings, seed=seed, promotions=False)
     for shop, ids, history in zip(data.shop_ids, data.user_ids, data.histories, strict=True):
-        found = find_segments(history, k=k, seed=seed)
-        names = np.asarray(found.names, dtype=object)
-        users = pd.DataFrame({"user_id": ids, "segment": names[found.segment]})
+        division = find_segments(history, k=k, seed=seed)
+        names = np.asarray(division.names, dtype=object)
+        users = pd.DataFrame({"user_id": ids, "segment": names[division.segment]})
         _write(users, folder / shop / "segments.csv")
-        yield f"{shop}: {history.n_users} users, stability {found.stability:.2f}"
-        for name, share in zip(found.names, found.shares, strict=True):
+        yield f"{shop}: {history.n_users} users, stability {division.stability:.2f}"
+        for name, share in zip(division.names, division.shares, strict=True):
             yield f"  {share:4.0%}  {name}"
 
 

@@ -118,11 +118,11 @@ def _draw_users(
     # Another stream than that which deals users to virtual shops.
     members = np.random.default_rng([seed, 1]).permutation(members)
     groups = cleaned.shop_of[members] if by_shop else np.zeros(len(members), np.int32)
-    kept = np.zeros(len(cleaned.user_ids), dtype=np.bool_)
+    is_sampled = np.zeros(len(cleaned.user_ids), dtype=np.bool_)
     for group in np.unique(groups):
         of_group = members[groups == group]
-        kept[of_group[: max(1, round(most * len(of_group) / len(members)))]] = True
-    return cleaned.keep(kept[cleaned.events.user], "user_beyond_maximum")
+        is_sampled[of_group[: max(1, round(most * len(of_group) / len(members)))]] = True
+    return cleaned.keep(is_sampled[cleaned.events.user], "user_beyond_maximum")
 
 
 def _present(cleaned: CleanedSource) -> npt.NDArray[np.bool_]:

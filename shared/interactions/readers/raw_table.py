@@ -289,6 +289,6 @@ def _remember(
     rows: npt.NDArray[np.bool_],
     cells: pd.Series[str],
 ) -> None:
-    kept = memory.setdefault(column, {})
-    for row in np.flatnonzero(rows)[: MOST_CELLS - len(kept)].tolist():
-        kept.setdefault(row, str(cells.iloc[row]))
+    cells_of_column = memory.setdefault(column, {})
+    for row in np.flatnonzero(rows)[: MOST_CELLS - len(cells_of_column)].tolist():
+        cells_of_column.setdefault(row, str(cells.iloc[row]))

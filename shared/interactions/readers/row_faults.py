@@ -66,17 +66,17 @@ def keep_rows(
     """
     is_row = _row_test(n_cells, delimiter.encode(), quoted=quoted)
     lines = content.lstrip(b"\r\n").split(b"\n")
-    kept = lines[:1] if header else []
-    row = len(kept)
-    for line in lines[len(kept) :]:
+    whole_lines = lines[:1] if header else []
+    row = len(whole_lines)
+    for line in lines[len(whole_lines) :]:
         if not line.strip():
             continue
         row += 1
         if len(line) <= MAX_LINE and is_row(line):
-            kept.append(line)
+            whole_lines.append(line)
         else:
             faults.leave_out(row, line)
-    return b"\n".join(kept)
+    return b"\n".join(whole_lines)
 
 
 def _row_test(n_cells: int, delimiter: bytes, *, quoted: bool) -> Callable[[bytes], bool]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from shared.uses.history import Codes, Floats, History
-from shared.uses.interface import Label, Table, Use, weekly
+from shared.uses.interface import Label, Table, Use, known_outcome, weekly
 from shared.uses.metrics import wape
 
 SPAN = 28.0
@@ -66,14 +66,14 @@ def read(history: History) -> Table:
     rows = np.tile(np.arange(len(item)), WEEKS - PAST)
     features = np.concatenate(parts)
     sold = units[:, PAST:].T.ravel()
-    kept = np.isfinite(features).all(axis=1) & (sold > 0)
+    is_usable = np.isfinite(features).all(axis=1) & (sold > 0)
     return Table(
-        unit=item[rows][kept],
-        group=np.zeros(int(kept.sum()), dtype=np.int64),
-        features=features[kept],
-        rule=np.tile(units[:, PAST - 8 : PAST].mean(axis=1), WEEKS - PAST)[kept],
-        keys=item[rows][kept],
-        known=sold[kept],
+        unit=item[rows][is_usable],
+        group=np.zeros(int(is_usable.sum()), dtype=np.int64),
+        features=features[is_usable],
+        rule=np.tile(units[:, PAST - 8 : PAST].mean(axis=1), WEEKS - PAST)[is_usable],
+        keys=item[rows][is_usable],
+        known=sold[is_usable],
     )
 
 
@@ -113,11 +113,6 @@ def _last_known(price: Floats) -> Floats:
     return known
 
 
-def outcome(table: Table, history: History, time: float) -> Floats:  # noqa: ARG001
-    """Returns what was sold, which is known when it is asked."""
-    return np.zeros(len(table)) if table.known is None else table.known
-
-
 USES = (
     Use(
         name="price",
@@ -128,7 +123,7 @@ USES = (
         rule="mean of 8 weeks",
         metrics={"wape": wape},
         read=read,
-        outcome=outcome,
+        outcome=known_outcome,
         occasions=weekly(28),
         head="trees",
         needs=("prices", "promotions"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from shared.interactions.events import Events
 from shared.uses.history import Codes, Floats, History
-from shared.uses.interface import Label, Table, Use, weekly
+from shared.uses.interface import Label, Table, Use, known_outcome, weekly
 from shared.uses.metrics import auc
 
 SPAN = 28.0
@@ -70,15 +70,15 @@ def read(history: History) -> Table:
     name = np.concatenate([now.user, others])
     basket = np.tile(np.arange(n), 2)
     swapped = np.repeat([0.0, 1.0], n)
-    kept = known[name] & ~((swapped == 1) & (name == now.user[basket]))
+    is_usable = known[name] & ~((swapped == 1) & (name == now.user[basket]))
     features = _features(now, past, name, n)
     return Table(
-        unit=now.user[basket][kept],
-        group=np.zeros(int(kept.sum()), dtype=np.int64),
-        features=features[kept],
-        rule=features[kept, 5],
-        keys=basket[kept],
-        known=swapped[kept],
+        unit=now.user[basket][is_usable],
+        group=np.zeros(int(is_usable.sum()), dtype=np.int64),
+        features=features[is_usable],
+        rule=features[is_usable, 5],
+        keys=basket[is_usable],
+        known=swapped[is_usable],
     )
 
 
@@ -139,11 +139,6 @@ def _away(value: Floats, name: Codes, user: Codes, usual: Floats) -> Floats:
     return away
 
 
-def outcome(table: Table, history: History, time: float) -> Floats:  # noqa: ARG001
-    """Returns the labels that the table was made with."""
-    return np.zeros(len(table)) if table.known is None else table.known
-
-
 USES = (
     Use(
         name="unusual",
@@ -154,7 +149,7 @@ USES = (
         rule="spend furthest from the user's usual first",
         metrics={"auc": auc},
         read=read,
-        outcome=outcome,
+        outcome=known_outcome,
         key="basket",
         occasions=weekly(56),
     ),

@@ -113,8 +113,8 @@ def _points(
     value: Value,
 ) -> list[tuple[float, Interval]]:
     def gain(point: CurvePoint) -> Interval | None:
-        found = point.surfaces.get(surface)
-        gains = [g for g in found.gains if (g.epsilon, g.noise) == kind] if found else []
+        measured = point.surfaces.get(surface)
+        gains = [g for g in measured.gains if (g.epsilon, g.noise) == kind] if measured else []
         return value(gains[0]) if gains else None
 
     points = [(math.log2(p.users), gain(p)) for p in curve.points if p.shops == shops]

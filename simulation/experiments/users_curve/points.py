@@ -61,14 +61,14 @@ class CurveRow:
 def curve_rows(curve: UsersCurve, surface: str) -> Iterator[CurveRow]:
     """Lists a row for each size and kind of federation."""
     for point in curve.points:
-        found = point.surfaces.get(surface)
-        for gain in found.gains if found else ():
+        measured = point.surfaces.get(surface)
+        for gain in measured.gains if measured else ():
             yield CurveRow(
                 shops=f"{point.shops}",
                 users=f"{point.users:,}",
                 epsilon=epsilon_text(gain.epsilon),
                 noise=gain.noise or "none",
-                local=number(found.best_local) if found else "",
+                local=number(measured.best_local) if measured else "",
                 fused=number(gain.fused),
                 gain=signed(gain.gain.mean),
                 over_placebo="" if gain.over_placebo is None else signed(gain.over_placebo.mean),
@@ -93,8 +93,8 @@ def title_of(curve: UsersCurve) -> str:
     """Says from how many users on the primary surface gains, by kind of federation."""
     smallest: dict[tuple[float, Noise | None], CurvePoint] = {}
     for point in sorted(curve.points, key=lambda point: point.users):
-        found = point.surfaces.get(curve.primary)
-        for gain in found.gains if found else ():
+        measured = point.surfaces.get(curve.primary)
+        for gain in measured.gains if measured else ():
             if gain.verdict == "better" and gain.epsilon is not None:
                 smallest.setdefault((gain.epsilon, gain.noise), point)
     if not smallest:
