@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared.errors import ConfigError
+from shared.metrics.bootstrap import Z_95
 from shared.uses.definitions.price import COLUMNS, read
 from shared.uses.history import Codes, Floats, History
 
 MIN_ITEMS = 10
 """Items with prices that a category needs."""
-_Z = 1.959963984540054
 _WEEKS_BACK = (0, 4, 8, 12)
 """Blocks of 4 weeks, counted from the end, whose weeks are used."""
 _CONTROLS = ("stores with display", "stores with mailer")
@@ -75,8 +75,8 @@ def price_responses(history: History) -> list[PriceResponse]:
             PriceResponse(
                 history.category_names[code],
                 slope,
-                slope - _Z * error,
-                slope + _Z * error,
+                slope - Z_95 * error,
+                slope + Z_95 * error,
                 len(np.unique(item[rows])),
                 float(lowest),
                 float(highest),

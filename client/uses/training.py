@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from client.uses.choice import Fit, choose
+from client.uses.choice import RULE, Fit, choose
 from client.uses.heads import Head, LinearHead, RuleHead, fit_local
 from shared.errors import ConfigError
 from shared.uses.history import Floats, History
@@ -66,10 +66,12 @@ def train_use(use: Use, history: History, *, first: float, rng: np.random.Genera
             remedy="use its rule until there are more",
         )
     fits: dict[str, Fit] = {"local": lambda e: fit_local(use, e)}
-    name, head = choose(use, known, fits, default="rule", rng=rng)
+    name, head = choose(use, known, fits, default=RULE, rng=rng)
     spread = None
-    if use.label.kind == "number" and len(times) > 2 * LATEST:
-        earlier = examples(use, history, times[:-LATEST], until=history.end)
+    # No answer that intervals are read from may have begun when the earlier head is fitted.
+    before = [time for time in times if time + use.label.horizon <= times[-LATEST:][0]]
+    if use.label.kind == "number" and len(before) > LATEST:
+        earlier = examples(use, history, before, until=times[-LATEST])
         later = examples(use, history, times[-LATEST:], until=history.end)
         spread = _spread(fits[name](earlier) if name in fits else RuleHead(), later)
     return TrainedUse(use, name, head, len(known), known.table.features.mean(axis=0), spread)
@@ -100,6 +102,9 @@ def answer(trained: TrainedUse, history: History, user_ids: Sequence[str]) -> pd
     if use.occasions_of_its_own:
         history = history.planned()
     table = table_at(use, history, history.end)
+    if use.label.kind == "binary" and table.known is not None:
+        # Made-up questions teach a head; nobody asks them.
+        table = Examples(table, table.known).select(table.known == 0).table
     score = trained.head.score(table)
     one = np.ones(len(table)) if use.one_is is None else use.one_is(table, history)
     order = np.argsort(-score * one, kind="stable")

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 LEVEL = 0.95
-_Z = 1.959963984540054
+Z_95 = 1.959963984540054
+"""Standard deviations of a normal distribution on either side that hold 95% of it."""
 
 
 @dataclass(frozen=True)
@@ -87,4 +88,4 @@ def coverage(shown: npt.NDArray[np.int64], n_candidates: int) -> Interval:
     mean = len(items) / n_candidates
     without = (len(items) - lost) / n_candidates
     error = np.sqrt((n - 1) / n * np.square(without - without.mean()).sum())
-    return Interval(mean, max(0.0, mean - _Z * error), min(1.0, mean + _Z * error))
+    return Interval(mean, max(0.0, mean - Z_95 * error), min(1.0, mean + Z_95 * error))

@@ -36,17 +36,6 @@ def label_block(examples: Examples, target: Floats, *, n_users: int, centre: flo
     return _user_means(np.column_stack([np.full(len(rows), COUNT), rows]), examples, n_users)
 
 
-def second_block(examples: Examples, target: Floats, *, n_users: int, centre: float) -> Floats:
-    """Returns each user's `[upper triangle of mean x x', mean of (target - centre) x]`.
-
-    Of shape `(n_users, d (d + 1) / 2 + d)`; arguments as in `label_block`.
-    """
-    x = examples.table.features
-    first, second = np.triu_indices(x.shape[1])
-    rows = np.hstack([x[:, first] * x[:, second], (target - centre)[:, None] * x])
-    return _user_means(rows, examples, n_users)
-
-
 def grid_user_moments(blocks: Sequence[Floats], bounds: Sequence[float]) -> Integers:
     """Sums users' blocks in steps of 1 / `GRID`, `(sum of the blocks' widths,)`.
 

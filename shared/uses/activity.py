@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from shared.uses.history import Codes, Floats, History
+from shared.uses.history import Codes, Floats, History, session_of, spend_of
 
 WINDOWS = (28.0, 84.0, 182.0)
 """Days over which visits, weeks and spend are counted."""
@@ -47,7 +47,7 @@ def activity(history: History) -> Floats:
     """Returns all users' features at the end of the history, `(n_users, 18)`, about -0.4 to 0.6."""
     n, events = history.n_users, history.events
     age = history.end - events.time
-    spend = events.quantity * np.nan_to_num(events.price).astype(np.float64)
+    spend = spend_of(events)
     user, visit_age = visits(history)
     counts = {days: _count(user[visit_age < days], n) for days in (14.0, *WINDOWS)}
     columns = [np.ones(n)]
@@ -75,9 +75,7 @@ def activity(history: History) -> Floats:
 def visits(history: History) -> tuple[Codes, Floats]:
     """Returns user and age in days of each visit; an event without a session is its own."""
     events = history.events
-    alone = -1 - np.arange(len(events), dtype=np.int64)
-    session = np.where(events.session < 0, alone, events.session)
-    _, first = np.unique(session, return_index=True)
+    _, first = np.unique(session_of(events), return_index=True)
     return events.user[first].astype(np.int64), history.end - events.time[first]
 
 

@@ -123,6 +123,17 @@ class History:
         return replace(self, campaigns=Campaigns(**columns))
 
 
+def session_of(events: Events) -> Codes:
+    """Returns the session of each event, `(n,)`; an event without one has a number of its own."""
+    alone = -1 - np.arange(len(events), dtype=np.int64)
+    return np.where(events.session < 0, alone, events.session)
+
+
+def spend_of(events: Events) -> Floats:
+    """Returns what each event cost, `(n,)`, in the currency of the data; 0 without a price."""
+    return (events.quantity * np.nan_to_num(events.price)).astype(np.float64)
+
+
 def item_categories(catalogue: Catalogue) -> tuple[Codes, list[str]]:
     """Returns the category of each item and the categories' names; one for all without any."""
     if "category" not in catalogue.attributes:

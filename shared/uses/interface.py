@@ -100,8 +100,9 @@ class Use:
         rule: The rule without learning, in words.
         metrics: Name -> metric; the first decides which head is served.
         read: From a history that ends at the time of asking to the questions.
-        outcome: From the questions, the whole history and the time of asking to the labels.
         occasions: Times of asking in `[first, last]`.
+        outcome: From the questions, the whole history and the time of asking to the labels; None
+            where tables bring them (`Table.known`).
         occasions_of_its_own: Whether the data say when it is asked, as campaigns do, rather than
             a grid of weeks.
         release: What leaves the shop for it: `none`, or `moments`.
@@ -128,8 +129,8 @@ class Use:
     rule: str
     metrics: dict[str, Metric]
     read: Callable[[History], Table]
-    outcome: Callable[[Table, History, float], Floats]
     occasions: Callable[[History, float, float], list[float]]
+    outcome: Callable[[Table, History, float], Floats] | None = None
     occasions_of_its_own: bool = False
     release: Literal["none", "moments"] = "none"
     head: Literal["linear", "trees"] = "linear"
@@ -141,11 +142,6 @@ class Use:
     ridge: float = 0.3
     worth: float = 300.0
     level: Literal["shop", "chain"] = "shop"
-
-    @property
-    def metric(self) -> Metric:
-        """The metric that decides."""
-        return next(iter(self.metrics.values()))
 
 
 def table_at(use: Use, history: History, time: float) -> Table:
@@ -182,6 +178,8 @@ def examples(use: Use, history: History, times: Sequence[float], *, until: float
         table = table_at(use, history, time)
         label = table.known
         if label is None:
+            if use.outcome is None:
+                raise TypeError(f"{use.name} has no outcome, and its tables bring no labels")
             label = use.outcome(table, history.before(time + use.label.horizon), time)
         parts.append(Examples(table, label))
     return joined(parts, n_features=len(use.columns))
@@ -202,11 +200,6 @@ def joined(parts: Sequence[Examples], *, n_features: int) -> Examples:
         keys=np.concatenate([t.keys for t in tables]),
     )
     return Examples(table, np.concatenate([part.label for part in parts]))
-
-
-def known_outcome(table: Table, history: History, time: float) -> Floats:  # noqa: ARG001
-    """Returns the labels that a table brings, for a use whose answer is known when it is asked."""
-    return np.zeros(len(table)) if table.known is None else table.known
 
 
 def weekly(every: int = 14) -> Callable[[History, float, float], list[float]]:

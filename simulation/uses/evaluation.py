@@ -17,6 +17,7 @@ from client.uses.heads import (
     fit_toward,
     head_of_moments,
 )
+from client.uses.training import WARM_UP
 from shared.errors import ConfigError
 from shared.metrics.bootstrap import Interval
 from shared.uses.history import Floats, History
@@ -28,8 +29,6 @@ from simulation.uses.histories import UsesData
 
 WORTH = (30.0, 300.0)
 """Examples that the head of all shops is worth beside a shop's own; the shop chooses."""
-WARM_UP = 91.0
-"""Days of history before the first time at which a head is trained."""
 
 MAX_POOLED = 100_000
 """Examples of all shops that a pooled head is fitted to, drawn at random where there are more."""
@@ -219,7 +218,7 @@ class _Measured:
             if priors is not None:
                 fits |= {f"federated-{w:g}": self._toward(priors[i], w) for w in WORTH}
             rng = np.random.default_rng([self.protocol.seed, seed, i])
-            served.append(choose(self.use, shop.train, fits, default="local", rng=rng))
+            served.append(choose(self.use, shop.train, fits, default=RULE, rng=rng))
         return served
 
     def _toward(self, prior: LinearHead, worth: float) -> Fit:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from dp_accounting.gaussian_mechanism import get_epsilon_gaussian, get_sigma_gaussian
+from dp_accounting.gaussian_mechanism import get_sigma_gaussian
 
 from client.uses.heads import target
 from shared.privacy.accounting.calibration import check_delta, check_epsilon, round_up
@@ -63,21 +63,6 @@ class MomentsPlan:
             PrivacyError: There are too few shops for shared noise.
         """
         return RosterBounds.usual(n_shops).check().noise_shops if self.noise == "shared" else 1
-
-    def to_json(self, uses: Sequence[Use]) -> dict[str, Any]:
-        """Returns what is released and what it would cost alone."""
-        alone = None
-        if self.epsilon is not None:
-            alone = float(get_epsilon_gaussian(self.noise_multiplier, self.delta))
-        return {
-            "uses": [use.name for use in uses],
-            "epsilon": self.epsilon,
-            "delta": self.delta,
-            "share": self.share,
-            "noise": self.noise,
-            "noise_multiplier": self.noise_multiplier,
-            "epsilon_of_uses_alone": alone,
-        }
 
 
 def clean_moments(uses: Sequence[Use], examples: Mapping[str, Examples], n_users: int) -> Integers:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from shared.uses.history import Codes, Floats, History
-from shared.uses.interface import Label, Table, Use, known_outcome, weekly
+from shared.uses.interface import Label, Table, Use, weekly
 from shared.uses.metrics import wape
 
 SPAN = 28.0
@@ -123,7 +123,6 @@ USES = (
         rule="mean of 8 weeks",
         metrics={"wape": wape},
         read=read,
-        outcome=known_outcome,
         occasions=weekly(28),
         head="trees",
         needs=("prices", "promotions"),

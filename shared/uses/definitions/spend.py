@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shared.uses.activity import COLUMNS, activity
-from shared.uses.history import Floats, History
+from shared.uses.history import Floats, History, spend_of
 from shared.uses.interface import Label, Table, Use, weekly
 from shared.uses.metrics import rmsle
 
@@ -14,7 +14,7 @@ def spend_since(history: History, time: float) -> Floats:
     """Sums each user's spend from a time on, `(n_users,)`, in the currency of the data."""
     events = history.events
     late = events.time >= time
-    spend = (events.quantity * np.nan_to_num(events.price)).astype(np.float64)
+    spend = spend_of(events)
     total = np.bincount(events.user[late], spend[late], minlength=history.n_users)
     return total.astype(np.float64)
 

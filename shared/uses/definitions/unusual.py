@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared.interactions.events import Events
-from shared.uses.history import Codes, Floats, History
-from shared.uses.interface import Label, Table, Use, known_outcome, weekly
+from shared.uses.history import Codes, Floats, History, session_of, spend_of
+from shared.uses.interface import Label, Table, Use, weekly
 from shared.uses.metrics import auc
 
 SPAN = 28.0
@@ -44,10 +44,8 @@ class Baskets:
 
 def baskets(events: Events) -> Baskets:
     """Groups events by session; an event without one is a basket of its own."""
-    alone = -1 - np.arange(len(events), dtype=np.int64)
-    session = np.where(events.session < 0, alone, events.session)
-    _, first, basket = np.unique(session, return_index=True, return_inverse=True)
-    spend = (events.quantity * np.nan_to_num(events.price)).astype(np.float64)
+    _, first, basket = np.unique(session_of(events), return_index=True, return_inverse=True)
+    spend = spend_of(events)
     n = len(first)
     return Baskets(
         events,
@@ -149,7 +147,6 @@ USES = (
         rule="spend furthest from the user's usual first",
         metrics={"auc": auc},
         read=read,
-        outcome=known_outcome,
         key="basket",
         occasions=weekly(56),
     ),

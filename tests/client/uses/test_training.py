@@ -33,6 +33,8 @@ def test_every_use_gives_a_list_best_first(use: Use) -> None:
         assert set(table["user_id"]) <= set(IDS)
     if use.key == "category":
         assert set(table["category"]) <= set(history.category_names)
+    if use.name == "unusual":  # who else's basket it could be is asked for training alone
+        assert not table.duplicated(["user_id", "basket"]).any()
 
 
 def test_reasons_name_what_moves_the_score() -> None:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
+from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 
 from shared.uses.history import Campaigns, History
 from shared.uses.interface import Use
@@ -49,9 +51,7 @@ def test_all_uses_give_rows_with_intervals(data: UsesData) -> None:
 def test_heads_are_fitted_to_nothing_that_the_test_window_tells(data: UsesData, use: Use) -> None:
     start = END - max(use.label.horizon, 28)
     changed = tuple(
-        replace(
-            h, events=replace(h.events, item=_late_ones(h, start)), campaigns=_unanswered(h, start)
-        )
+        replace(h, events=h.events.select(h.events.time < start), campaigns=_unanswered(h, start))
         for h in data.histories
     )
     chain = replace(joined_histories(changed), promotions=data.chain.promotions)
@@ -62,29 +62,36 @@ def test_heads_are_fitted_to_nothing_that_the_test_window_tells(data: UsesData, 
         np.testing.assert_array_equal(a.train.table.features, b.train.table.features)
 
 
-def _late_ones(history: History, start: float) -> np.ndarray:
-    events = history.events
-    return np.where(events.time >= start, 0, events.item).astype(np.int32)
-
-
 def _unanswered(history: History, start: float) -> Campaigns:
     sent = history.campaigns
     return replace(sent, answered=np.where(sent.answered >= start, np.inf, sent.answered))
 
 
-def test_noise_is_new_for_each_seed_and_federation_and_of_the_planned_size() -> None:
+@pytest.mark.parametrize("noise", ["shop", "shared"])
+def test_noise_is_new_for_each_seed_and_federation_and_of_the_planned_size(
+    noise: Literal["shop", "shared"],
+) -> None:
+    plan = replace(PLAN, noise=noise)
+    n_shops = 8
+    # Of eight shops one may be missing and two may help the server: five are sure to add theirs.
+    shares = n_shops if noise == "shop" else n_shops / 5
     federated = [use for use in uses().values() if use.release == "moments"]
     width = sum(1 + len(use.columns) for use in federated)
-    nothing = [np.zeros(width, dtype=np.int64)] * 3
+    nothing = [np.zeros(width, dtype=np.int64)] * n_shops
 
-    def noise(seed: int, run: str) -> np.ndarray:
-        blocks = released(nothing, federated, PLAN, seed=seed, run=run)
+    def drawn(seed: int, run: str) -> np.ndarray:
+        blocks = released(nothing, federated, plan, seed=seed, run=run)
         scales = [use.bound * len(federated) ** 0.5 for use in federated]
         return np.concatenate(
             [blocks[use.name] / s for use, s in zip(federated, scales, strict=True)]
         )
 
-    drawn = np.concatenate([noise(seed, "all") for seed in range(60)])
-    assert drawn.std() == pytest.approx(PLAN.noise_multiplier * 3**0.5, rel=0.1)
-    assert (noise(0, "all") != noise(0, "without-1")).all()
-    np.testing.assert_array_equal(noise(0, "all"), noise(0, "all"))
+    many = np.concatenate([drawn(seed, "all") for seed in range(40)])
+    assert many.std() == pytest.approx(plan.noise_multiplier * shares**0.5, rel=0.1)
+    assert (drawn(0, "all") != drawn(0, "without-1")).all()
+    np.testing.assert_array_equal(drawn(0, "all"), drawn(0, "all"))
+
+
+def test_with_the_rest_of_the_budget_the_release_makes_the_whole_epsilon() -> None:
+    whole = PLAN.noise_multiplier * PLAN.share**0.5
+    assert 7.99 < get_epsilon_gaussian(whole, PLAN.delta) <= 8.0
