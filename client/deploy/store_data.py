@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from client.store.changes import deletions
 from client.store.consent import consent_counts
-from client.store.database import hide_password, open_database, translated
+from client.store.database import hide_password, open_database, reading, translated
 from client.store.training_data import (
     TrainingUsers,
     read_item_keys,
@@ -49,7 +49,7 @@ def read_store(url: str, base: PublicBase) -> tuple[Events, int, dict[str, Any]]
     base.catalogue()
     engine = open_database(url)
     try:
-        with translated(url), engine.connect() as connection, connection.begin():
+        with translated(url), reading(engine) as connection:
             return _read(connection, url, base)
     finally:
         engine.dispose()

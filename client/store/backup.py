@@ -23,6 +23,8 @@ from client.store.reading import IDENTITY_FACT, read_fact
 from client.store.schema import events, users
 from client.store.serving_lock import ServingLock, served_already
 from client.store.suppression import (
+    SuppressionList,
+    delete_items_again,
     deleted_item_ids,
     merge_suppressed,
     read_suppressed,
@@ -56,8 +58,7 @@ class RestoreReport:
 class _Deletions:
     """What the database before the restore knew, so that it holds afterwards too."""
 
-    key: str
-    hashes: dict[str, float]
+    users: SuppressionList
     items: tuple[str, ...]
     generation: int
     was_in_use: bool
@@ -134,10 +135,10 @@ def restore(url: str, source: Path) -> RestoreReport:
 
 def _read_deletions(engine: sa.Engine, url: str) -> _Deletions:
     with translated(url), writing(engine) as connection:
-        key, hashes = read_suppressed(connection)
+        suppressed = read_suppressed(connection)
         generation = int(read_fact(connection, GENERATION) or 0)
         was_in_use = read_fact(connection, IDENTITY_FACT) is not None
-        return _Deletions(key, hashes, deleted_item_ids(connection), generation, was_in_use)
+        return _Deletions(suppressed, deleted_item_ids(connection), generation, was_in_use)
 
 
 def _check(source: Path, *, postgresql: bool) -> None:
@@ -242,9 +243,10 @@ def _delete_again(url: str, known: _Deletions) -> RestoreReport:
             generation = int(read_fact(connection, GENERATION) or 0)
             # Above both: no copy of the state of either fits.
             put_fact(connection, GENERATION, str(max(generation, known.generation) + 1))
-            merge_suppressed(connection, known.key, known.hashes, known.items)
+            merge_suppressed(connection, known.users)
+            delete_items_again(connection, known.items)
             names = [str(name) for name in connection.scalars(sa.select(users.c.user_id))]
-            gone = suppressed_of(connection, names)
+            gone = suppressed_of(connection, names) | known.users.members(names)
             for user_id in sorted(gone):
                 delete_user(connection, user_id)
             count = sa.select(sa.func.count())

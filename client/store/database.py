@@ -175,6 +175,18 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 @contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Opens a transaction that sees one state of the database, however often it asks."""
+    with engine.connect() as connection:
+        # PostgreSQL shows each statement a state of its own otherwise; a transaction of SQLite has
+        # one by itself. https://www.postgresql.org/docs/current/transaction-iso.html
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Opens a transaction that writes; it is durable once the block has ended."""
     with engine.connect() as opened:

@@ -120,12 +120,14 @@ class StoredIdentities:
         digest: Of the content.
         id_hash: Of the shop's own id, 0 for none; good in this process alone.
         visited: Whether it came with the name of a visit.
+        early: Whether it is from before the time that was read from; it has an id then.
     """
 
     key: Keys
     digest: npt.NDArray[np.int64]
     id_hash: npt.NDArray[np.uint64]
     visited: npt.NDArray[np.bool_]
+    early: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.key)
@@ -147,16 +149,20 @@ def read_identities(connection: sa.Connection, *, since: float | None = None) ->
 
     Args:
         connection: To read from.
-        since: Only events of this time or later; None for all.
+        since: Only events of this time or later, and all that have an id: a source may have moved
+            those. None for all.
     """
     named = connection.scalar(sa.select(sa.exists().where(events.c.event_id.is_not(None))))
     visited = connection.scalar(sa.select(sa.exists().where(events.c.session_id.is_not(None))))
     # Texts are read only where there are any: they cost more than all the rest.
     event_id = "event_id" if named else "NULL"
     visit = "session_id IS NOT NULL" if visited else "0 = 1"
-    where = "" if since is None else " WHERE time >= :since"
+    early, where = "0 = 1", ""
+    if since is not None:
+        early, where = "time < :since", "WHERE time >= :since OR event_id IS NOT NULL"
     query = sa.text(
-        f"SELECT event_key, digest, {visit}, {event_id} FROM events{where} ORDER BY event_key"  # noqa: S608
+        f"SELECT event_key, digest, {visit}, {early}, {event_id} FROM events {where} "  # noqa: S608
+        "ORDER BY event_key"
     )
     result = connection.execute(
         query,
@@ -170,14 +176,20 @@ def read_identities(connection: sa.Connection, *, since: float | None = None) ->
     return StoredIdentities(*(np.concatenate([getattr(p, f) for p in parts]) for f in fields))
 
 
-_IDENTITY = np.dtype([("key", np.int64), ("digest", np.int64), ("visited", np.bool_)])
+_IDENTITY = np.dtype(
+    [("key", np.int64), ("digest", np.int64), ("visited", np.bool_), ("early", np.bool_)]
+)
 
 
 def _identities(rows: Sequence[Any], *, named: bool) -> StoredIdentities:
-    table = np.fromiter((row[:3] for row in rows), dtype=_IDENTITY, count=len(rows))
-    ids = text_hashes([row[3] or "" for row in rows]) if named else np.zeros(len(rows), np.uint64)
+    table = np.fromiter((row[:4] for row in rows), dtype=_IDENTITY, count=len(rows))
+    ids = text_hashes([row[4] or "" for row in rows]) if named else np.zeros(len(rows), np.uint64)
     return StoredIdentities(
-        table["key"].copy(), table["digest"].copy(), ids, table["visited"].copy()
+        key=table["key"].copy(),
+        digest=table["digest"].copy(),
+        id_hash=ids,
+        visited=table["visited"].copy(),
+        early=table["early"].copy(),
     )
 
 

@@ -19,7 +19,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from client.store.changes import put_fact
-from client.store.database import StoreUnavailableError, open_database, translated, writing
+from client.store.database import (
+    StoreUnavailableError,
+    open_database,
+    reading,
+    translated,
+    writing,
+)
 from client.store.reading import IDENTITY_FACT, content_mark, read_fact
 from client.store.schema import items
 from client.store.serving_lock import ServingLock
@@ -147,7 +153,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Opens a connection that sees one state of the database."""
-        with translated(self.url), self.engine.connect() as connection, connection.begin():
+        with translated(self.url), reading(self.engine) as connection:
             yield connection
 
     def write(

@@ -11,6 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -18,6 +19,25 @@ from client.store.schema import deleted_items, events, facts, items, suppressed_
 
 KEY_FACT = "suppression_key"
 """Name of the fact that holds the key, 32 bytes in capital hexadecimal."""
+
+
+@dataclass(frozen=True)
+class SuppressionList:
+    """Who was deleted from one database.
+
+    Attributes:
+        key: Of the hashes; b"" where nobody was ever deleted.
+        hashes: Since when each hash is on the list, in days since 1970.
+    """
+
+    key: bytes
+    hashes: dict[str, float]
+
+    def members(self, user_ids: Iterable[str]) -> set[str]:
+        """Returns those of the ids that are on the list."""
+        if not self.hashes:
+            return set()
+        return {user_id for user_id in user_ids if _digest(self.key, user_id) in self.hashes}
 
 
 def suppress_user(connection: sa.Connection, user_id: str) -> None:
@@ -52,28 +72,34 @@ def suppressed_count(connection: sa.Connection) -> int:
     return int(connection.scalar(sa.select(sa.func.count()).select_from(suppressed_users)) or 0)
 
 
-def read_suppressed(connection: sa.Connection) -> tuple[str, dict[str, float]]:
-    """Returns the key, and since when each hash is on the list."""
+def read_suppressed(connection: sa.Connection) -> SuppressionList:
+    """Returns the whole list."""
     rows = connection.execute(sa.select(suppressed_users))
-    return _key(connection).hex(), {str(row[0]): float(row[1]) for row in rows}
+    hashes = {str(row[0]): float(row[1]) for row in rows}
+    return SuppressionList(_stored_key(connection) or b"", hashes)
 
 
-def merge_suppressed(
-    connection: sa.Connection, key: str, hashes: dict[str, float], item_ids: Iterable[str]
-) -> None:
-    """Adds another list of the same key, as a restored database lacks its latest deletions.
+def merge_suppressed(connection: sa.Connection, other: SuppressionList) -> None:
+    """Adds another list, as a restored database lacks its latest deletions.
 
-    A list with another key is replaced: it is another database's, and names nobody here.
+    Two lists with different keys cannot become one, as neither names anybody: then this database's
+    own stays as it is, and `SuppressionList.members` says who of its users the other one holds.
     """
-    if _key(connection).hex().upper() != key:
-        connection.execute(sa.delete(suppressed_users))
-        connection.execute(
-            sa.update(facts).where(facts.c.name == KEY_FACT).values(value=json.dumps(key))
-        )
-    listed = _listed(connection, list(hashes))
-    rows = [{"id_hash": h, "since": s} for h, s in hashes.items() if h not in listed]
+    if not other.hashes:
+        return
+    if not suppressed_count(connection):
+        connection.execute(sa.delete(facts).where(facts.c.name == KEY_FACT))
+        _store_key(connection, other.key)
+    if _key(connection) != other.key:
+        return
+    listed = _listed(connection, list(other.hashes))
+    rows = [{"id_hash": h, "since": s} for h, s in other.hashes.items() if h not in listed]
     if rows:
         connection.execute(sa.insert(suppressed_users), rows)
+
+
+def delete_items_again(connection: sa.Connection, item_ids: Iterable[str]) -> None:
+    """Deletes items that a restored database holds though they were deleted since."""
     for item_id in item_ids:
         mark_item_deleted(connection, item_id)
         key_of = sa.select(items.c.item_key).where(items.c.item_id == item_id)
@@ -115,14 +141,21 @@ def _listed(connection: sa.Connection, digests: list[str]) -> set[str]:
 
 
 def _key(connection: sa.Connection) -> bytes:
-    stored = connection.scalar(sa.select(facts.c.value).where(facts.c.name == KEY_FACT))
-    if stored is not None:
-        return bytes.fromhex(json.loads(stored))
-    key = secrets.token_bytes(32)
-    connection.execute(
-        sa.insert(facts), [{"name": KEY_FACT, "value": json.dumps(key.hex().upper())}]
-    )
+    key = _stored_key(connection)
+    if key is None:
+        key = secrets.token_bytes(32)
+        _store_key(connection, key)
     return key
+
+
+def _stored_key(connection: sa.Connection) -> bytes | None:
+    stored = connection.scalar(sa.select(facts.c.value).where(facts.c.name == KEY_FACT))
+    return None if stored is None else bytes.fromhex(json.loads(stored))
+
+
+def _store_key(connection: sa.Connection, key: bytes) -> None:
+    value = json.dumps(key.hex().upper())
+    connection.execute(sa.insert(facts), [{"name": KEY_FACT, "value": value}])
 
 
 def _digest(key: bytes, user_id: str) -> str:

@@ -36,7 +36,7 @@ class EventPlan:
         add: Places of the source's events that are new, ascending.
         change: Places of those that take the place of a stored event.
         changed_keys: Keys of these, in the same order.
-        missing_keys: Keys of the stored events that the source lacks.
+        missing_keys: Keys of the stored events that the source lacks, without early ones.
         unchanged: Events that are stored as they are.
         repeated: Events whose id stands again further down in the source.
     """
@@ -96,7 +96,7 @@ def plan_events(source: SourceIdentities, stored: StoredIdentities) -> EventPlan
         add=np.flatnonzero(open_source),
         change=np.concatenate(change),
         changed_keys=np.concatenate(changed_keys),
-        missing_keys=stored.key[open_stored],
+        missing_keys=stored.key[open_stored & ~stored.early],
         unchanged=unchanged,
         repeated=len(repeated),
     )

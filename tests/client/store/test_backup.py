@@ -14,6 +14,7 @@ from client.store.backup import back_up, restore
 from client.store.reading import page_of_events, read_items
 from client.store.schema import Event, Item, users
 from client.store.store import Store
+from client.store.suppression import suppressed_of
 from shared.errors import ConfigError, DataError, RunExistsError
 
 
@@ -27,6 +28,14 @@ def filled(url: str) -> Iterator[Store]:
     store.write(lambda c: writing.add_events(c, events)).result()
     yield store
     store.close()
+
+
+def suppressed(url: str) -> set[str]:
+    store = Store(url)
+    with store.reading() as connection:
+        ids = suppressed_of(connection, ["u0", "u1", "u2", "late"])
+    store.close()
+    return ids
 
 
 def content(url: str) -> tuple[list[str], set[str], list[str]]:
@@ -45,8 +54,9 @@ def test_a_restore_brings_all_back_but_who_was_deleted_since(filled: Store, tmp_
     assert out.stat().st_mode & 0o777 == 0o600
     identity = filled.fact("identity")
     mark = filled.content_mark(12)
-    filled.write(lambda c: writing.add_events(c, [Event("late", "u0", "i1", 1.0)])).result()
-    filled.write(lambda c: writing.delete_user(c, "u1")).result()
+    filled.write(lambda c: writing.add_events(c, [Event("late", "late", "i1", 1.0)])).result()
+    for user_id in ("u1", "late"):
+        filled.write(lambda c, user_id=user_id: writing.delete_user(c, user_id)).result()
     filled.write(lambda c: writing.delete_item(c, "i3")).result()
     filled.write(writing.bump_generation).result()
     filled.close()
@@ -59,9 +69,32 @@ def test_a_restore_brings_all_back_but_who_was_deleted_since(filled: Store, tmp_
     again = Store(filled.url)
     assert (again.fact("identity"), int(again.fact("generation"))) == (identity, 2)
     assert again.content_mark(12) != mark
-    with pytest.raises(writing.ConflictError, match="was deleted"):
-        again.write(lambda c: writing.add_events(c, [Event("x", "u1", "i1", 1.0)])).result()
     again.close()
+    assert suppressed(filled.url) == {"u1", "late"}
+
+
+@pytest.mark.parametrize("target", ["nothing", "same", "another"])
+def test_a_restore_keeps_the_deletions_of_the_backup_and_of_the_target(
+    tmp_path, target: str
+) -> None:
+    first, second = (Store(f"sqlite:///{tmp_path / name}.db") for name in ("first", "second"))
+    batch = [Event(f"e{n}", f"u{n}", "i1", float(n)) for n in range(3)]
+    for store in (first, second):
+        store.write(lambda c: writing.add_items(c, [Item("i1")])).result()
+        store.write(lambda c: writing.add_events(c, batch)).result()
+    first.write(lambda c: writing.delete_user(c, "u2")).result()
+    back_up(first.url, tmp_path / "shop.backup")
+    store = first if target == "same" else second
+    if target != "nothing":
+        store.write(lambda c: writing.delete_user(c, "u1")).result()
+    for opened in (first, second):
+        opened.close()
+    url = f"sqlite:///{tmp_path / 'fresh.db'}" if target == "nothing" else store.url
+    report = restore(url, tmp_path / "shop.backup")
+    again = set() if target == "nothing" else {"u1"}
+    assert report.deleted_again == len(again)
+    assert content(url)[1] == {"u0", "u1"} - again
+    assert suppressed(url) == {"u2"} | again
 
 
 def test_a_restore_into_nothing_says_that_it_knows_of_no_deletion(filled: Store, tmp_path) -> None:

@@ -158,6 +158,20 @@ def test_a_full_export_of_a_period_leaves_what_is_older(store: Store, tmp_path) 
     assert (report.before_since, report.removed, count(store)) == (1, 5, 15)
 
 
+@pytest.mark.parametrize("replace", [False, True])
+def test_an_event_that_moves_past_since_is_changed_and_older_ones_stay(
+    store: Store, tmp_path, replace: bool
+) -> None:
+    old = [event("u1", "i1", 1 + n, event_id=f"e{n}") for n in range(3)]
+    import_export(store, write_export(tmp_path / "a", old))
+    moved = write_export(tmp_path / "a", [event("u1", "i1", 20, event_id="e0")])
+    options = ImportOptions(replace=replace, since=19844.0 + 14)
+    report = import_export(store, moved, options)
+    assert (report.events, report.changed, report.removed) == (0, 1, 0)
+    times = {row[0]: np.floor(row[3]) - 19843 for row in stored(store)}
+    assert times == {"e0": 20, "e1": 2, "e2": 3}
+
+
 def test_who_and_what_was_deleted_stays_away(store: Store, tmp_path) -> None:
     import_export(store, write_export(tmp_path / "a", DAY1))
     store.write(lambda c: writing.delete_user(c, "u2")).result()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from client.deploy.store_data import read_store
 from client.store import changes as writing
 from client.store.database import ConflictError, StoreUnavailableError, UnknownError
 from client.store.reading import (
@@ -18,7 +19,9 @@ from client.store.reading import (
 from client.store.schema import Event, Item, User, metadata
 from client.store.schema import items as item_table
 from client.store.store import Store
+from client.store.training_data import read_item_keys
 from shared.errors import ConfigError, StorageError
+from tests.deploy.installing import Pair
 
 HOSTILE = "'; DROP TABLE events; -- <script>alert(1)</script> \u202e\U0001f600"
 
@@ -82,6 +85,30 @@ def test_a_refused_change_takes_no_other_one_with_it(store: Store) -> None:
     refused = [n for n, job in enumerate(jobs) if job.exception() is not None]
     assert refused == [0, 3, 6, 9, 12, 15, 18]
     assert len(stored(store)) == 13
+
+
+def test_what_is_read_at_once_is_of_one_state(store: Store) -> None:
+    fill(store)
+    add(store, Event("e1", "u1", "i1", 1.0))
+    with store.reading() as connection:
+        before = len(read_events(connection))
+        add(store, Event("e2", "u2", "i1", 2.0))
+        assert (before, len(read_events(connection)), len(read_users(connection))) == (1, 1, 1)
+    assert stored(store) == ["e1", "e2"]
+
+
+def test_what_is_trained_on_is_of_one_state(store: Store, pair: Pair, monkeypatch) -> None:
+    base = pair.node.invitation().base
+    store.write(lambda c: writing.add_items(c, [Item(base.item_ids[0])])).result()
+    add(store, Event("e1", "u1", base.item_ids[0], 1.0))
+
+    def read_while_one_comes(connection: sa.Connection) -> dict[str, int]:
+        add(store, Event("e2", "u2", base.item_ids[0], 2.0))
+        return read_item_keys(connection)
+
+    monkeypatch.setattr("client.deploy.store_data.read_item_keys", read_while_one_comes)
+    events, n_persons, report = read_store(store.url, base)
+    assert (len(events), n_persons, report["rows_read"]) == (1, 1, 1)
 
 
 def test_replacing_and_deleting_events(store: Store) -> None:
