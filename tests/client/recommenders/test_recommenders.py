@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from client.recommenders import item_knn
 from client.recommenders.ease import EASE
 from client.recommenders.item_knn import ItemKNN
 from client.recommenders.popularity import Popularity
@@ -154,6 +155,15 @@ def test_vectors_live_as_long_as_what_is_remembered_of_them() -> None:
     ProfileRecommender(vectors, half_life=1.0).fit(known).score(queries)
     del vectors
     assert alive() is not None
+
+
+def test_of_equal_neighbours_the_first_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.array([[3, 1, 1, 1, 0], [0, 0, 0, 0, 0], [0, 0, 2, 0, 0]], dtype=np.float32)
+    two_of_each = [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 2, 0, 0]]
+    nearest = item_knn._nearest(sp.csr_array(values), first=9)
+    assert (nearest.toarray() == values).all()
+    monkeypatch.setattr(item_knn, "N_NEIGHBOURS", 2)
+    assert item_knn._nearest(sp.csr_array(values), first=9).toarray().tolist() == two_of_each
 
 
 def test_rows_of_a_history_belong_to_the_caller() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from starlette.testclient import TestClient
 
 from client.serving.access.keys import AccessFiles
 from client.serving.server import create_guarded_app
-from client.serving.service.service import Service
+from client.serving.service.service import WEIGHTS_FACT, Service
 from client.serving.service.settings import ServingSettings
 from client.serving.service.startup import ServingSource, open_service
 from shared.model.adapter_saving import save_adapter
@@ -70,6 +71,13 @@ def opened(folder: Path, *, adapter: Path | None = None, **settings: Any) -> Ser
             model=encoder_settings(folder),
         )
     )
+
+
+def weights_stored(database: Path) -> bool:
+    """Whether a service has learned and stored its weights; scores follow them."""
+    with closing(sqlite3.connect(database)) as connection:
+        query = "SELECT count(*) FROM facts WHERE name = ?"
+        return bool(connection.execute(query, (WEIGHTS_FACT,)).fetchone()[0])
 
 
 def owner_key(store: Path) -> str:

@@ -51,7 +51,7 @@ def test_the_very_next_answer_knows_an_event(client) -> None:
     assert set(ids(client.get("/api/recommend/new?surface=buy-again"))) == {"i4", "i7"}
     discovered = ids(client.get("/api/recommend/new?surface=discover&n=10"))
     assert not {"i4", "i7"} & set(discovered)
-    assert sum(int(i[1:]) % 3 == 1 for i in discovered) >= 5
+    assert sum(int(i[1:]) % 3 == 1 for i in discovered) >= 6
 
 
 def test_signals_add_up_to_the_score(client) -> None:
@@ -337,7 +337,7 @@ def test_health_and_status(client, service) -> None:
     singles = [mix["ndcg"][name] for name in mix["local"]]
     assert mix["ndcg"]["fused"] == mix["ndcg"]["local"]
     # Below the best signal alone by no more than chance: half of the weights are public ones.
-    assert mix["ndcg"]["local"] >= 0.95 * max(singles)
+    assert mix["ndcg"]["local"] >= 0.98 * max(singles)
 
 
 def test_unknown_routes_and_methods(client) -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from client.serving.service.service import WEIGHTS_FACT
 from simulation.bench.deployment.processes import wait_until
-from tests.client.serving.small_service import owner_key, write_shop
+from tests.client.serving.small_service import owner_key, weights_stored, write_shop
 
 pytestmark = pytest.mark.slow
 WAIT = 300.0
@@ -51,12 +49,6 @@ def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
     finally:
         process.kill()
         process.wait()
-
-
-def weights_stored(database: Path) -> bool:
-    with closing(sqlite3.connect(database)) as connection:
-        query = "SELECT count(*) FROM facts WHERE name = ?"
-        return bool(connection.execute(query, (WEIGHTS_FACT,)).fetchone()[0])
 
 
 def test_an_acknowledged_event_survives_a_kill(tmp_path) -> None:

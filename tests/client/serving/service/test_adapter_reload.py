@@ -47,8 +47,8 @@ def test_the_global_signal_counts_only_where_it_helps(tmp_path, service) -> None
     service.reload_adapter(folder)
     for mix in service.engine.fusion_weights.values():
         if mix.queries:
-            assert mix.ndcg["fused"] >= 0.95 * mix.ndcg["local"]
-            assert mix.ndcg["local"] >= 0.95 * max(mix.ndcg[name] for name in mix.local)
+            assert mix.ndcg["fused"] >= mix.ndcg["local"] - 1e-9
+            assert mix.ndcg["local"] >= 0.96 * max(mix.ndcg[name] for name in mix.local)
     assert service.engine.sources.space.adapter == "adapter"
     service.close()
 

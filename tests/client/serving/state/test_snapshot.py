@@ -25,7 +25,7 @@ def recommended(client, user_id: str) -> list[str]:
     return [entry["item_id"] for entry in found]
 
 
-def until(true, seconds: float = 60.0) -> None:
+def until(true, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
@@ -60,10 +60,11 @@ def test_a_killed_node_starts_from_the_last_copy_and_the_events_since(tmp_path) 
     before = copy.read_bytes()
     with serving(tmp_path) as (_, client):
         assert copy.read_bytes() == before
-        found = recommended(client, "new"), recommended(client, "newer")
-        # What they took leads; others may have moved the rest since.
-        assert [set(items[:2]) for items in found[:1]] == [{"i4", "i7"}]
-        assert found[1][0] == wanted[1][0] == "i5"
+        # What they took leads; weights are learned and neighbours found anew between the starts.
+        for user_id, leading in (("new", wanted[0][:2]), ("newer", wanted[1][:1])):
+            assert recommended(client, user_id)[: len(leading)] == leading
+        assert set(wanted[0][:2]) == {"i4", "i7"}
+        assert wanted[1][0] == "i5"
         again = client.get("/api/recommend/last?surface=buy-again").json()["items"]
         assert [entry["item_id"] for entry in again] == ["i6"]
         assert client.get("/api/users/u2/profile").status_code == 404
