@@ -77,7 +77,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 def serve(*, adapter: Path | None, store: str, **options: Any) -> None:
     """Answer recommendations over HTTP until interrupted."""
-    from client.serving.access.keys import AccessFiles, make_owner_key
+    from client.serving.access.keys import AccessFiles, KeyRing, make_owner_key
     from client.serving.server import run_server
     from client.serving.service.startup import ServingSource, open_service
 
@@ -93,6 +93,7 @@ def serve(*, adapter: Path | None, store: str, **options: Any) -> None:
     service = open_service(source, say=lambda line: click.echo(line, err=True))
     try:
         new_key = None if settings.api_key else make_owner_key(access)
+        keys = KeyRing(access, owner_key=settings.api_key)
     except FedprofileError:
         service.close()
         raise
@@ -102,7 +103,7 @@ def serve(*, adapter: Path | None, store: str, **options: Any) -> None:
         if new_key is not None:
             click.echo(f"API key, shown once and kept in {access.owner_key}: {new_key}")
 
-    run_server(service, access, announce=announce)
+    run_server(service, keys, announce=announce)
 
 
 @click.command()

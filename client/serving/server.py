@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from threadpoolctl import threadpool_limits
 
 from client.serving.access.audit import AuditLog
-from client.serving.access.keys import AccessFiles, KeyRing
+from client.serving.access.keys import KeyRing
 from client.serving.http import errors
 from client.serving.http.connections import bounded_protocol
 from client.serving.http.middleware import RequestGuard, SlashSafeIds
@@ -71,21 +71,22 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-def create_guarded_app(service: Service, access: AccessFiles | None = None) -> ASGIApp:
+def create_guarded_app(service: Service, keys: KeyRing | None = None) -> ASGIApp:
     """Builds the application behind its guard, with ids that may hold slashes.
 
     Args:
         service: What answers.
-        access: Files of keys and audit log; None takes the key of the settings alone.
+        keys: Who may ask; None takes the key of the settings alone.
     """
-    keys = KeyRing(access, owner_key=service.settings.api_key)
+    if keys is None:
+        keys = KeyRing(owner_key=service.settings.api_key)
     app = create_app(service)
     app.state.keys = keys
     return RequestGuard(
         SlashSafeIds(app),
         settings=service.settings,
         keys=keys,
-        audit=AuditLog(None if access is None else access.audit),
+        audit=AuditLog(None if keys.files is None else keys.files.audit),
         metrics=service.metrics,
     )
 
@@ -100,12 +101,12 @@ _SHUTDOWN_SECONDS = 10
 """Seconds at the end for answers under way."""
 
 
-def run_server(service: Service, access: AccessFiles, *, announce: Callable[[str], None]) -> None:
+def run_server(service: Service, keys: KeyRing, *, announce: Callable[[str], None]) -> None:
     """Serves until SIGINT or SIGTERM.
 
     Args:
         service: Opened; closed at the end.
-        access: Files of keys and audit log.
+        keys: Who may ask; the audit log is beside their files.
         announce: Gets the address once connections are taken.
 
     Raises:
@@ -130,7 +131,7 @@ def run_server(service: Service, access: AccessFiles, *, announce: Callable[[str
         f"a page for people on http://{settings.host}:{port}/"
     )
     config = uvicorn.Config(
-        create_guarded_app(service, access),
+        create_guarded_app(service, keys),
         http=bounded_protocol(settings, in_all=_raise_file_limit() - _FILES_KEPT),
         timeout_keep_alive=settings.idle_seconds,
         log_level="warning",

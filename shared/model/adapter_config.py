@@ -100,6 +100,8 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         )
         if min(parsed.rank, *parsed.ranks.values(), 1) < 1:
             strange.append("r below 1")
+        strange += _bad_patterns("rank_pattern", parsed.ranks)
+        strange += _bad_patterns("alpha_pattern", parsed.alphas)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} is missing or damaged ({type(error).__name__})",
@@ -113,10 +115,25 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     return parsed
 
 
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(.*\.)?({pattern})$")
+
+
+def _bad_patterns(key: str, patterns: Iterable[str]) -> list[str]:
+    """Names the patterns that are no regular expressions."""
+    bad = []
+    for pattern in patterns:
+        try:
+            _compiled(pattern)
+        except (re.error, OverflowError, RecursionError):
+            bad.append(f"{key}={pattern} (no regular expression)")
+    return bad
+
+
 def _by_pattern(values: Mapping[str, _N], module: str, default: _N) -> _N:
     """Returns the value of the first pattern that a layer's name ends in, as PEFT matches them."""
     for pattern, value in values.items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
+        if _compiled(pattern).match(module):
             return value
     return default
 

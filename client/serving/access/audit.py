@@ -34,6 +34,7 @@ class AuditLog:
             _log.info("%s", line)
             return
         try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
             descriptor = os.open(self._path, flags, 0o600)
             try:

@@ -134,19 +134,27 @@ class KeyRing:
     Args:
         files: None for a ring that has no files.
         owner_key: Takes the place of `STORE.key`; None reads that.
+
+    Raises:
+        ConfigError: A file is damaged or cannot be read. Later on such a file leaves the keys as
+            they are.
     """
 
     def __init__(self, files: AccessFiles | None = None, *, owner_key: str | None = None) -> None:
-        self._files = files
+        self.files = files
+        self._secret = secrets.token_bytes(32)
         self._fixed = [] if owner_key is None else [ApiKey(OWNER, "admin", _sha256(owner_key))]
-        self._looked = -_LOOK_SECONDS
+        self._looked = float("-inf")
         self._stamps: list[tuple[int, ...]] | None = None
         self._keys: Sequence[ApiKey] = self._fixed
+        self._fault = ""
+        if files is not None:
+            self._read(files)
 
     @property
     def is_open(self) -> bool:
         """Whether there are no keys by intention, so that everybody is let in."""
-        return self._files is None and not self._fixed
+        return self.files is None and not self._fixed
 
     def find(self, sent: bytes) -> ApiKey | None:
         """Returns the key that was sent, None for none of them."""
@@ -158,7 +166,7 @@ class KeyRing:
     def begin_session(self, key: ApiKey, *, now: float | None = None) -> str:
         """Returns the cookie of a session, which ends by itself and with its key."""
         ends = int((time.time() if now is None else now) + SESSION_SECONDS)
-        return f"{key.name}.{ends}.{_mac(key, ends)}"
+        return f"{key.name}.{ends}.{self._mac(key, ends)}"
 
     def find_session(self, cookie: str, *, now: float | None = None) -> ApiKey | None:
         """Returns the key of a session's cookie, None where it is forged or over."""
@@ -169,33 +177,35 @@ class KeyRing:
         if int(ends) < (time.time() if now is None else now):
             return None
         for key in self._current():
-            if key.name == name and hmac.compare_digest(mac, _mac(key, int(ends))):
+            if key.name == name and hmac.compare_digest(mac, self._mac(key, int(ends))):
                 return key
         return None
 
     def _current(self) -> Sequence[ApiKey]:
         now = time.monotonic()
-        if self._files is not None and now - self._looked >= _LOOK_SECONDS:
+        if self.files is not None and now - self._looked >= _LOOK_SECONDS:
             self._looked = now
-            stamps = [_stamp(self._files.owner_key), _stamp(self._files.further_keys)]
-            if stamps != self._stamps:
-                self._stamps = stamps
-                self._keys = self._read(self._files)
+            try:
+                self._read(self.files)
+                self._fault = ""
+            except ConfigError as error:
+                # A file that is half edited must lock nobody out.
+                if str(error) != self._fault:  # once, although it is tried again at every look
+                    _log.warning("keys stay as they were: %s", error)
+                self._fault = str(error)
         return self._keys
 
-    def _read(self, files: AccessFiles) -> Sequence[ApiKey]:
-        try:
-            owner = self._fixed or _read_owner(files.owner_key)
-            return [*owner, *read_keys(files)]
-        except (OSError, ConfigError) as error:
-            # A file that is half edited must lock nobody out.
-            _log.warning("keys stay as they were: %s", type(error).__name__)
-            return self._keys
+    def _read(self, files: AccessFiles) -> None:
+        """Reads the files where they have changed since they were last read whole."""
+        stamps = [_stamp(files.owner_key), _stamp(files.further_keys)]
+        if stamps != self._stamps:
+            self._keys = [*(self._fixed or _read_owner(files.owner_key)), *read_keys(files)]
+            self._stamps = stamps
 
-
-def _mac(key: ApiKey, ends: int) -> str:
-    message = f"fedprofile-session\n{key.name}\n{ends}".encode()
-    return hmac.digest(bytes.fromhex(key.sha256), message, "sha256").hex()
+    def _mac(self, key: ApiKey, ends: int) -> str:
+        """Returns what makes a cookie genuine: nobody makes one from the files alone."""
+        message = f"fedprofile-session\n{key.name}\n{ends}".encode()
+        return hmac.digest(self._secret + bytes.fromhex(key.sha256), message, "sha256").hex()
 
 
 def _sha256(key: str) -> str:
@@ -211,9 +221,17 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 
 def _read_owner(path: Path) -> list[ApiKey]:
-    if not path.exists():
+    try:
+        key = path.read_text().strip()
+    except FileNotFoundError:
         return []
-    key = path.read_text().strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            "cannot be read",
+            name="the key in",
+            value=path,
+            remedy="write the key in one line that the node may read, or remove the file",
+        ) from error
     if len(key) < MIN_LENGTH:
         raise ConfigError(
             f"is below {MIN_LENGTH} characters",
@@ -231,14 +249,14 @@ def read_keys(files: AccessFiles) -> list[ApiKey]:
         ConfigError: The file is damaged.
     """
     path = files.further_keys
-    if not path.exists():
-        return []
     try:
         keys = [ApiKey(**entry) for entry in json.loads(path.read_text())["keys"]]
         whole = all(
             _NAME.fullmatch(key.name) and key.role in ROLES and len(bytes.fromhex(key.sha256)) == 32
             for key in keys
         )
+    except FileNotFoundError:
+        return []
     except (OSError, ValueError, TypeError, KeyError):
         keys, whole = [], False
     if not whole:

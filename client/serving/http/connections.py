@@ -39,7 +39,7 @@ class ConnectionTable:
 
     def admit(self, connection: BoundedProtocol) -> bool:
         """Takes a connection, in place of an idle one where there are too many."""
-        own = self._by_address.setdefault(connection.address, OrderedDict())
+        own = self._by_address.get(connection.address, OrderedDict())
         if len(own) >= self._per_address and not _close_idle(own):
             return False
         if self._count >= self._in_all:
@@ -83,7 +83,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.address = ""
-        self._head_bytes = 0
+        self._head_bytes = 0  # in parts that are read whole
+        self._raw_bytes = 0  # as they came; these hold a part that never ends too
         self._in_head = True
         self._head_timer: asyncio.TimerHandle | None = None
         self._refusal = 400
@@ -118,14 +119,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self.table.touch(self)
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > self.settings.max_head:
+            self._raw_bytes += len(data)
+            if self._raw_bytes > self.settings.max_head:
                 self._refuse(431, f"the headers are above {self.settings.max_head} bytes")
 
     def on_message_begin(self) -> None:
         """Begins a head; one that came with the last request has its time from now on."""
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._raw_bytes = True, 0, 0
         if self._head_timer is None:
             self._wait_for_head()
 
@@ -141,7 +142,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Ends the head and its timer."""
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._head_bytes, self._raw_bytes = False, 0, 0
         self._stop_head_timer()
         super().on_headers_complete()
 
@@ -169,7 +170,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         self._head_timer = None
-        if self.cycle is None and not self._head_bytes:
+        if self.cycle is None and not (self._head_bytes or self._raw_bytes):
             self.abort()  # nothing was asked, nothing is answered
         else:
             self._refuse(408, f"the headers took more than {self.settings.head_seconds:g} s")

@@ -155,7 +155,9 @@ class RequestGuard:
         method = scope["method"] if route != "none" else "any"
         self._metrics.seconds.labels(route, method).observe(time.perf_counter() - begun)
         self._metrics.requests.labels(route, method, str(response.status)).inc()
-        if needed_role(scope["method"], scope["path"]) == "admin":
+        # Without a key nobody makes the log grow.
+        known = "api_key" in scope or (self._keys.is_open and refused is None)
+        if known and needed_role(scope["method"], scope["path"]) == "admin":
             self._note(scope, response)
 
     async def _pass(self, scope: Scope, receive: Receive, response: _TrackedResponse) -> None:
@@ -184,15 +186,16 @@ class RequestGuard:
         await self._app(scope, limited, response.send)
 
     def _refuse(self, scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
+        unguarded = scope["path"] in UNGUARDED_PATHS
+        address = (scope.get("client") or ("", 0))[0]
+        if not unguarded and not self._admit(address):
+            rate = f"more than {self._settings.requests_per_second:g} requests a second"
+            return Refusal.of_status(429, rate)
         foreign = self._hosts.refuse(headers)
         if foreign is not None:
             return Refusal(403, *foreign)
-        if scope["path"] in UNGUARDED_PATHS:
+        if unguarded:
             return None
-        address = (scope.get("client") or ("", 0))[0]
-        if not self._admit(address):
-            rate = f"more than {self._settings.requests_per_second:g} requests a second"
-            return Refusal.of_status(429, rate)
         return self._refuse_caller(scope, headers) or self._refuse_body(scope, headers)
 
     def _refuse_caller(self, scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:

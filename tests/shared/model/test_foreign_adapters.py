@@ -122,6 +122,8 @@ def test_layers_of_different_rank_and_scaling(tmp_path: Path) -> None:
         ({"a_key_of_tomorrow": 1}, "a_key_of_tomorrow=1"),
         ({"target_modules": "all-linear"}, "adapts all-linear, profile_model.json profile_proj"),
         ({"r": 0}, "r below 1"),
+        ({"rank_pattern": {"a(": 2}}, r"rank_pattern=a\( \(no regular expression\)"),
+        ({"alpha_pattern": {"*": 2.0}}, r"alpha_pattern=\* \(no regular expression\)"),
         ({"r": 4}, "must have rank 4"),
         ({"lora_alpha": None}, "adapter_config.json is missing or damaged"),
     ],

@@ -9,15 +9,15 @@ export class Problem extends Error {
   }
 }
 
-export const signedIn = () => sessionStorage.getItem(SIGNED_IN) !== null;
+export const signedIn = () => localStorage.getItem(SIGNED_IN) !== null;
 
 export async function signIn(key) {
   await ask("/api/login", "POST", { "X-API-Key": key });
-  sessionStorage.setItem(SIGNED_IN, "yes");
+  localStorage.setItem(SIGNED_IN, "yes");
 }
 
 export async function signOut() {
-  sessionStorage.removeItem(SIGNED_IN);
+  localStorage.removeItem(SIGNED_IN);
   await ask("/api/logout", "POST").catch(() => {}); // a session that is over needs no end
 }
 
@@ -29,6 +29,7 @@ async function ask(path, method, headers = {}) {
     throw new Problem(0, { message: "the node does not answer", remedy: "start it and load again" });
   }
   if (answer.ok) return answer;
+  if (answer.status === 401) localStorage.removeItem(SIGNED_IN);
   const content = await answer.json().catch(() => ({}));
   throw new Problem(answer.status, content.error || { message: `status ${answer.status}` });
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
 
 from client.serving.access.keys import SESSION_SECONDS, ApiKey, KeyRing
 from client.serving.http.middleware import SESSION_COOKIE
@@ -17,6 +18,8 @@ async def login(request: Request) -> Response:
     key: ApiKey | None = request.scope.get("api_key")
     if key is None:  # a node within a program, without keys
         return json_reply({"role": "admin", "seconds": None})
+    if "x-api-key" not in request.headers:  # a cookie must not renew itself for ever
+        raise HTTPException(401, "a session begins with the key itself")
     ring: KeyRing = request.app.state.keys
     reply = json_reply({"role": key.role, "seconds": SESSION_SECONDS})
     reply.set_cookie(

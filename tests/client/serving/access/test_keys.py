@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+import logging
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 from client.serving.access.keys import (
     SESSION_SECONDS,
@@ -15,6 +19,7 @@ from client.serving.access.keys import (
     read_keys,
     remove_key,
 )
+from client.serving.cli import serve
 from client.serving.http.middleware import needed_role
 from shared.errors import ConfigError
 
@@ -24,6 +29,10 @@ KEY = "0123456789abcdef"
 @pytest.fixture
 def files(tmp_path: Path) -> AccessFiles:
     return AccessFiles(tmp_path / "shop.db")
+
+
+def sha256_of(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def find_soon(ring: KeyRing, key: str, *, name: str | None) -> None:
@@ -70,13 +79,60 @@ def test_further_keys_count_and_end_without_a_restart(files: AccessFiles) -> Non
 def test_a_damaged_file_keeps_the_keys_and_is_refused_by_commands(files: AccessFiles) -> None:
     sent = add_key(files, "a", "read")
     ring = KeyRing(files, owner_key=KEY)
-    find_soon(ring, sent, name="a")
+    assert ring.find(sent.encode()).name == "a"
     for content in ("", "[]", '{"keys": [{"name": "a", "role": "god", "sha256": "00"}]}'):
         files.further_keys.write_text(content)
         time.sleep(0.6)
         assert ring.find(sent.encode()).name == "a"
         with pytest.raises(ConfigError, match="is damaged; restore or remove it"):
             read_keys(files)
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "message"),
+    [
+        (".key", b"short", "is below 16 characters; write a longer one"),
+        (".key", b"\xff" * 20, "cannot be read; write the key in one line"),
+        (".keys", b"[]", "is damaged; restore or remove it"),
+        (".keys", b"\xff", "is damaged; restore or remove it"),
+    ],
+)
+def test_a_bad_file_is_refused_at_the_start_and_told_once_later(
+    files: AccessFiles, caplog, ending: str, content: bytes, message: str
+) -> None:
+    key = make_owner_key(files)
+    ring = KeyRing(files)
+    files.base.with_name(files.base.name + ending).write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        KeyRing(files)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            ring._looked = float("-inf")
+            assert ring.find(key.encode()).name == "owner"
+    (line,) = caplog.messages
+    assert message in line
+
+
+def test_a_node_does_not_start_with_a_bad_file(files: AccessFiles, monkeypatch) -> None:
+    files.further_keys.write_text("[]")
+    ended: list[bool] = []
+    service = SimpleNamespace(close=lambda: ended.append(True))
+    monkeypatch.setattr("client.serving.service.startup.open_service", lambda *_, **__: service)
+    result = CliRunner().invoke(serve, ["--store", str(files.base)])
+    assert isinstance(result.exception, ConfigError)
+    assert result.exception.exit_code == 2
+    assert ended == [True]
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(files: AccessFiles, monkeypatch) -> None:
+    ring = KeyRing(files, owner_key=KEY)
+    sent = add_key(files, "a", "read")
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "read_text", lambda _: (_ for _ in ()).throw(OSError("EIO")))
+        ring._looked = float("-inf")
+        assert ring.find(sent.encode()) is None
+    ring._looked = float("-inf")  # the file has not changed since
+    assert ring.find(sent.encode()).name == "a"
 
 
 @pytest.mark.parametrize("name", ["owner", "a", "", "x" * 41, "a b", "../a", "ä"])
@@ -107,6 +163,11 @@ def test_sessions_end_and_are_not_forged() -> None:
     ):
         assert ring.find_session(forged, now=1000.0) is None
     assert KeyRing(owner_key=KEY[::-1]).find_session(cookie, now=1000.0) is None
+
+
+def test_what_the_files_hold_makes_no_session() -> None:
+    cookie = KeyRing(owner_key=KEY).begin_session(ApiKey("owner", "admin", sha256_of(KEY)))
+    assert KeyRing(owner_key=KEY).find_session(cookie) is None
 
 
 def test_files_of_a_database_on_a_server_name_no_password(

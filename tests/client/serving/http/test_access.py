@@ -13,7 +13,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from client.serving.access.keys import AccessFiles, add_key, make_owner_key
+from client.serving.access.keys import AccessFiles, KeyRing, add_key, make_owner_key
 from client.serving.server import create_guarded_app
 from shared.errors import ModelError
 from tests.browser import needs_browser, open_tab
@@ -28,7 +28,7 @@ LINE = json.dumps({"item_id": "i1", "text": "overwritten"})
 def guarded(folder: Path) -> Iterator[tuple[TestClient, AccessFiles, str]]:
     files = AccessFiles(folder / "shop.db")
     key = make_owner_key(files)
-    app = create_guarded_app(opened(folder), files)
+    app = create_guarded_app(opened(folder), KeyRing(files))
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client, files, key
 
@@ -65,6 +65,7 @@ def test_roles_sessions_and_the_audit_log(tmp_path: Path) -> None:
         assert {"HttpOnly", "SameSite=strict"} <= set(session.headers["set-cookie"].split("; "))
         assert key not in cookie
         assert client.get("/api/status").status_code == 200  # by the cookie
+        assert code(client.post("/api/login")) == "unauthorized"  # it does not renew itself
         client.cookies.set("fedprofile-session", "owner.99999999999." + "0" * 64)
         assert code(client.get("/api/status")) == "unauthorized"
         assert client.get("/api/popular", headers={"X-API-Key": "ü".encode()}).status_code == 401
@@ -82,6 +83,24 @@ def test_roles_sessions_and_the_audit_log(tmp_path: Path) -> None:
     assert lines[-2]["item_id"] == "a/b"
     assert "u3" not in files.audit.read_text()
     assert key not in files.audit.read_text()
+
+
+def test_who_has_no_key_writes_no_line_and_is_limited(tmp_path: Path) -> None:
+    files = AccessFiles(tmp_path / "shop.db")
+    key = make_owner_key(files)
+    service = opened(tmp_path, requests_per_second=0.001, burst=4)
+    app = create_guarded_app(service, KeyRing(files))
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+        foreign = {"origin": "http://evil.example", "X-API-Key": key}
+        answers = [
+            client.delete("/api/users/u1"),
+            client.delete("/api/users/u1", headers={"X-API-Key": "x" * 32}),
+            *(client.delete("/api/users/u1", headers=foreign) for _ in range(3)),
+            client.delete("/health/live"),
+        ]
+        assert [answer.status_code for answer in answers] == [401, 401, 403, 403, 429, 405]
+        assert code(client.get("/health/live", headers=foreign)) == "foreign_page"
+    assert not files.audit.exists()
 
 
 def test_foreign_hosts_and_pages_are_refused_on_everything(client: TestClient) -> None:

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from client.serving.access.audit import AuditLog
 from client.serving.access.keys import KeyRing
 from client.serving.analytics.metrics import Metrics
-from client.serving.http.connections import bounded_protocol
+from client.serving.http.connections import ConnectionTable, bounded_protocol
 from client.serving.http.middleware import RequestGuard
 from client.serving.service.settings import ServingSettings
 
@@ -114,6 +114,30 @@ def test_a_head_that_is_too_long_is_refused(sent: bytes) -> None:
         status, body = answer(connection)
     assert status == 431
     assert json.loads(body)["error"]["code"] == "headers_too_large"
+
+
+def test_a_head_in_several_parts_has_the_whole_limit() -> None:
+    size = int(0.6 * 2048)
+    fields = b"".join(b"h%d: %s\r\n" % (n, b"a" * 90) for n in range(size // 100))
+    with limited(max_head=2048) as port, connect(port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(GET[:-2] + fields[: size * 9 // 10])
+        time.sleep(0.2)
+        connection.sendall(fields[size * 9 // 10 :] + b"\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_refused_address_leaves_nothing_behind() -> None:
+    class Busy:
+        is_idle = False
+
+        def __init__(self, address: str) -> None:
+            self.address = address
+
+    table = ConnectionTable(per_address=1, in_all=1)
+    assert table.admit(Busy("203.0.113.1"))
+    assert not table.admit(Busy("203.0.113.2"))
+    assert list(table._by_address) == ["203.0.113.1"]
 
 
 def test_a_head_and_a_body_that_come_slowly_are_ended() -> None:

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import expect
 
-from client.serving.access.keys import AccessFiles
+from client.serving.access.keys import KeyRing
 from client.serving.server import create_guarded_app
 from client.serving.service.service import Service
 from tests.browser import Tab, needs_browser, open_tab
@@ -26,8 +26,8 @@ slow = pytest.mark.slow
 
 
 @contextmanager
-def served(service: Service, access: AccessFiles | None = None) -> Iterator[str]:
-    app = create_guarded_app(service, access)
+def served(service: Service, keys: KeyRing | None = None) -> Iterator[str]:
+    app = create_guarded_app(service, keys)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
     running = threading.Thread(target=server.run, daemon=True)
     running.start()
@@ -204,15 +204,23 @@ def test_the_key_is_asked_for_and_a_cookie_takes_its_place(tab, tmp_path) -> Non
         tab.page.keyboard.insert_text(KEY)
         tab.press("Enter")
         tab.has_heading("Overview")
-        assert tab.run("localStorage.length + document.cookie.length") == 0
-        assert KEY not in tab.run("JSON.stringify(sessionStorage)")
+        assert tab.run("sessionStorage.length + document.cookie.length") == 0
+        assert KEY not in tab.run("JSON.stringify(localStorage)")
+        second = tab.page.context.new_page()
+        second.goto(url)
+        expect(second.get_by_role("button", name="Sign out")).to_be_visible()
         (cookie,) = tab.page.context.cookies()
         assert (cookie["sameSite"], cookie["httpOnly"]) == ("Strict", True)
         text = tab.show(f"{url}#/privacy", "Privacy")
         assert "No ledger is configured" in text
         assert tab.run("[...document.querySelectorAll('button')].at(-1).click()") is None
         tab.has_heading("API key")
-        assert tab.run("sessionStorage.length") == 0
+        assert tab.run("localStorage.length") == 0
+        tab.run("localStorage.setItem('fedprofile-signed-in', 'yes')")  # its session is over
+        second.reload()
+        expect(second.get_by_role("heading", name="API key", exact=True)).to_be_visible()
+        expect(second.get_by_role("button", name="Sign out")).to_have_count(0)
+        second.close()
 
 
 def test_the_page_needs_no_key_and_has_a_strict_policy(tmp_path) -> None:
