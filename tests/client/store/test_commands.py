@@ -15,6 +15,7 @@ from client.cli import node as commands
 from client.store.imports.import_source import Progress, import_source
 from shared.errors import FedprofileError
 from shared.settings.run_settings import DataSettings
+from simulation.bench.deployment.processes import wait_until
 from tests.client.store.sources import event, write_export
 
 CSV = "user_id,item_id,datetime,event_id\nu1,a,2024-01-01,e1\nu2,a,2024-01-02,e2\n"
@@ -108,9 +109,9 @@ def test_a_long_import_says_how_far_it_is(tmp_path) -> None:
     lines: list[str] = []
     with Progress(lines.append, seconds=0.01).running() as progress:
         progress.stage("reading")
-        while not lines:
-            pass
-    assert lines[0].endswith(": reading") or lines[0].endswith(": ")
+        wait_until(
+            lambda: any(line.endswith(": reading") for line in lines), seconds=300, name="line"
+        )
     export = write_export(tmp_path / "a", [event("u1", "i1", 1)])
     short: list[str] = []
     url = f"sqlite:///{tmp_path / 'shop.db'}"
