@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +91,48 @@ def best_of(scores: Scores, queries: Queries) -> Ranks:
 
 
 @dataclass(frozen=True, eq=False)
+class PooledCells:
+    """Which cells of `(q, c)` a pool holds, and where it holds them.
+
+    Attributes:
+        source: Rows and columns of `(q, c)`, by row and in the order of columns.
+        place: Rows and columns of the pool.
+        shape: Of the pool.
+    """
+
+    source: tuple[Ranks, Ranks]
+    place: tuple[Ranks, Ranks]
+    shape: tuple[int, int]
+
+    @staticmethod
+    def of(reach: Bools, rows: Ranks | None = None) -> PooledCells:
+        """Moves the candidates in `reach` `(q, c)` to the left; None for all rows."""
+        rows = np.arange(len(reach)) if rows is None else rows
+        row, column = np.nonzero(reach[rows])
+        sizes = np.bincount(row, minlength=len(rows))
+        place = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        shape = (len(rows), int(sizes.max(initial=1)))
+        return PooledCells((rows[row], column), (row, place), shape)
+
+    def take(self, values: npt.NDArray[Any], *, unused: float) -> npt.NDArray[Any]:
+        """Takes these cells of `values` `(q, c)`, with one value in unused places."""
+        pooled = np.full(self.shape, unused, dtype=values.dtype)
+        pooled[self.place] = values[self.source]
+        return pooled
+
+    def pool(
+        self,
+        signals: Mapping[str, Scores],
+        targets: Bools,
+        n_targets: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> Pool:
+        """Takes these cells of signals and targets, `(q, c)`; the rest is as in `Pool`."""
+        pooled = {name: self.take(scores, unused=-np.inf) for name, scores in signals.items()}
+        return Pool(pooled, self.take(targets, unused=False), n_targets, rows)
+
+
+@dataclass(frozen=True, eq=False)
 class Pool:
     """The candidates of each query that can reach a fused top 10, for a fast search.
 
@@ -114,17 +157,8 @@ class Pool:
             np.put_along_axis(reach, best[name], values=True, axis=1)
         if queries.allowed is not None:
             reach &= queries.allowed
-        rows, columns = np.nonzero(reach)
-        sizes = reach.sum(axis=1)
-        place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        width = int(sizes.max(initial=1))
-        pooled = {}
-        for name, scores in signals.items():
-            pooled[name] = np.full((len(queries), width), -np.inf, dtype=np.float32)
-            pooled[name][rows, place] = scores[rows, columns]
-        targets = np.zeros((len(queries), width), dtype=np.bool_)
-        targets[rows, place] = queries.targets[rows, columns]
-        return Pool(pooled, targets, queries.targets.sum(axis=1))
+        n_targets = queries.targets.sum(axis=1)
+        return PooledCells.of(reach).pool(signals, queries.targets, n_targets)
 
     def ndcg(self, weights: Mapping[str, float]) -> npt.NDArray[np.float64]:
         """NDCG@10 of each query under the weights, `(q,)`."""

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from client.fusion.hyperparameters import score_surface
 from client.fusion.pools import joined
-from client.fusion.scores import Pool, best_of, standardise
+from client.fusion.scores import Pool, PooledCells, best_of, standardise
 from client.recommenders.interface import Recommender, Scores
 from client.recommenders.queries import SHARED_CONTEXT, Bools, Queries
 
@@ -37,17 +36,9 @@ class _Block:
     def restrict(self, names: Sequence[str]) -> Pool:
         """Takes what is among the best of any of some signals, in the order of candidates."""
         reach = reduce(np.logical_or, (self.reach[name] for name in names))
-        row, column = np.nonzero(reach)
-        sizes = reach.sum(axis=1)
-        place = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        shape = (len(reach), int(sizes.max(initial=1)))
-        signals = {}
-        for name in names:
-            signals[name] = np.full(shape, -np.inf, dtype=np.float32)
-            signals[name][row, place] = self.signals[name][row, column]
-        targets = np.zeros(shape, dtype=np.bool_)
-        targets[row, place] = self.targets[row, column]
-        return Pool(signals, targets, np.zeros(0, np.int64), self.rows)
+        signals = {name: self.signals[name] for name in names}
+        cells = PooledCells.of(reach)
+        return cells.pool(signals, self.targets, np.zeros(0, np.int64), self.rows)
 
 
 @dataclass(eq=False)
@@ -75,17 +66,13 @@ class SurfacePools:
                 reach[name] &= queries.allowed
         whole = reduce(np.logical_or, reach.values())
         rows = np.flatnonzero((whole & queries.targets).any(axis=1))
-        row, column = np.nonzero(whole[rows])
-        sizes = np.bincount(row, minlength=len(rows))
-        place = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        cells, source = (row, place), (rows[row], column)
-        shape = (len(rows), int(sizes.max(initial=1)))
+        cells = PooledCells.of(whole, rows)
         self.blocks.append(
             _Block(
                 rows + len(self),
-                {n: _filled(shape, -np.inf, cells, s[source]) for n, s in signals.items()},
-                {n: _filled(shape, 0, cells, r[source]) for n, r in reach.items()},
-                _filled(shape, 0, cells, queries.targets[source]),
+                {name: cells.take(scores, unused=-np.inf) for name, scores in signals.items()},
+                {name: cells.take(best, unused=False) for name, best in reach.items()},
+                cells.take(queries.targets, unused=False),
             )
         )
         self.n_targets = np.concatenate([self.n_targets, queries.targets.sum(axis=1)])
@@ -120,14 +107,3 @@ def validation_pools(
             }
             pools.setdefault(surface, SurfacePools()).add(signals, asked)
     return pools
-
-
-def _filled(
-    shape: tuple[int, int],
-    fill: float,
-    cells: tuple[npt.NDArray[Any], ...],
-    values: npt.NDArray[Any],
-) -> npt.NDArray[Any]:
-    filled = np.full(shape, fill, dtype=values.dtype)
-    filled[cells] = values
-    return filled

@@ -54,7 +54,7 @@ class DenseScores:
         wide = values.astype(np.float64)
         return cls(values, float(wide.sum()), float(wide @ wide))
 
-    def sums(self, vectors: ItemVectors) -> tuple[float, float]:  # noqa: ARG002  # see Signal
+    def sums(self, vectors: ItemVectors) -> tuple[float, float]:  # noqa: ARG002  # see ItemScores
         """Returns the sum over all items, and that of the squares."""
         return self.total, self.squares
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from client.serving.service.serving_bundle import (
     read_serving_bundle,
     watched_file,
 )
+from client.serving.service.write_through import WriteThrough
 from client.serving.state.engine import RecommendationEngine
 from shared.errors import FedprofileError, ModelError
 
@@ -31,7 +33,7 @@ FileMark = tuple[int, int, int]
 
 
 class ReloadBusyError(ModelError):
-    """Another adapter is being put in place; this one was not looked at."""
+    """Another adapter or the database is being read; this adapter was not looked at."""
 
 
 @dataclass(frozen=True)
@@ -57,41 +59,49 @@ class AdapterReloader:
     """Builds the space of an adapter folder in the caller's thread and sets it in the engine.
 
     Args:
-        engine: Whose adapter is replaced.
-        texts: Encodes by the present base.
+        service: Whose adapter is replaced.
         ready: Gets the new encoder of texts and the new weights, once they are in place.
     """
 
-    def __init__(self, engine: RecommendationEngine, texts: TextVectors, ready: OnReloaded) -> None:
-        self._engine = engine
-        self._texts = texts
+    def __init__(self, service: WriteThrough, ready: OnReloaded) -> None:
+        self._service = service
         self._ready = ready
         self._reloading = threading.Lock()
         self.progress = ReloadProgress()
+
+    @contextmanager
+    def held_off(self) -> Iterator[bool]:
+        """Lets no adapter be put in place meanwhile; gives False at once where one is already."""
+        # What numbers the items anew may not run beside what is computed for their old rows.
+        held = self._reloading.acquire(blocking=False)
+        try:
+            yield held
+        finally:
+            if held:
+                self._reloading.release()
 
     def reload(self, folder: Path) -> None:
         """Reads an adapter, encodes all items where its base is new, learns weights and sets all.
 
         Raises:
-            ReloadBusyError: Another one is being put in place.
+            ReloadBusyError: Another one is being put in place, or the database is read again.
             ModelError: The folder is damaged, or the adapter belongs to another base; what is
                 served stays as it is.
         """
-        if not self._reloading.acquire(blocking=False):
-            raise ReloadBusyError(
-                "is being put in place",
-                name="adapter",
-                value=self.progress.adapter,
-                remedy="wait for it",
-            )
-        try:
-            self.progress = ReloadProgress("encoding", folder.name)
-            self._build_and_set(folder)
-        except FedprofileError as error:
-            self.progress = replace(self.progress, state="refused", problem=str(error))
-            raise
-        finally:
-            self._reloading.release()
+        with self.held_off() as held:
+            if not held:
+                raise ReloadBusyError(
+                    "has to wait: another adapter is being put in place, or the database is read",
+                    name="adapter",
+                    value=folder.name,
+                    remedy="ask again in a minute",
+                )
+            try:
+                self.progress = ReloadProgress("encoding", folder.name)
+                self._build_and_set(folder)
+            except FedprofileError as error:
+                self.progress = replace(self.progress, state="refused", problem=str(error))
+                raise
 
     def _build_and_set(self, folder: Path) -> None:
         bundle = read_serving_bundle(folder)
@@ -100,9 +110,9 @@ class AdapterReloader:
             self.progress = ReloadProgress()
             return
         self._check_base(bundle)
-        engine = self._engine
+        engine = self._service.engine
         same = bundle.base.base_hash == engine.sources.space.base_hash
-        texts = self._texts if same else TextVectors(bundle.base)
+        texts = self._service.texts if same else TextVectors(bundle.base)
         with engine.lock:
             known, rows, interactions = _texts(engine), dict(engine.items.rows), engine.interactions
             vectors = engine.sources.space.vectors
@@ -131,12 +141,11 @@ class AdapterReloader:
                 federated_ease,
                 learned,
             )
-            self._texts = texts
             self._ready(texts, learned)
         self.progress = replace(self.progress, state="in place")
 
     def _check_base(self, bundle: ServingBundle) -> None:
-        served = self._engine.sources.space
+        served = self._service.engine.sources.space
         if served.has_adapter and bundle.base.base_hash != served.base_hash:
             raise ModelError(
                 f"has base {bundle.base.base_hash[:16]}…, the node serves {served.base_hash[:16]}…",

@@ -62,7 +62,14 @@ class DatabaseReload:
             late = load_shop(connection, state)
             if late.items.rows != loaded.items.rows:
                 return None  # items came meanwhile, whose vectors are not there yet
-            return late.engine(space, time_unit=time_unit, released=released)
+            engine = late.engine(space, time_unit=time_unit)
+            # Same rows, so what was computed for `built` holds; anew, all writes would wait for it.
+            engine.sources = replace(
+                engine.sources,
+                federated=built.sources.federated,
+                federated_ease=built.sources.federated_ease,
+            )
+            return engine
 
         def put(engine: RecommendationEngine | None) -> bool:
             if engine is None:

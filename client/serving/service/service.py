@@ -127,7 +127,7 @@ class Service(WriteThrough):
         super().__init__(store, engine, texts=texts, snapshot=snapshot)
         self.database_reload = DatabaseReload(self)
         self._expires_at = time.monotonic()
-        self.reloader = AdapterReloader(engine, texts, self._adapter_reloaded)
+        self.reloader = AdapterReloader(self, self._adapter_reloaded)
         self.watch = watch or AdapterWatch(None)
         self.settings = settings
         engine.taken_types = taken_types(
@@ -268,10 +268,14 @@ class Service(WriteThrough):
             _log.warning("retention: %s", error)
 
     def follow_database(self) -> None:
-        """Takes in what another process wrote, such as an import by night."""
+        """Takes in what another process wrote, such as an import by night.
+
+        Not while an adapter is being put in place: the next look tries it.
+        """
         try:
-            if self.database_reload.is_due():
-                self.database_reload.run()
+            with self.reloader.held_off() as held:
+                if held and self.database_reload.is_due():
+                    self.database_reload.run()
         except FedprofileError as error:
             _log.warning("database: %s", error)
 

@@ -54,7 +54,8 @@ class ServingSettings(Settings):
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Default diversity of rankings; see `client.serving.ranking.ranker.diversify`."""
     int8: bool = False
-    """Whether item vectors are stored in one byte a number alone; see `features.item_vectors`."""
+    """Whether item vectors are stored in one byte a number alone; see
+    `client.recommenders.tables.item_vectors`."""
     target_types: Annotated[tuple[EventType, ...], Field(min_length=1)] = TARGET_TYPES
     """Event types that say that a user has an item: *discover* leaves it out, *buy again* shows it,
     and weights are learned from them. In data that have none of them all types count."""

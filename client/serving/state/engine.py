@@ -84,8 +84,9 @@ class RecommendationEngine:
         self.events_since_refresh = 0
         self.recount = False
         # As `is_sparse`, without a look at all events.
-        sparse = float(sources.popularity.users.sum()) < SPARSE_ITEMS * len(users)
-        has_users = bool(sources.popularity.users.any())
+        n_taken = sources.popularity.users
+        has_users = bool(n_taken.any())
+        sparse = not has_users or float(n_taken.sum()) < SPARSE_ITEMS * len(users)
         public = public_fusion_weights(sources, sparse=sparse, has_users=has_users)
         self.set_fusion_weights(public)
         self._changed_users: set[int] = set()

@@ -59,17 +59,16 @@ class UserIndex:
         with self._engine.lock:
             row = self._engine.users.get(user_id)
         if row is None:
-            raise UnknownError(
-                "is not stored", name="user_id", value=f"{user_id!r}", remedy="check its spelling"
-            )
+            raise _not_stored(user_id)
         if not self._lock.acquire(timeout=seconds):
             return [], np.zeros(0, dtype=np.float32), False
         try:
-            self._follow()
+            row = self._follow(user_id)  # rows may have been numbered anew
             vectors, ids = self._vectors, self._ids
-            row = self._engine.users.get(user_id, row)  # rows may have been numbered anew
         finally:
             self._lock.release()
+        if row is None:
+            raise _not_stored(user_id)
         scores = vectors @ vectors[row]
         scores[row] = -np.inf
         best = top_k(scores, n)
@@ -78,8 +77,8 @@ class UserIndex:
         alive = [place for place in best.tolist() if users.get(ids[place]) == place]
         return [ids[place] for place in alive], scores[alive], True
 
-    def _follow(self) -> None:
-        """Brings vectors and ids to what the engine holds now."""
+    def _follow(self, user_id: str | None = None) -> int | None:
+        """Brings vectors and ids to what the engine holds now; gives a user's row among them."""
         engine = self._engine
         with engine.lock:
             interactions, space, n_rows = engine.interactions, engine.sources.space, engine.n_rows
@@ -89,14 +88,16 @@ class UserIndex:
                 changed |= interactions.changed()
                 self._ids = []
             self._name(engine.users, n_rows, changed)
+            row = None if user_id is None else engine.users.get(user_id)
         if made_of != self._made_of:
             self._vectors = _all_vectors(interactions, space.vectors, n_rows)
             self._made_of = made_of
         elif n_rows > len(self._vectors):
             more = np.zeros((n_rows - len(self._vectors), space.vectors.dim), dtype=np.float32)
             self._vectors = np.concatenate([self._vectors, more])
-        for row, events in changed.items():
-            self._vectors[row] = _profile(events, space.vectors)
+        for changed_row, events in changed.items():
+            self._vectors[changed_row] = _profile(events, space.vectors)
+        return row
 
     def _name(self, users: dict[str, int], n_rows: int, changed: dict[int, UserEvents]) -> None:
         """Keeps each row's id, "" for a deleted user; new rows are the last of the dictionary."""
@@ -109,6 +110,12 @@ class UserIndex:
         for row in changed:
             if users.get(ids[row]) != row:
                 ids[row] = ""
+
+
+def _not_stored(user_id: str) -> UnknownError:
+    return UnknownError(
+        "is not stored", name="user_id", value=f"{user_id!r}", remedy="check its spelling"
+    )
 
 
 def _all_vectors(interactions: Interactions, vectors: ItemVectors, n_rows: int) -> Floats:

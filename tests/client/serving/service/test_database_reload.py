@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from client.recommenders.tables.pair_gram import PairGram
+from client.serving.features.federated_statistics import ReleasedStatistics
+from client.serving.ranking.fusion_weights import public_fusion_weights
+from client.serving.service import database_reload
+from client.serving.service.adapter_reload import ReloadBusyError
 from client.serving.service.service import Service
 from client.serving.service.startup import ServingSource, open_service
+from client.serving.state.loader import with_federation
 from client.store.imports.import_source import import_source
 from client.store.imports.importing import ImportOptions
-from client.store.schema import Event
+from client.store.schema import Event, Item
 from shared.errors import RunExistsError
+from shared.releases.noisy_statistics import PairRelease
+from shared.releases.pair_sums import n_pairs
 from shared.settings.run_settings import DataSettings
-from tests.client.serving.small_service import N_ITEMS, client_of, encoder_settings, opened
+from tests.client.serving.small_service import (
+    N_ITEMS,
+    client_of,
+    encoder_settings,
+    opened,
+    write_adapter,
+)
 from tests.client.store.sources import event, write_export
 from tests.shared.model.tiny_encoders import WORDS
 
@@ -98,3 +113,90 @@ def test_a_shop_begins_with_an_empty_store_and_http_alone(tmp_path) -> None:
     again = open_service(source)
     assert again.status()["events"] == 8
     again.close()
+
+
+def test_a_shop_without_users_leans_on_texts_as_in_the_evaluation(tmp_path) -> None:
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    service = open_service(ServingSource(store=url, model=encoder_settings(tmp_path)))
+    engine = service.engine
+    expected = public_fusion_weights(engine.sources, sparse=True, has_users=False)
+    assert engine.fusion_weights == expected
+    assert expected != public_fusion_weights(engine.sources, sparse=False, has_users=False)
+    service.close()
+
+
+def test_the_database_is_not_read_while_an_adapter_is_put_in_place(service, tmp_path) -> None:
+    import_night(service, tmp_path, [event("night", "i60", 30)])
+    with service.reloader.held_off() as held:
+        assert held
+        service.follow_database()
+        assert service.database_reload.is_due()
+    service.follow_database()  # the next look
+    assert not service.database_reload.is_due()
+    assert len(service.engine.history("night")) == 1
+
+
+def test_no_adapter_is_put_in_place_while_the_database_is_read(
+    service, tmp_path, monkeypatch
+) -> None:
+    folder = write_adapter(tmp_path / "adapter", service, seed=1)
+    import_night(service, tmp_path, [event("night", "i60", 30)])
+    real = database_reload.load_state
+
+    def and_an_adapter(*args):
+        with pytest.raises(ReloadBusyError, match="ask again"):
+            service.reload_adapter(folder)
+        return real(*args)
+
+    monkeypatch.setattr(database_reload, "load_state", and_an_adapter)
+    service.follow_database()
+    assert not service.database_reload.is_due()
+    assert not service.engine.sources.space.has_adapter
+    service.reload_adapter(write_adapter(tmp_path / "later", service, seed=1))
+    assert service.engine.sources.space.has_adapter
+
+
+def test_an_adapter_keeps_the_base_that_the_database_was_read_with(tmp_path) -> None:
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    service = open_service(ServingSource(store=url, model=encoder_settings(tmp_path)))
+    first = service.texts
+    items = [Item(f"i{n}", f"{WORDS[n % 3]} {WORDS[n % 10]}") for n in range(30)]
+    service.add_items(items, replace=False).result()
+    service.follow_database()  # the catalogue has outgrown its base
+    second = service.texts
+    assert second is not first
+    service.reload_adapter(write_adapter(tmp_path / "adapter", service, seed=1))
+    assert service.texts is second
+    service.close()
+
+
+def test_a_federations_pairs_are_placed_once_and_not_in_the_writer(
+    service, tmp_path, monkeypatch
+) -> None:
+    head = np.arange(0, N_ITEMS, 2)
+    sums = np.ones(n_pairs(len(head)), np.float32)
+    released = ReleasedStatistics(
+        item_ids=[f"i{n}" for n in range(N_ITEMS)],
+        releases={"pairs": 1},
+        scale=1.0,
+        reliability=0.8,
+        prior=None,
+        pair_release=PairRelease(head, sums, 0.0, np.ones((len(head), 1)), np.ones(len(head))),
+        includes_own=False,
+    )
+    engine = service.engine
+    engine.sources = with_federation(engine.sources, released, engine.items, engine.interactions)
+    import_night(service, tmp_path, [event("night", "i60", 30)])
+    placed, real = [], PairGram.of_others
+    monkeypatch.setattr(
+        PairGram, "of_others", lambda *args, **named: placed.append(1) or real(*args, **named)
+    )
+    before = engine.sources.federated_ease
+    service.follow_database()
+    assert not service.database_reload.is_due()
+    assert len(placed) == 1
+    sources = engine.sources
+    assert sources.federated.released is released
+    assert sources.federated.gram is not None
+    assert sources.federated.co_purchase is not None
+    assert sources.federated_ease not in (None, before)

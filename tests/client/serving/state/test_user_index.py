@@ -54,6 +54,21 @@ def test_it_follows_events_refreshes_and_deletions(client: TestClient, service: 
         index.similar("nobody", 5, seconds=1.0)
 
 
+def test_who_was_deleted_while_it_was_made_has_no_row_of_others(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = UserIndex(service.engine)
+    real = index._follow
+
+    def after_a_deletion(*args: str) -> int | None:
+        service.delete_user("u1").result()
+        return real(*args)
+
+    monkeypatch.setattr(index, "_follow", after_a_deletion)
+    with pytest.raises(UnknownError, match="u1"):
+        index.similar("u1", 5, seconds=120.0)
+
+
 def test_no_answer_waits_while_all_users_are_read(
     client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
