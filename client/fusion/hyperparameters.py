@@ -8,7 +8,6 @@ noise. Nothing is chosen by looking at other shops.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,37 +15,17 @@ import numpy.typing as npt
 
 from client.fusion.scores import better, ndcg_of
 from client.recommenders.interface import Recommender, Scores
-from client.recommenders.local import federated_ease, local_recommenders
+from client.recommenders.local import local_recommenders
 from client.recommenders.queries import SHARED_CONTEXT, Floats, History, Queries
-from client.recommenders.tables.pair_gram import PairGram
 
 Values = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Variants of one algorithm.
-
-    Attributes:
-        variants: What is tried.
-        defaults: Index of the default variant by surface; 0 where a surface is absent.
-    """
-
-    variants: Sequence[Recommender]
-    defaults: Mapping[str, int]
+Grids = dict[str, Sequence[Recommender]]
+"""Variants by signal, the default first."""
 
 
-def pairs_grid(gram: PairGram, time_unit: str) -> Grid:
-    """Returns EASE on a shop's own users and the pairs of others.
-
-    Args:
-        gram: Pairs of the other shops' users.
-        time_unit: "days" or "order".
-    """
-    return Grid([federated_ease(gram, time_unit)], {})
-
-
-def local_grids(item_vectors: Floats, time_unit: str) -> dict[str, Grid]:
+def local_grids(item_vectors: Floats, time_unit: str) -> Grids:
     """Returns all local recommenders, by the names in `LOCAL_SIGNALS`.
 
     Args:
@@ -54,7 +33,7 @@ def local_grids(item_vectors: Floats, time_unit: str) -> dict[str, Grid]:
         time_unit: "days" or "order"; half-lives differ.
     """
     recommenders = local_recommenders(item_vectors, time_unit)
-    return {name: Grid([recommender], {}) for name, recommender in recommenders.items()}
+    return {name: [recommender] for name, recommender in recommenders.items()}
 
 
 def score_surfaces(recommender: Recommender, queries: Mapping[str, Queries]) -> dict[str, Scores]:
@@ -92,12 +71,14 @@ def score_surface(
 
 
 def tune(
-    grids: Mapping[str, Grid], history: History, blocks: Iterable[Mapping[str, Queries]]
+    grids: Mapping[str, Sequence[Recommender]],
+    history: History,
+    blocks: Iterable[Mapping[str, Queries]],
 ) -> dict[str, dict[str, Recommender]]:
     """Fits all variants, and chooses one of each grid for each surface by NDCG@10.
 
     Args:
-        grids: The variants by signal.
+        grids: The variants by signal, the default first.
         history: What the shop knows before the validation window.
         blocks: The validation queries by surface, some users at a time, `for-you` before the
             surfaces that share it.
@@ -106,35 +87,35 @@ def tune(
         signal -> surface -> fitted variant, for the surfaces that have queries.
     """
     # What `fit` returns: a model of all shops' users becomes one for this shop's candidates.
-    grids = {
-        name: replace(grid, variants=[variant.fit(history) for variant in grid.variants])
-        for name, grid in grids.items()
-    }
+    fitted = {name: [v.fit(history) for v in variants] for name, variants in grids.items()}
     values: dict[tuple[str, str], list[list[Values]]] = {}
     for queries in blocks:
-        for name, grid in grids.items():
-            for i, variant in enumerate(grid.variants):
+        for name, variants in fitted.items():
+            for i, variant in enumerate(variants):
                 # With nothing to choose there is nothing to measure.
-                scores_of = score_surfaces(variant, queries) if len(grid.variants) > 1 else {}
+                scores_of = score_surfaces(variant, queries) if len(variants) > 1 else {}
                 for surface, asked in queries.items():
-                    of_grid = values.setdefault((name, surface), [[] for _ in grid.variants])
+                    of_grid = values.setdefault((name, surface), [[] for _ in variants])
                     if scores_of:
                         of_grid[i].append(ndcg_of(scores_of[surface], asked))
     chosen: dict[str, dict[str, Recommender]] = {name: {} for name in grids}
     for (name, surface), measured in values.items():
-        variants = grids[name].variants
+        variants = fitted[name]
         best = 0
         if len(variants) > 1:
-            joined = [np.concatenate(parts) for parts in measured]
-            best = _choose(joined, grids[name].defaults.get(surface, 0))
+            best = choose([np.concatenate(parts) for parts in measured])
         chosen[name][surface] = variants[best]
     return chosen
 
 
-def _choose(values: Sequence[Values], default: int) -> int:
-    """Returns the best variant if it clearly beats the default, else the default."""
+def choose(values: Sequence[Values]) -> int:
+    """Returns the place of the best variant if it clearly beats the first, the default, else 0.
+
+    Args:
+        values: NDCG@10 of the same queries under each variant.
+    """
     top = int(np.argmax([value.mean() for value in values]))
-    return top if better(values[top], values[default], standard_errors=1.0) else default
+    return top if better(values[top], values[0], standard_errors=1.0) else 0
 
 
 def parameters(recommender: Recommender) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from client.fusion.hyperparameters import Grid
+from client.fusion.hyperparameters import Grids
 from client.recommenders.config import PRIOR_STRENGTHS
 from client.recommenders.local import local_recommenders
 from client.recommenders.profile import ProfileRecommender, Project
@@ -74,7 +74,7 @@ def placebo_grids(
     half_life: float,
     prior: bool,
     head: int,
-) -> dict[str, Grid]:
+) -> Grids:
     """Returns the grids of the placebo's signals, as many as a federation's models have.
 
     Args:
@@ -89,7 +89,7 @@ def placebo_grids(
         OwnProfile(item_vectors, untrained, head=head, half_life=half_life, prior_weight=strength)
         for strength in (PRIOR_STRENGTHS if prior else (0.0,))
     ]
-    grids = {PLACEBO_GLOBAL: Grid(variants, {})}
+    grids: Grids = {PLACEBO_GLOBAL: variants}
     if head:
-        grids[PLACEBO_PAIRS] = Grid([local_recommenders(item_vectors, time_unit)["ease"]], {})
+        grids[PLACEBO_PAIRS] = [local_recommenders(item_vectors, time_unit)["ease"]]
     return grids

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from client.recommenders.config import CONFIGS
 from client.recommenders.interface import Scores
 from client.recommenders.queries import Codes, Floats, History, Queries
 from client.recommenders.text_map import TextMap
@@ -49,26 +50,27 @@ def fit_pooled(
     Args:
         histories: One of each shop.
         item_vectors: Text vectors of the catalogue, `(n_items, d)`.
-        time_unit: "days" or "order"; half-lives differ.
+        time_unit: "days" or "order": rows and half-lives are those of the shops' own recommenders,
+            penalties and sizes those of many times their users.
 
     Returns:
         A model for each of `TWINS`.
     """
     together = pool(histories)
-    models: tuple[EASE, ALS, TextMap]
-    if time_unit == "days":
-        models = (
-            EASE(l2=300.0, form="visits", half_life=120.0),
-            ALS(factors=32, l2=10.0, alpha=10.0, iterations=5, form="visits", half_life=120.0),
-            TextMap(item_vectors, half_life=60.0, epochs=2, pairs=1, scale=3.0),
-        )
-    else:
-        models = (
-            EASE(l2=50.0, form="strongest", half_life=10.0),
-            ALS(factors=64, l2=10.0, alpha=10.0, half_life=10.0),
-            TextMap(item_vectors, half_life=3.0, pairs=8),
-        )
-    ease, als, text_map = models
+    config, dated = CONFIGS[time_unit], time_unit == "days"
+    form, half_life = config.row_form, config.visit_half_life
+    ease = EASE(l2=300.0 if dated else 50.0, form=form, half_life=half_life)
+    als = ALS(
+        factors=32 if dated else 64,
+        l2=10.0,
+        alpha=10.0,
+        iterations=5 if dated else 8,
+        form=form,
+        half_life=half_life,
+    )
+    text_map = TextMap.of_unit(item_vectors, time_unit)
+    if dated:
+        text_map.pairs = 1
     candidates = together.candidates
     return {
         "pooled-ease": Pooled(candidates, ease.fit(together)),

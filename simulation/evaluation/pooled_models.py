@@ -30,9 +30,9 @@ class EASE:
     def __init__(
         self,
         *,
-        l2: float = 100.0,
-        form: Form = "strongest",
-        half_life: float = 120.0,
+        l2: float,
+        form: Form,
+        half_life: float,
     ) -> None:
         self.l2 = l2
         self.form: Form = form
@@ -88,7 +88,7 @@ class ALS:
         alpha: float = 10.0,
         iterations: int = 8,
         form: Form = "strongest",
-        half_life: float = 120.0,
+        half_life: float,
         seed: int = 0,
     ) -> None:
         self.factors = factors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +19,17 @@ from client.fusion.fusion_weights import (
     weights_without_users,
 )
 from client.fusion.hyperparameters import (
-    Grid,
+    Grids,
+    choose,
     local_grids,
-    pairs_grid,
     parameters,
     tune,
 )
-from client.fusion.scores import Pool, better
+from client.fusion.scores import Pool
 from client.fusion.short_histories import mean_items
 from client.recommenders.config import PRIOR_STRENGTHS
 from client.recommenders.interface import Recommender
-from client.recommenders.local import LOCAL_NAMES
+from client.recommenders.local import LOCAL_NAMES, federated_ease
 from client.recommenders.profile import ProfileRecommender, Project
 from client.recommenders.queries import SURFACES, Floats
 from client.recommenders.tables.co_purchase import CoPurchaseVectors
@@ -140,10 +140,10 @@ def evaluate_shop(
         gram = _gram(model, shop_id, test.learned.events, persons)
         grids[named("global", name)] = _model_grid(item_vectors, model, gram)
         if gram is not None:
-            grids[named("pairs", name)] = pairs_grid(gram, time_unit)
+            grids[named("pairs", name)] = [federated_ease(gram, time_unit)]
     grids |= _placebo_grids(models, item_vectors, time_unit)
     if pooled is not None:
-        grids |= {name: Grid([twin], {}) for name, twin in pooled[0].items()}
+        grids |= {name: [twin] for name, twin in pooled[0].items()}
     tuned = tune(grids, validation.learned, validation.blocks())
     pools = validation_pools(tuned, validation.blocks())
     has_users = len(test.learned.now) > 0
@@ -191,7 +191,7 @@ def _gram(
 
 def _placebo_grids(
     models: Mapping[str, GlobalModel], item_vectors: Floats, time_unit: str
-) -> dict[str, Grid]:
+) -> Grids:
     """Returns the placebo of models of one family; nothing where there is no model."""
     if not models:
         return {}
@@ -206,31 +206,30 @@ def _placebo_grids(
     )
 
 
-def _model_grid(item_vectors: Floats, model: GlobalModel, gram: PairGram | None) -> Grid:
+def _model_grid(
+    item_vectors: Floats, model: GlobalModel, gram: PairGram | None
+) -> list[Recommender]:
     """Tries the model's prior at full weight, at half and left out."""
     co_purchase = None if gram is None else CoPurchaseVectors.of(gram)
     strengths = PRIOR_STRENGTHS if model.prior is not None else (1.0,)
-    return Grid(
-        [
-            ProfileRecommender(
-                item_vectors,
-                model.project,
-                model.prior,
-                half_life=model.half_life,
-                prior_weight=strength,
-                co_purchase=co_purchase,
-            )
-            for strength in strengths
-        ],
-        {},
-    )
+    return [
+        ProfileRecommender(
+            item_vectors,
+            model.project,
+            model.prior,
+            half_life=model.half_life,
+            prior_weight=strength,
+            co_purchase=co_purchase,
+        )
+        for strength in strengths
+    ]
 
 
-def _chosen(surface: str, grid: Grid, tuned: Mapping[str, Recommender]) -> Recommender:
+def _chosen(
+    surface: str, variants: Sequence[Recommender], tuned: Mapping[str, Recommender]
+) -> Recommender:
     """Returns the tuned variant, or the default where the surface had no validation queries."""
-    if surface in tuned:
-        return tuned[surface]
-    return grid.variants[grid.defaults.get(surface, 0)]
+    return tuned.get(surface, variants[0])
 
 
 def _weights(
@@ -316,6 +315,4 @@ def _further_signals(
 def _ease_text(pool: Pool) -> Weights:
     """Leaves the default share of text only for a gain above one standard error."""
     mixes = [{"ease": 1.0, "text": weight} for weight in _TEXT_WEIGHTS]
-    values = [pool.ndcg(mix) for mix in mixes]
-    top = max(range(len(mixes)), key=lambda i: float(values[i].mean()))
-    return mixes[top] if better(values[top], values[0], standard_errors=1.0) else mixes[0]
+    return mixes[choose([pool.ndcg(mix) for mix in mixes])]

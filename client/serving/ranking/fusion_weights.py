@@ -24,6 +24,7 @@ from client.fusion.fusion_weights import (
     local_weights,
     weights_without_users,
 )
+from client.fusion.hyperparameters import choose
 from client.fusion.short_histories import mean_items
 from client.recommenders.config import PRIOR_STRENGTHS
 from client.recommenders.queries import Floats, History
@@ -149,13 +150,8 @@ def fit_fusion_weights(
 
 
 def _choose_variant(pool: fusion.Pool, tried: tuple[str, ...]) -> str:
-    """Chooses how much popularity is added to the profile model: the default unless clearly beaten.
-
-    With few queries or much luck the default stays, as in `client.fusion.hyperparameters`.
-    """
-    values = [pool.ndcg({name: 1.0}) for name in tried]
-    top = int(np.argmax([value.mean() for value in values]))
-    return tried[top] if fusion.better(values[top], values[0], standard_errors=1.0) else tried[0]
+    """Chooses how much popularity the profile model gets: the default unless clearly beaten."""
+    return tried[choose([pool.ndcg({name: 1.0}) for name in tried])]
 
 
 def split_profile_weight(weights: Mapping[str, float], sources: SignalSources) -> Weights:

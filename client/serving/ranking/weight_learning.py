@@ -15,7 +15,7 @@ from client.fusion.fusion_weights import is_sparse
 from client.fusion.pools import surface_pool
 from client.fusion.short_histories import mean_items
 from client.recommenders.interface import Recommender
-from client.recommenders.local import behaviour_recommenders
+from client.recommenders.local import local_recommenders
 from client.recommenders.profile import ProfileRecommender
 from client.recommenders.queries import History
 from client.recommenders.text_map import TextMap
@@ -138,10 +138,9 @@ def _fitted(sources: SignalSources, known: History, vectors: Floats) -> dict[str
     """Fits every signal, and every variant of the profile model, on what was known."""
     unit, space, federated = sources.time_unit, sources.space, sources.federated
     fitted: dict[str, Recommender] = {
-        name: recommender.fit(known) for name, recommender in behaviour_recommenders(unit).items()
+        name: recommender.fit(known)
+        for name, recommender in local_recommenders(vectors, unit).items()
     }
-    fitted["text"] = ProfileRecommender(vectors, half_life=space.text_half_life)
-    fitted["text-map"] = TextMap.of_unit(vectors, unit).fit(known)
     pairs = fit_pairs(known, federated, time_unit=unit)
     if pairs is not None:
         fitted["pairs"] = pairs

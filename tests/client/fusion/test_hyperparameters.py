@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
 import pytest
 
 from client.fusion.hyperparameters import (
-    Grid,
     local_grids,
     parameters,
     score_surfaces,
@@ -51,25 +51,26 @@ class Oracle:
         return (queries.targets * right[:, None]).astype(np.float32)
 
 
-def chosen(grid: Grid, known: History, queries: dict[str, Queries]) -> dict[str, Recommender]:
-    return tune({"x": grid}, known, [queries])["x"]
+def chosen(
+    variants: Sequence[Recommender], known: History, queries: dict[str, Queries]
+) -> dict[str, Recommender]:
+    return tune({"x": variants}, known, [queries])["x"]
 
 
 def test_a_clear_gain_wins_and_a_slight_one_does_not() -> None:
     known, queries = questions()
-    clear = chosen(Grid([Oracle(0.2), Oracle(0.9), Oracle(0.5)], {}), known, queries)
+    clear = chosen([Oracle(0.2), Oracle(0.9), Oracle(0.5)], known, queries)
     assert parameters(clear["for-you"]) == {"share": 0.9}
     two_users = 0.5 + 2.0 / len(queries["basket"])  # of whom one is lost again
-    slight = chosen(Grid([Oracle(0.5), Oracle(two_users, but=1)], {}), known, queries)
+    slight = chosen([Oracle(0.5), Oracle(two_users, but=1)], known, queries)
     assert parameters(slight["basket"]) == {"share": 0.5}
 
 
-def test_default_may_stand_anywhere_in_the_grid() -> None:
+def test_of_equal_variants_the_first_stays() -> None:
     known, queries = questions()
-    grid = Grid([Oracle(0.5), Oracle(0.5), Oracle(0.1)], {"basket": 1, "for-you": 2})
-    of = chosen(grid, known, queries)
-    assert of["basket"] is grid.variants[1]
-    assert of["for-you"] is grid.variants[0]
+    variants = [Oracle(0.5), Oracle(0.5), Oracle(0.1)]
+    of = chosen(variants, known, queries)
+    assert of["basket"] is of["for-you"] is variants[0]
 
 
 def test_surfaces_that_share_histories_share_scores() -> None:
@@ -102,18 +103,16 @@ def test_a_choice_does_not_depend_on_how_many_users_are_asked_at_once() -> None:
         built = {s: build_queries(s, known=known, window=part, seed=0) for s in SURFACES}
         parts.append({s: q for s, q in built.items() if isinstance(q, Queries)})
     assert len(parts) > 3
-    grid = Grid(variants, {"for-you": 1})
-    assert tune({"x": grid}, known, parts)["x"] == chosen(grid, known, queries)
+    assert tune({"x": variants}, known, parts)["x"] == chosen(variants, known, queries)
 
 
 @pytest.mark.parametrize("unit", ["days", "order"])
 def test_grids_name_their_parameters(unit: str) -> None:
     grids = local_grids(item_vectors(), unit)
     assert tuple(grids) == LOCAL_SIGNALS[unit]
-    for grid in grids.values():
-        named = [str(parameters(variant)) for variant in grid.variants]
+    for variants in grids.values():
+        named = [str(parameters(variant)) for variant in variants]
         assert len(set(named)) == len(named)
-        assert all(0 <= index < len(named) for index in grid.defaults.values())
     assert parameters(OwnFrequency(7.0)) == {"half_life": 7.0}
 
 
@@ -133,5 +132,5 @@ def test_grids_name_their_parameters(unit: str) -> None:
 )
 def test_half_lives_are_in_days_or_in_ranks(unit: str, signal: str, half_life: float) -> None:
     # Figures, not the constants of the code: a day's half-life among ranks would forget nothing.
-    grid = local_grids(item_vectors(), unit)[signal]
-    assert [parameters(variant)["half_life"] for variant in grid.variants] == [half_life]
+    variants = local_grids(item_vectors(), unit)[signal]
+    assert [parameters(variant)["half_life"] for variant in variants] == [half_life]

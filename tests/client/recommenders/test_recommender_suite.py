@@ -435,7 +435,7 @@ def test_every_recommender_has_a_class_here() -> None:
         if {"fit", "score"} <= set(dir(value))
     }
     grids = local_grids(VECTORS, "days").values()
-    recommenders |= {type(variant) for grid in grids for variant in grid.variants}
+    recommenders |= {type(variant) for variants in grids for variant in variants}
     assert recommenders <= {type(model) for model in built}
     served = {model.signal for model in built if isinstance(model, Streamed)}
     # The pairs and the prior of a release are tested where a release is: they need one.

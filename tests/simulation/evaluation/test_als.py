@@ -46,11 +46,13 @@ def test_a_user_without_history_gets_zeros() -> None:
     known, queries = setting()
     nobody = History(known.events.select(slice(0, 0)), known.candidates, known.now[:1])
     empty = Queries("for-you", np.array([0]), nobody, nobody, None, queries.targets[:1])
-    assert (ALS(factors=8).fit(known).score(empty) == 0).all()
+    assert (ALS(factors=8, half_life=120.0).fit(known).score(empty) == 0).all()
 
 
 def test_blocks_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
     known, queries = setting()
-    whole = ALS(factors=8).fit(known).score(queries)
+    whole = ALS(factors=8, half_life=120.0).fit(known).score(queries)
     monkeypatch.setattr("simulation.evaluation.pooled_models._USER_BLOCK", 7)
-    assert ALS(factors=8).fit(known).score(queries) == pytest.approx(whole, abs=1e-3)
+    assert ALS(factors=8, half_life=120.0).fit(known).score(queries) == pytest.approx(
+        whole, abs=1e-3
+    )
