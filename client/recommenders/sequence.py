@@ -28,6 +28,7 @@ class Sequence:
     def __init__(self, *, half_life: float) -> None:
         self.half_life = half_life
         self.neighbours = Neighbours.none()
+        self._counts: sp.csr_array | None = None  # a copy on the disk has the neighbours alone
 
     def fit(self, history: History) -> Self:
         """Counts what followed what."""
@@ -38,7 +39,8 @@ class Sequence:
 
     def add_events(self, new: Events, *, known: History) -> Self:
         """Counts the steps that end in new events beside those before."""
-        if known.bounded is not known:  # old events leave the bound, and their steps with them
+        # Beyond the bound old events leave, and their steps with them.
+        if self._counts is None or known.bounded is not known:
             return self.fit(known)
         n_new = np.bincount(new.user, minlength=len(known.now))
         events = known.events

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from client.recommenders.interface import ServedRecommender
 from client.recommenders.local import behaviour_recommenders, federated_ease
 from client.recommenders.queries import History, Queries
+from client.recommenders.sequence import Sequence
 from client.recommenders.tables.pair_gram import PairGram
 from shared.interactions.events import EVENT_TYPES, Events
 
@@ -55,3 +56,14 @@ def test_new_events_lead_where_a_new_fit_leads(
         grown = recommender.fit(early).add_events(new, known=known).score(queries)
         expected = recommenders(unit)[name].fit(known).score(queries)
         np.testing.assert_allclose(grown, expected, atol=1e-5, err_msg=name)
+
+
+def test_what_follows_is_counted_anew_where_only_its_neighbours_were_stored() -> None:
+    events = events_of([(0, 1, 0, 0), (0, 2, 0, 0), (1, 2, 0, 0), (0, 3, 0, 0)])
+    events = events.select(np.lexsort((events.time, events.user)))
+    known = History(events, np.arange(N_ITEMS, dtype=np.int32), np.zeros(N_USERS))
+    fitted = Sequence(half_life=2.0).fit(known)
+    restored = Sequence(half_life=2.0)
+    restored.neighbours = fitted.neighbours
+    restored.add_events(events.select(events.time == 3), known=known)
+    np.testing.assert_array_equal(restored.neighbours.value, fitted.neighbours.value)
