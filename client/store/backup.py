@@ -86,7 +86,7 @@ def back_up(url: str, target: Path) -> None:
                 _postgresql("pg_dump", engine, "--format=custom", f"--file={draft}")
                 _seal(draft)
             else:
-                with translated(url), closing(sqlite3.connect(engine.url.database or "")) as source:
+                with closing(sqlite3.connect(engine.url.database or "")) as source:
                     _copy_sqlite(source, draft)
     finally:
         engine.dispose()
@@ -126,11 +126,12 @@ def restore(url: str, source: Path) -> RestoreReport:
                 _restore_postgresql(engine, source)
             else:
                 _restore_sqlite(engine, source)
+            # Under the lock still: no service may begin with who was deleted.
+            return _delete_again(url, known)
         finally:
             lock.release()
     finally:
         engine.dispose()
-    return _delete_again(url, known)
 
 
 def _read_deletions(engine: sa.Engine, url: str) -> _Deletions:

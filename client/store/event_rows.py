@@ -194,27 +194,34 @@ def _identities(rows: Sequence[Any], *, named: bool) -> StoredIdentities:
 
 
 def batches(result: sa.CursorResult[Any], size: int = 20_000) -> Iterator[Sequence[Any]]:
-    """Fetches rows as plain tuples, a batch at a time."""
+    """Fetches rows as plain tuples, a batch at a time.
+
+    Raises:
+        DBAPIError: The database refused a batch.
+    """
     # SQLAlchemy has the first one already where a server streams. The others are taken from the
     # driver itself: through SQLAlchemy they took four times as long.
-    first = [tuple(row) for row in result.fetchmany(1)]
+    rows = [tuple(row) for row in result.fetchmany(1)]
     cursor: Any = result.cursor
-    while first:
-        rows = cursor.fetchmany(size)
-        yield first + rows
-        first = [tuple(row) for row in cursor.fetchmany(1)]
+    faults = result.context.dialect.loaded_dbapi.Error
+    while rows:
+        yield rows
+        try:
+            rows = cursor.fetchmany(size)
+        except faults as error:
+            raise sa.exc.DBAPIError("fetch", None, error) from error
 
 
 def fill_digests(connection: sa.Connection) -> int:
     """Gives the events of an older version their digests; returns how many that were."""
-    filled = 0
+    filled = after = 0
     query = sa.text(
         "SELECT e.event_key, u.user_id, i.item_id, e.time, e.event_type, e.weight, e.quantity, "
         "e.price FROM events e JOIN users u ON u.user_key = e.user_key "
         "JOIN items i ON i.item_key = e.item_key WHERE e.digest IS NULL "
-        "ORDER BY e.event_key LIMIT :n"
+        "AND e.event_key > :after ORDER BY e.event_key LIMIT :n"
     )
-    while rows := connection.execute(query, {"n": ROWS}).fetchall():
+    while rows := connection.execute(query, {"n": ROWS, "after": after}).fetchall():
         columns = list(zip(*rows, strict=True))
         digests = content_digests(
             user=id_hashes(columns[1]),
@@ -233,5 +240,5 @@ def fill_digests(connection: sa.Connection) -> int:
         connection.execute(
             sa.text("UPDATE events SET digest = :digest WHERE event_key = :key"), changes
         )
-        filled += len(rows)
+        filled, after = filled + len(rows), columns[0][-1]
     return filled

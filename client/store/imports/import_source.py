@@ -13,8 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-
 from client.store.database import translated
 from client.store.database import writing as writing_to
 from client.store.imports.importing import ImportOptions, ImportReport, import_rows
@@ -22,6 +20,7 @@ from client.store.reading import EPOCH
 from client.store.store import Store
 from shared.errors import ConfigError, DataError
 from shared.interactions.datasets.shop_rows import read_shop_rows
+from shared.interactions.readers.packed_files import first_bytes
 from shared.runtime.file_store import writing
 from shared.settings.run_settings import DataSettings
 
@@ -29,7 +28,6 @@ STANDARD_INPUT = "-"
 """What names standard input in `--data`."""
 SECONDS_A_LINE = 3.0
 """Between two lines of progress, at a terminal and elsewhere."""
-_PACKED = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 _SUFFIXES = ((b"PAR1", ".parquet"), (b"{", ".jsonl"))
 Say = Callable[[str], None]
 
@@ -145,32 +143,12 @@ def _spooled(stream: BinaryIO, folder: Path) -> Path:
         )
     raw = folder / "raw"
     remedy = "free some space in the folder for temporary files, TMPDIR"
-    with writing(raw, remedy=remedy):
-        with raw.open("wb") as file:
-            file.write(start)
-            shutil.copyfileobj(stream, file)
-        packing = next((name for mark, name in _PACKED if start.startswith(mark)), None)
-        if packing is not None:
-            raw = _unpacked(raw, folder / "unpacked", packing)
-    with raw.open("rb") as file:
-        start = file.read(1 << 10).lstrip()
+    with writing(raw, remedy=remedy), raw.open("wb") as file:
+        file.write(start)
+        shutil.copyfileobj(stream, file)
+    start = first_bytes(raw).lstrip()  # the readers see by the content, too, how it is packed
     suffix = next((s for mark, s in _SUFFIXES if start.startswith(mark)), ".csv")
     return raw.rename(folder / f"standard-input{suffix}")
-
-
-def _unpacked(path: Path, target: Path, packing: str) -> Path:
-    try:
-        with pa.input_stream(str(path), compression=packing) as packed, target.open("wb") as file:
-            shutil.copyfileobj(packed, file)
-    except pa.ArrowException as error:
-        raise DataError(
-            f"is not readable {packing} ({error})",
-            name="data",
-            value=STANDARD_INPUT,
-            remedy="send the file again",
-        ) from None
-    path.unlink()
-    return target
 
 
 def moment_of(text: str, *, ranks: bool) -> float:

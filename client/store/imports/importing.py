@@ -182,18 +182,18 @@ def _report_of(rows: ShopRows, left_out: dict[str, int]) -> ImportReport:
 
 def _check_loss(rows: ShopRows, options: ImportOptions) -> None:
     read, dropped = rows.report["rows_read"], rows.report["dropped"]
-    lost = sum(count for name, count in dropped.items() if name not in NO_LOSS)
-    if len(rows):
-        # Visits of nobody in particular: most shops' logs have them, and they are nobody's history.
-        lost -= min(dropped.get("missing_id", 0), rows.report.get("anonymous", 0))
-    if options.accept_loss or lost <= MAX_LOSS * read:
+    # Visits of nobody in particular: most shops' logs have them, and they are nobody's history.
+    anonymous = rows.report.get("anonymous", 0) if len(rows) else 0
+    judged = read - anonymous - sum(dropped.get(name, 0) for name in NO_LOSS)
+    lost = judged - rows.report["rows_kept"]
+    if options.accept_loss or lost <= MAX_LOSS * judged:
         return
     reasons = rows.report["reasons"]
     named = ", ".join(
         f"{count} {name} ({reasons[name]}{_first(rows, name)})" for name, count in dropped.items()
     )
     raise DataError(
-        f"{lost} of {read} rows cannot be used, more than {MAX_LOSS:.0%}: {named}; nothing was "
+        f"{lost} of {judged} rows cannot be used, more than {MAX_LOSS:.0%}: {named}; nothing was "
         "imported",
         remedy="correct the file, or take the other rows with `fedprofile node import "
         "--accept-loss`",

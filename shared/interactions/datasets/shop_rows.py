@@ -28,6 +28,7 @@ from shared.interactions.datasets.complete_journey import read_complete_journey
 from shared.interactions.datasets.load import EMBEDDED
 from shared.interactions.events import Catalogue
 from shared.interactions.readers.detect import read_tables
+from shared.interactions.readers.packed_files import source_name
 from shared.interactions.readers.parsed_tables import ParsedTables
 from shared.settings.run_settings import DataSettings
 
@@ -56,7 +57,8 @@ class ShopRows:
         catalogue: Items that the source describes; empty where it describes none.
         from_events: Items that events name and nothing describes, where the source has no items.
         users: Attributes by user id, as text.
-        report: What was read, dropped and why.
+        report: What was read, dropped and why; `anonymous` of the rows lack no more than a user, 0
+            where the source has several shops, as such a row is of none.
     """
 
     shop_id: str
@@ -110,8 +112,7 @@ def read_shop_rows(
     described = set(catalogue.item_ids)
     more = [item_id for item_id in (*known_items, *from_events) if item_id not in described]
     item_ids = np.concatenate([catalogue.item_ids, np.array(more, dtype=object)])
-    name = Path(path.resolve().name.removesuffix(".gz")).stem
-    judged = judge_rows(tables, item_ids, name=name, by_shop=True)
+    judged = judge_rows(tables, item_ids, name=source_name(path), by_shop=True)
     return _rows(judged, tables, shop, item_ids, catalogue, from_events, counts)
 
 
@@ -175,7 +176,7 @@ def _rows(
         users=user_table(tables.users),
         report={
             **counts,
-            "anonymous": int((tables.events["user_id"] == "").sum()),
+            "anonymous": _anonymous(tables) if alone else 0,
             "reasons": {reason: DROP_REASONS[reason] for reason in counts["dropped"]},
             "examples": judged.row_counts.shown(),
             "files": [str(path) for path in tables.files],
@@ -185,6 +186,16 @@ def _rows(
             "items": item_counts,
         },
     )
+
+
+def _anonymous(tables: ParsedTables) -> int:
+    """Counts the rows that are of no use for their missing user alone."""
+    rows = tables.events
+    nobody = (rows["user_id"] == "").to_numpy()
+    for column in ("malformed", "other_event"):
+        if column in rows:
+            nobody = nobody & ~rows[column].to_numpy(dtype=bool)
+    return int(nobody.sum())
 
 
 def _coded(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from client.store import changes as writing
-from client.store.backup import back_up, restore
+from client.store.backup import RestoreReport, _delete_again, back_up, restore
 from client.store.reading import page_of_events, read_items
 from client.store.schema import Event, Item, users
+from client.store.serving_lock import ServingLock
 from client.store.store import Store
 from client.store.suppression import suppressed_of
 from shared.errors import ConfigError, DataError, RunExistsError
@@ -125,13 +127,19 @@ def test_a_wrong_file_changes_nothing(filled: Store, tmp_path) -> None:
     assert content(filled.url) == before
 
 
-def test_a_served_database_is_not_restored(filled: Store, tmp_path) -> None:
-    from client.store.serving_lock import ServingLock
-
+def test_a_served_database_is_not_restored(filled: Store, tmp_path, monkeypatch) -> None:
     back_up(filled.url, tmp_path / "shop.backup")
     lock = ServingLock.take(filled.engine)
     assert lock is not None
     with pytest.raises(RunExistsError, match="another process"):
         restore(filled.url, tmp_path / "shop.backup")
     lock.release()
+    taken: list[ServingLock | None] = []
+
+    def deleting(*known: Any) -> RestoreReport:
+        taken.append(ServingLock.take(filled.engine))
+        return _delete_again(*known)
+
+    monkeypatch.setattr("client.store.backup._delete_again", deleting)
     assert restore(filled.url, tmp_path / "shop.backup").events == 12
+    assert taken == [None]  # nobody serves before who was deleted is deleted again

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import sqlite3
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
 from client.cli import node as commands
 from client.store.imports.import_source import Progress, import_source
-from shared.errors import FedprofileError
+from shared.errors import DataError, FedprofileError
 from shared.settings.run_settings import DataSettings
 from simulation.bench.deployment.processes import wait_until
 from tests.client.store.sources import event, write_export
@@ -43,6 +46,21 @@ def test_standard_input_is_imported_as_a_file(tmp_path, packing: str) -> None:
     assert (tmp_path / "shop.db").stat().st_mode & 0o777 == 0o600
     empty = run(tmp_path, "import", "--data", "-", sent=b" \n")
     assert isinstance(empty.exception, FedprofileError)
+
+
+@pytest.mark.parametrize("packing", ["gzip", "zstd"])
+def test_packed_parquet_comes_by_standard_input_and_a_torn_one_is_refused(
+    tmp_path, packing: str
+) -> None:
+    table = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.csv.read_csv(io.BytesIO(CSV.encode())), table)
+    packed = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(packed, packing) as stream:
+        stream.write(table.getvalue())
+    content = packed.getvalue().to_pybytes()
+    assert "2 events imported" in said(tmp_path, "import", "--data", "-", sent=content)
+    torn = run(tmp_path, "import", "--data", "-", sent=content[: len(content) // 2])
+    assert isinstance(torn.exception, DataError)
 
 
 def test_what_was_dropped_is_told_with_its_reason_and_place(tmp_path) -> None:

@@ -7,15 +7,20 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
 from client.store import changes as writing
+from client.store.event_rows import fill_digests
+from client.store.imports.import_source import import_into
 from client.store.imports.importing import ImportOptions
 from client.store.reading import page_of_events, read_events, read_items
 from client.store.schema import Event, Item, events, users
 from client.store.store import Store
 from shared.errors import DataError
+from shared.interactions.datasets.shop_rows import read_shop_rows
+from shared.settings.run_settings import DataSettings
 from tests.client.store.sources import ITEMS, event, import_export, write_export
 
 DAY1 = [event(f"u{n % 5}", f"i{n % 6}", 1 + n) for n in range(20)]
@@ -224,6 +229,40 @@ def test_visits_of_nobody_are_no_loss_unless_there_is_nothing_else(store: Store,
     assert (report.events, report.dropped) == (20, {"missing_id": 10})
 
 
+def test_visits_of_nobody_excuse_no_other_loss(store: Store, tmp_path) -> None:
+    nobody = [event("", "i1", 1 + n) for n in range(20)]
+    wrong = [event("u1", "", 3), event("u1", "nope", 4)]
+    with pytest.raises(DataError, match="2 of 22 rows"):
+        import_export(store, write_export(tmp_path / "a", [*DAY1, *nobody, *wrong]))
+    rows = [*DAY1, event("u1", "", 3)]
+    rows = [{**row, "quantity": 1} for row in rows] + [event("", "i1", 4, quantity="many")]
+    with pytest.raises(DataError, match="2 of 22 rows"):
+        import_export(store, write_export(tmp_path / "b", rows), malformed_rows="drop")
+    assert count(store) == 0
+
+
+def test_a_row_of_no_shop_excuses_no_loss_of_a_shop(tmp_path) -> None:
+    nobody = [event("", "i1", 1 + n, shop_id="a") for n in range(5)]
+    rows = [{**row, "shop_id": shop} for row in DAY1 for shop in "ab"]
+    wrong = [event("u1", "", 3 + n, shop_id="a") for n in range(5)]
+    store = Store(f"sqlite:///{tmp_path / 'shop.db'}")
+    export = write_export(tmp_path / "a", [*rows, *nobody, *wrong])
+    source = DataSettings(source=str(export), shop_column="shop_id")
+    with pytest.raises(DataError, match="5 of 25 rows"):
+        import_into(store, source, "a")
+    store.close()
+
+
+@pytest.mark.parametrize("packing", ["gzip", "zstd"])
+def test_a_packed_file_gives_its_shop_the_plain_name(tmp_path, packing: str) -> None:
+    write_export(tmp_path, DAY1, items=None)
+    suffix = {"gzip": ".gz", "zstd": ".zst"}[packing]
+    packed = tmp_path / f"tea.csv{suffix}"
+    with pa.output_stream(str(packed), compression=packing) as stream:
+        stream.write((tmp_path / "interactions.csv").read_bytes())
+    assert read_shop_rows(DataSettings(source=str(packed)), shop=None).shop_id == "tea"
+
+
 def test_another_shops_export_is_a_question(store: Store, tmp_path) -> None:
     def export(shop: str) -> Any:
         items = [{"item_id": f"{shop}-i{n}", "title": f"t{n}"} for n in range(30)]
@@ -248,6 +287,23 @@ def test_events_of_an_older_version_are_known_again(store: Store, tmp_path) -> N
     assert (report.events, report.changed, count(store)) == (1, 20, 21)
     again = import_export(store, tmp_path / "a")
     assert (again.events, again.changed, again.unchanged) == (0, 0, 21)
+
+
+def test_digests_are_filled_in_one_pass(store: Store, tmp_path, monkeypatch) -> None:
+    import_export(store, write_export(tmp_path / "a", DAY1))
+    store.write(lambda c: c.execute(sa.update(events).values(digest=None))).result()
+    monkeypatch.setattr("client.store.event_rows.ROWS", 8)
+    begun: list[int] = []
+
+    @sa.event.listens_for(store.engine, "before_execute")
+    def note(_c: Any, statement: Any, _many: Any, params: Any, _options: Any) -> None:
+        if "event_key > :after" in str(statement):
+            begun.append(params["after"])
+
+    assert store.write(fill_digests).result() == 20
+    assert begun == [0, 8, 16, 20]
+    with store.reading() as connection:
+        assert not connection.scalar(sa.select(sa.exists().where(events.c.digest.is_(None))))
 
 
 def test_a_source_without_items_names_them_in_its_events(store: Store, tmp_path) -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from client.deploy.store_data import read_store
 from client.store import changes as writing
 from client.store.database import ConflictError, StoreUnavailableError, UnknownError
+from client.store.event_rows import batches
 from client.store.reading import (
     page_of,
     page_of_events,
@@ -109,6 +110,37 @@ def test_what_is_trained_on_is_of_one_state(store: Store, pair: Pair, monkeypatc
     monkeypatch.setattr("client.deploy.store_data.read_item_keys", read_while_one_comes)
     events, n_persons, report = read_store(store.url, base)
     assert (len(events), n_persons, report["rows_read"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 20])
+def test_batches_hold_every_row_once(store: Store, size: int) -> None:
+    fill(store)
+    add(store, *(Event(f"e{n}", "u1", "i1", float(n)) for n in range(6)))
+    with store.reading() as connection:
+        query = sa.select(sa.column("time")).select_from(sa.table("events")).order_by("time")
+        result = connection.execute(query, execution_options={"stream_results": True})
+        parts = list(batches(result, size))
+    assert [row for part in parts for row in part] == [(float(n),) for n in range(6)]
+    assert max(map(len, parts)) <= size
+
+
+def interrupted(store: Store) -> None:
+    with store.reading() as connection:
+        driver = connection.connection.driver_connection
+        try:
+            for _ in batches(connection.execute(sa.text("SELECT * FROM events")), 2):
+                driver.set_progress_handler(lambda: 1, 1)  # stops what runs in the database
+        finally:
+            driver.set_progress_handler(None, 1)
+
+
+def test_a_fault_between_two_batches_is_named(tmp_path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'shop.db'}")
+    fill(store)
+    add(store, *(Event(f"e{n}", "u1", "i1", float(n)) for n in range(6)))
+    with pytest.raises(StoreUnavailableError):
+        interrupted(store)
+    store.close()
 
 
 def test_replacing_and_deleting_events(store: Store) -> None:
