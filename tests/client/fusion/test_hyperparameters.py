@@ -15,6 +15,7 @@ from client.fusion.hyperparameters import (
     tune,
 )
 from client.fusion.pools import by_users
+from client.recommenders.config import CONFIGS
 from client.recommenders.ease import EASE
 from client.recommenders.frequency import OwnFrequency
 from client.recommenders.interface import Recommender, Scores
@@ -116,21 +117,36 @@ def test_grids_name_their_parameters(unit: str) -> None:
     assert parameters(OwnFrequency(7.0)) == {"half_life": 7.0}
 
 
-@pytest.mark.parametrize(
-    ("unit", "signal", "half_life"),
-    [
-        ("days", "frequency", 120.0),
-        ("order", "frequency", 10.0),
-        ("days", "text", 60.0),
-        ("order", "text", 3.0),
-        ("days", "item-knn", 120.0),
-        ("order", "item-knn", 10.0),
-        ("order", "sequence", 2.0),
-        ("days", "text-map", 60.0),
-        ("order", "text-map", 3.0),
-    ],
-)
-def test_half_lives_are_in_days_or_in_ranks(unit: str, signal: str, half_life: float) -> None:
-    # Figures, not the constants of the code: a day's half-life among ranks would forget nothing.
-    variants = local_grids(item_vectors(), unit)[signal]
-    assert [parameters(variant)["half_life"] for variant in variants] == [half_life]
+MAP = {"prior_weight": 1.0, "learning_rate": 0.003, "batch": 256, "seed": 0}
+FIGURES: dict[str, dict[str, dict[str, object]]] = {
+    "days": {
+        "popularity": {},
+        "frequency": {"half_life": 120.0},
+        "item-knn": {"form": "visits", "half_life": 120.0, "shrink": 20.0},
+        "ease": {"form": "visits", "half_life": 120.0, "l2": 200.0},
+        "text": {"half_life": 60.0, "prior_weight": 1.0},
+        "text-map": {"half_life": 60.0, "epochs": 2, "scale": 3.0, "pairs": 2} | MAP,
+    },
+    "order": {
+        "popularity": {},
+        "frequency": {"half_life": 10.0},
+        "item-knn": {"form": "strongest", "half_life": 10.0, "shrink": 20.0},
+        "ease": {"form": "strongest", "half_life": 10.0, "l2": 20.0},
+        "sequence": {"half_life": 2.0},
+        "text": {"half_life": 3.0, "prior_weight": 1.0},
+        "text-map": {"half_life": 3.0, "epochs": 3, "scale": 10.0, "pairs": 8} | MAP,
+    },
+}
+"""Figures, not the constants of the code: one that slips must fail."""
+
+
+@pytest.mark.parametrize("unit", FIGURES)
+def test_the_constants_are_those_that_were_measured(unit: str) -> None:
+    grids = local_grids(item_vectors(), unit)
+    assert {name: parameters(variants[0]) for name, variants in grids.items()} == FIGURES[unit]
+    assert all(len(variants) == 1 for variants in grids.values())
+
+
+def test_how_much_other_shops_count_in_ease() -> None:
+    weights = {unit: CONFIGS[unit].pairs_weight for unit in ("days", "order")}
+    assert weights == {"days": 0.2, "order": 1.0}

@@ -65,7 +65,7 @@ def postgres_server(folder: Path, binaries: Path) -> Iterator[str]:
 
 def _wait(url: str) -> None:
     engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-    for _ in range(300):
+    for _ in range(3000):
         try:
             engine.connect().close()
         except sa.exc.OperationalError:
@@ -73,4 +73,4 @@ def _wait(url: str) -> None:
         else:
             engine.dispose()
             return
-    raise TimeoutError("PostgreSQL did not start within 30 s")
+    raise TimeoutError("PostgreSQL did not start within 300 s")
