@@ -80,7 +80,7 @@ def test_ease_equals_the_items_by_items_inverse(form: Form, l2: float) -> None:
 
 def test_restricted_ease_keeps_its_weights() -> None:
     known, queries = setting(1)
-    ease = pooled_models.EASE(l2=20.0).fit(known)
+    ease = pooled_models.EASE(l2=20.0, form="strongest", half_life=120.0).fit(known)
     columns = np.array([1, 4, 5])
     part = History(queries.history.events, known.candidates[columns], queries.history.now)
     asked = Queries("for-you", queries.users, part, part, None, queries.targets[:, columns])

@@ -96,7 +96,13 @@ def rows_of(shop: Shop, known: Events, data: Dataset) -> ShopRows:
         catalogue=data.catalogue,
         from_events=(),
         users=pd.DataFrame(),
-        report={"rows_read": len(known), "dropped": {}, "reasons": {}, "files": []},
+        report={
+            "rows_read": len(known),
+            "rows_kept": len(known),
+            "dropped": {},
+            "reasons": {},
+            "files": [],
+        },
     )
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from client.serving.access.keys import AccessFiles, make_owner_key
+from client.serving.access.keys import AccessFiles, KeyRing, make_owner_key
 from tests import ROOT
 from tests.client.serving.http.test_page import ledger_of, served
 from tests.client.serving.small_service import opened
@@ -29,7 +29,7 @@ def test_the_commands_of_the_page_work_in_order(tmp_path) -> None:
     answers = {}
     access = AccessFiles(tmp_path / "shop.db")
     make_owner_key(access)
-    with served(opened(tmp_path, ledger=ledger_of(tmp_path)), access) as url:
+    with served(opened(tmp_path, ledger=ledger_of(tmp_path)), KeyRing(access)) as url:
         for command in commands:
             shown = command.replace(ADDRESS, url).replace("curl -s", "curl -sS --fail-with-body", 1)
             done = subprocess.run(

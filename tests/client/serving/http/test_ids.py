@@ -94,7 +94,7 @@ def test_an_id_that_an_import_brought_can_be_read_and_deleted(node, running) -> 
 def test_the_page_shows_every_id(node, running) -> None:
     url, service = running
     with open_tab() as tab:
-        for name in ("a/similar", "50% off?#1&x=2+3;v=1", "//x//"):
+        for name in ("b/similar", "50% on?#1&x=2+3;v=1", "//y//"):  # none that was deleted before
             node.put("/api/items", json=[{"item_id": name, "text": ""}])
             node.post("/api/feedback", json=[{"user_id": name, "item_id": name}])
             tab.show(f"{url}#/users/{quote(name, safe='')}", f"User {name}")
