@@ -95,6 +95,11 @@ def day_as_text(time: float) -> str:
     return (EPOCH + timedelta(days=time)).isoformat(timespec="seconds")
 
 
+def days_of(moment: datetime) -> float:
+    """Returns a moment as days since 1970."""
+    return (moment - EPOCH) / timedelta(days=1)
+
+
 def content_mark(connection: sa.Connection, last_key: int) -> list[Any]:
     """Returns what tells a database up to an `event_key` from any other.
 

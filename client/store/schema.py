@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
+from shared.errors import DataError
+
 metadata = sa.MetaData()
 
 _KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """SQLite numbers rows itself only in a column that is exactly INTEGER."""
+
+
+class NameList(sa.types.TypeDecorator[tuple[str, ...]]):
+    """Names in a column of text, as a JSON list."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: sa.Dialect) -> str:  # noqa: ARG002
+        """Writes names."""
+        return json.dumps(list(value or ()), ensure_ascii=False)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> tuple[str, ...]:  # noqa: ARG002
+        """Reads names."""
+        return tuple(json.loads(value)) if value else ()
+
 
 items = sa.Table(
     "items",
@@ -24,8 +45,19 @@ items = sa.Table(
     sa.Column("price", sa.Double),
     sa.Column("in_stock", sa.Boolean, nullable=False),
     sa.Column("hidden", sa.Boolean, nullable=False),
+    sa.Column("title", sa.Text, nullable=False, server_default=""),
+    sa.Column("url", sa.Text, nullable=False, server_default=""),
+    sa.Column("image", sa.Text, nullable=False, server_default=""),
+    sa.Column("categories", NameList, nullable=False, server_default="[]"),
+    sa.Column("labels", NameList, nullable=False, server_default="[]"),
+    sa.Column("currency", sa.Text, nullable=False, server_default=""),
+    sa.Column("stock", sa.Double),
+    sa.Column("valid_from", sa.Double),
+    sa.Column("valid_to", sa.Double),
     sqlite_autoincrement=True,
 )
+
+"""The order of the columns is that of the fields of `Item`; times are days since 1970 UTC."""
 
 users = sa.Table(
     "users",
@@ -98,12 +130,21 @@ class Item:
 
     Attributes:
         item_id: The shop's id.
-        text: What describes it, "" for nothing.
-        category: Name of its category, "" for none.
+        text: What describes it, "" for nothing; see `encoded_text`.
+        category: Name of its main category, "" for none.
         brand: Name of its brand, "" for none.
         price: In the shop's currency; None where unknown.
         in_stock: Whether it can be sold now.
         hidden: Whether it must never be recommended.
+        title: Its name for people, "" for none.
+        url: Address of its page, http or https, "" for none.
+        image: Address of its picture, http or https, "" for none.
+        categories: All its categories; the main one counts whether it is among them or not.
+        labels: Words of the shop for sets of items, such as "organic".
+        currency: Of the price, as ISO 4217, "" for the shop's own.
+        stock: Pieces that are there; None where the shop does not count them.
+        valid_from: Days since 1970 UTC from which on it is shown; None for always.
+        valid_to: Days since 1970 UTC from which on it is not shown any more; None for never.
     """
 
     item_id: str
@@ -113,6 +154,44 @@ class Item:
     price: float | None = None
     in_stock: bool = True
     hidden: bool = False
+    title: str = ""
+    url: str = ""
+    image: str = ""
+    categories: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    currency: str = ""
+    stock: float | None = None
+    valid_from: float | None = None
+    valid_to: float | None = None
+
+    @property
+    def encoded_text(self) -> str:
+        """What is encoded and searched: title and text, the title once."""
+        if self.title in self.text:
+            return self.text
+        return f"{self.title}, {self.text}" if self.text else self.title
+
+    @property
+    def all_categories(self) -> tuple[str, ...]:
+        """All its categories, the main one first."""
+        return tuple(dict.fromkeys(name for name in (self.category, *self.categories) if name))
+
+    @property
+    def on_sale(self) -> bool:
+        """Whether it is in stock and not hidden; when it is valid is another question."""
+        return self.in_stock and self.stock != 0 and not self.hidden
+
+
+def check_dates(item: Item) -> None:
+    """Raises `DataError` where an item would end before it begins."""
+    begin, end = item.valid_from, item.valid_to
+    if begin is not None and end is not None and end <= begin:
+        raise DataError(
+            f"must be after valid_from, and is {begin - end:g} days before it",
+            name="valid_to",
+            value=f"{item.item_id!r}",
+            remedy="change one of both; null stands for no bound",
+        )
 
 
 @dataclass(frozen=True)

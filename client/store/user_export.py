@@ -42,7 +42,7 @@ def export_user(
         "training_default": consent_default(connection),
     }
     query = (
-        sa.select(events, items.c.item_id, items.c.text)
+        sa.select(events, items.c.item_id, items.c.title, items.c.text)
         .join(items, events.c.item_key == items.c.item_key)
         .where(events.c.user_key == user.user_key)
         .order_by(events.c.time, events.c.event_key)
@@ -52,6 +52,7 @@ def export_user(
             "kind": "event",
             "event_id": row.event_id,
             "item_id": row.item_id,
+            "item_title": row.title,
             "item_text": row.text,
             "event_type": EVENT_TYPES[row.event_type],
             "time": time_text(row.time),

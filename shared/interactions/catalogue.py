@@ -10,6 +10,7 @@ import pandas as pd
 
 from shared.errors import DataError
 from shared.interactions.events import Catalogue
+from shared.interactions.item_columns import ITEM_COLUMNS, NEVER_TEXT, item_columns
 
 TEXT_ORDER = ("title", "text", "category", "type", "brand", "description")
 """Columns that lead an item's text; other text columns follow in the file's order."""
@@ -20,7 +21,7 @@ ATTRIBUTES = ("category", "brand", "price", "department", "type", "size")
 MAX_TEXT = 10_000
 """Characters of an item's text at most; longer ones are cut and counted."""
 
-_NEVER_TEXT = ("item_id", "price", "url", "image", "image_url", "images")
+_NEVER_TEXT = {"item_id", "price", *NEVER_TEXT}
 
 
 def build_catalogue(items: pd.DataFrame, *, least: int = 2) -> tuple[Catalogue, dict[str, Any]]:
@@ -47,7 +48,13 @@ def build_catalogue(items: pd.DataFrame, *, least: int = 2) -> tuple[Catalogue, 
     texts, truncated = join_texts(unique[columns])
     attribute_columns = {name: unique[name] for name in ATTRIBUTES if name in unique.columns}
     attributes = pd.DataFrame(attribute_columns, index=unique.index)
-    unread = set(unique.columns) - set(columns) - set(attribute_columns) - {"item_id"}
+    described, unreadable = item_columns(unique)
+    spelled = {one for name in described for one in ITEM_COLUMNS[name]}
+    unread = {
+        str(name)
+        for name in set(unique.columns) - set(columns) - set(attribute_columns) - {"item_id"}
+        if str(name).lower() not in spelled
+    }
     counts = {
         "read": len(items),
         "kept": len(unique),
@@ -62,6 +69,9 @@ def build_catalogue(items: pd.DataFrame, *, least: int = 2) -> tuple[Catalogue, 
         prices = pd.to_numeric(attribute_columns["price"], errors="coerce")
         counts["unreadable_price"] = int((prices.isna() & (attribute_columns["price"] != "")).sum())
         attributes["price"] = prices.astype(np.float64)
+    counts |= {f"unreadable_{name}": wrong for name, wrong in unreadable.items()}
+    for name, values in described.items():
+        attributes[name] = values
     return Catalogue(unique["item_id"].to_numpy(dtype=object), texts, attributes), counts
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,12 @@ import numpy.typing as npt
 from client.store.schema import Item
 
 Rows = npt.NDArray[np.int64]
+_DAY = 86_400.0
+
+
+def today() -> float:
+    """Returns this moment in days since 1970 UTC."""
+    return time.time() / _DAY
 
 
 class ItemTable:
@@ -17,24 +24,28 @@ class ItemTable:
 
     Args:
         items: By row, None for a deleted one.
+        clock: Gives this moment in days since 1970 UTC.
 
     Attributes:
         items: By row; None for a deleted one.
         rows: item_id -> row.
         denied: Ids of items that the shop shows nowhere, whatever else is said of them.
-        shown: Whether an item is in stock, not hidden and not denied, `(n_items,)`.
-        category: Code of the category, -1 for none, `(n_items,)`.
+        category: Code of the main category, -1 for none, `(n_items,)`.
         brand: Code of the brand, -1 for none, `(n_items,)`.
         price: NaN where not known, `(n_items,)`.
     """
 
-    def __init__(self, items: Sequence[Item | None]) -> None:
+    def __init__(self, items: Sequence[Item | None], *, clock: Callable[[], float] = today) -> None:
+        self._clock = clock
         self.items: list[Item | None] = list(items)
         self.rows = {item.item_id: row for row, item in enumerate(items) if item is not None}
         self.denied: frozenset[str] = frozenset()
         self.categories: dict[str, int] = {}
         self.brands: dict[str, int] = {}
-        self.shown = np.zeros(0, dtype=np.bool_)
+        self._shown = np.zeros(0, dtype=np.bool_)
+        self._dated: dict[int, tuple[float, float]] = {}
+        self._next_date = np.inf
+        self._also: dict[str, set[int]] = {}
         self.category = np.zeros(0, dtype=np.int32)
         self.brand = np.zeros(0, dtype=np.int32)
         self.price = np.zeros(0, dtype=np.float32)
@@ -50,6 +61,8 @@ class ItemTable:
             row = self.rows.setdefault(item.item_id, len(self.items))
             if row == len(self.items):
                 self.items.append(item)
+            else:
+                self._leave_categories(row)
             self.items[row] = item
             rows.append(row)
         self._grow()
@@ -61,17 +74,35 @@ class ItemTable:
         """Takes an item out; its row stays empty."""
         row = self.rows.pop(item_id, None)
         if row is not None:
+            self._leave_categories(row)
             self.items[row] = None
-            self.shown[row] = False
+            self._dated.pop(row, None)
+            self._shown[row] = False
+
+    @property
+    def shown(self) -> npt.NDArray[np.bool_]:
+        """Whether an item is in stock, valid now, not hidden and not denied, `(n_items,)`."""
+        now = self._clock()
+        if now >= self._next_date:  # something begins or ends, which no request said
+            self._follow_dates(now)
+        return self._shown
+
+    def _follow_dates(self, now: float) -> None:
+        for row in self._dated:
+            self._shown[row] = self._may_be_shown(row, now)
+        ahead = [date for dates in self._dated.values() for date in dates if date > now]
+        self._next_date = min(ahead, default=np.inf)
 
     def deny(self, item_ids: Collection[str]) -> None:
         """Shows these items nowhere, and those that were denied before again as they are."""
         before, self.denied = self.denied, frozenset(item_ids)
         for row in self.rows_of(before | self.denied):
-            self.shown[row] = self._may_be_shown(self.item_at(row))
+            self._shown[row] = self._may_be_shown(int(row), self._clock())
 
-    def _may_be_shown(self, item: Item) -> bool:
-        return item.in_stock and not item.hidden and item.item_id not in self.denied
+    def _may_be_shown(self, row: int, now: float) -> bool:
+        item = self.item_at(row)
+        begin, end = self._dated.get(row, (-np.inf, np.inf))
+        return item.on_sale and begin <= now < end and item.item_id not in self.denied
 
     def rows_of(self, item_ids: Iterable[str]) -> Rows:
         """Returns the rows of those ids that are known."""
@@ -79,9 +110,14 @@ class ItemTable:
         return np.array(rows_known, dtype=np.int64)
 
     def in_category(self, category: str) -> npt.NDArray[np.bool_]:
-        """Marks the items of a category, `(n_items,)`."""
+        """Marks the items of a category, the main one or another, `(n_items,)`."""
         mask: npt.NDArray[np.bool_] = self.category == self.categories.get(category, -2)
+        mask[list(self._also.get(category, ()))] = True
         return mask
+
+    def _leave_categories(self, row: int) -> None:
+        for name in self.item_at(row).all_categories:
+            self._also.get(name, set()).discard(row)
 
     def item_at(self, row: int) -> Item:
         """Returns the item of a row that is not deleted."""
@@ -91,17 +127,26 @@ class ItemTable:
         return item
 
     def _grow(self) -> None:
-        more = len(self.items) - len(self.shown)
+        more = len(self.items) - len(self._shown)
         if more:
-            self.shown = np.append(self.shown, np.zeros(more, dtype=np.bool_))
+            self._shown = np.append(self._shown, np.zeros(more, dtype=np.bool_))
             self.category = np.append(self.category, np.full(more, -1, dtype=np.int32))
             self.brand = np.append(self.brand, np.full(more, -1, dtype=np.int32))
             self.price = np.append(self.price, np.full(more, np.nan, dtype=np.float32))
 
     def _describe(self, row: int) -> None:
-        item = self.item_at(row)
-        self.shown[row] = self._may_be_shown(item)
+        item, now = self.item_at(row), self._clock()
+        self._dated.pop(row, None)
+        if item.valid_from is not None or item.valid_to is not None:
+            begin = -np.inf if item.valid_from is None else item.valid_from
+            end = np.inf if item.valid_to is None else item.valid_to
+            self._dated[row] = begin, end
+            ahead = (date for date in (begin, end) if date > now)
+            self._next_date = min(self._next_date, *ahead, np.inf)
+        self._shown[row] = self._may_be_shown(row, now)
         self.category[row] = _code(self.categories, item.category)
+        for name in item.all_categories:
+            self._also.setdefault(name, set()).add(row)
         self.brand[row] = _code(self.brands, item.brand)
         self.price[row] = np.nan if item.price is None else item.price
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Literal
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -15,8 +15,17 @@ from pydantic import (
     model_validator,
 )
 
+from client.store.reading import days_of
 from client.store.schema import Item, User
 from shared.interactions.ids import normal_id, optional_id
+from shared.interactions.item_columns import (
+    MAX_ADDRESS,
+    MAX_NAMES,
+    MAX_TITLE,
+    currency_code,
+    is_whole_day,
+    web_address,
+)
 from shared.interactions.times import moment
 
 Id = Annotated[
@@ -37,6 +46,26 @@ OptionalId = Annotated[Id | None, BeforeValidator(optional_id)]
 """An id, or nothing where a word stands for a missing one."""
 Moment = Annotated[datetime, BeforeValidator(moment)]
 """A time, read as in files."""
+
+
+def _end(value: object) -> datetime:
+    """Reads the end of a time; a date alone counts to the end of that day, as people mean it."""
+    whole_day = isinstance(value, str) and is_whole_day(value)
+    return moment(value) + timedelta(days=1) if whole_day else moment(value)
+
+
+End = Annotated[datetime, BeforeValidator(_end)]
+"""A time that something lasts to."""
+Title = Annotated[str, StringConstraints(max_length=MAX_TITLE, pattern=r"^[^\x00-\x1f\x7f]*$")]
+WebAddress = Annotated[str, StringConstraints(max_length=MAX_ADDRESS), AfterValidator(web_address)]
+"""An http or https address, "" for none: a page may put it into a link."""
+Currency = Annotated[str, StringConstraints(max_length=10), AfterValidator(currency_code)]
+Names = Annotated[
+    tuple[Annotated[Name, StringConstraints(min_length=1, strip_whitespace=True)], ...],
+    Field(max_length=MAX_NAMES),
+    AfterValidator(lambda names: tuple(dict.fromkeys(names))),
+]
+"""Different names, each once."""
 
 
 class Body(BaseModel):
@@ -95,9 +124,47 @@ class ItemIn(Body):
     hidden: bool = False
     """Whether it must never be recommended."""
 
+    title: Title = Field(default="", examples=["Dark roast 1 kg"])
+    """Its name for people; encoded together with the text."""
+    url: WebAddress = Field(default="", examples=["https://shop.example/p/1"])
+    """Of its page, http or https."""
+    image: WebAddress = Field(default="", examples=["https://shop.example/p/1.jpg"])
+    """Of its picture, http or https."""
+    categories: Names = ()
+    """All its categories; the first is the main one where `category` is not sent."""
+    labels: Names = ()
+    """Words for sets of items, such as "organic"."""
+    currency: Currency = ""
+    """Of the price, a code of three letters."""
+    stock: Number | None = None
+    """Pieces; at 0 it is shown nowhere. Null where the shop does not count them."""
+    valid_from: Moment | None = None
+    """From when on it is shown."""
+    valid_to: End | None = None
+    """Until when it is shown; a date alone counts to its end."""
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> ItemIn:
+        if self.valid_from and self.valid_to and self.valid_to <= self.valid_from:
+            raise ValueError("valid_to must be after valid_from")
+        return self
+
     def record(self) -> Item:
         """Returns it as the database holds it."""
-        return Item(**self.model_dump())
+        values = stored_values(self.model_dump())
+        values["category"] = self.category or next(iter(self.categories), "")
+        return Item(**values)
+
+
+def stored_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns fields of an item as the database holds them: dates as days since 1970."""
+    return {
+        name: days_of(value) if isinstance(value, datetime) else value
+        for name, value in values.items()
+    }
+
+
+_MAY_BE_NULL = {"price", "stock", "valid_from", "valid_to"}
 
 
 class ItemPatch(Body):
@@ -115,10 +182,28 @@ class ItemPatch(Body):
     """Whether it can be sold now."""
     hidden: bool | None = None
     """Whether it must never be recommended."""
+    title: Title | None = None
+    """Its name for people."""
+    url: WebAddress | None = None
+    """Of its page; "" takes it away."""
+    image: WebAddress | None = None
+    """Of its picture; "" takes it away."""
+    categories: Names | None = None
+    """All its categories."""
+    labels: Names | None = None
+    """Words for sets of items."""
+    currency: Currency | None = None
+    """Of the price, a code of three letters."""
+    stock: Number | None = Field(default=None, examples=[12])
+    """Pieces; null where the shop does not count them."""
+    valid_from: Moment | None = None
+    """From when on it is shown; null for always."""
+    valid_to: End | None = None
+    """Until when it is shown; null for ever."""
 
     @model_validator(mode="after")
     def _changes_something(self) -> ItemPatch:
-        unset = [n for n in self.model_fields_set if getattr(self, n) is None and n != "price"]
+        unset = [n for n in self.model_fields_set - _MAY_BE_NULL if getattr(self, n) is None]
         if unset:
             raise ValueError(f"{unset[0]} cannot be null")
         if not self.model_fields_set:

@@ -160,7 +160,7 @@ class AdapterReloader:
 
 
 def _texts(engine: RecommendationEngine) -> list[str]:
-    return ["" if item is None else item.text for item in engine.items.items]
+    return ["" if item is None else item.encoded_text for item in engine.items.items]
 
 
 def _encode_changes(

@@ -86,7 +86,7 @@ class DatabaseReload:
 
     def _space(self, items: ItemTable, time_unit: str) -> tuple[TextVectors, ProfileSpace]:
         present, texts = self._service.engine.sources.space, self._service.texts
-        described = ["" if item is None else item.text for item in items.items]
+        described = ["" if item is None else item.encoded_text for item in items.items]
         int8 = present.vectors.values is None
         asked = texts.base.asked
         try:

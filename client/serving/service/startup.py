@@ -105,7 +105,7 @@ def _space(
     items: ItemTable, source: ServingSource, bundle: ServingBundle | None, time_unit: str
 ) -> tuple[TextVectors, ProfileSpace, ReleasedStatistics | None]:
     """Encodes all items, by the adapter's base or by one fitted to the catalogue."""
-    texts = ["" if item is None else item.text for item in items.items]
+    texts = ["" if item is None else item.encoded_text for item in items.items]
     encoder = TextVectors(catalogue_base(texts, source.model) if bundle is None else bundle.base)
     vectors = ItemVectors.of(encoder.of_items(texts), int8=source.settings.int8)
     if bundle is None or bundle.saved is None:

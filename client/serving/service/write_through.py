@@ -18,7 +18,7 @@ from client.serving.state.snapshot import Snapshot
 from client.store import changes as writing
 from client.store.consent import set_consent
 from client.store.reading import last_event_key, read_events
-from client.store.schema import Event, EventColumns, Item, User
+from client.store.schema import Event, EventColumns, Item, User, check_dates
 from client.store.schema import items as item_table
 from client.store.schema import users as user_table
 from client.store.store import Store
@@ -87,7 +87,7 @@ class WriteThrough:
         if replace:
             items = list({item.item_id: item for item in items}.values())
         # Before the transaction: encoding takes longer than the database may be locked.
-        vectors = np.stack([self.texts.of_query(item.text) for item in items])
+        vectors = np.stack([self.texts.of_query(item.encoded_text) for item in items])
         change = writing.put_items if replace else writing.add_items
         return self.store.write(
             lambda c: change(c, items), lambda _: self.engine.put_items(items, vectors)
@@ -99,20 +99,23 @@ class WriteThrough:
         Args:
             item_id: The item.
             values: By the names of `Item`, without its id.
+
+        The future raises `DataError` where it would end before it begins; nothing is changed.
         """
-        vector = self.texts.of_query(values["text"]) if "text" in values else None
+        worded = "text" in values or "title" in values
 
         def change(connection: sa.Connection) -> Item:
             # Read within the transaction: of two changes at once neither may undo the other.
             item = dataclasses.replace(writing.item_of(connection, item_id), **values)
+            check_dates(item)
             writing.put_items(connection, [item])
             return item
 
         def follow(item: Item) -> Item:
-            if vector is None:
-                self.engine.describe_items([item])
+            if worded:
+                self.engine.put_items([item], self.texts.of_query(item.encoded_text)[None])
             else:
-                self.engine.put_items([item], vector[None])
+                self.engine.describe_items([item])
             return item
 
         return self.store.write(change, follow)

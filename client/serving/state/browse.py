@@ -78,7 +78,7 @@ def _overlap(
     wanted = set(words.lower().split())
     share = np.zeros(len(rows), dtype=np.float32)
     for place, row in enumerate(rows.tolist()):
-        text = set(engine.items.item_at(row).text.lower().replace(",", " ").split())
+        text = set(engine.items.item_at(row).encoded_text.lower().replace(",", " ").split())
         share[place] = len(wanted & text) / max(len(wanted), 1)
     return share
 

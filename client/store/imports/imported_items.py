@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,11 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from client.store.changes import keys_of
-from client.store.schema import events, items
+from client.store.schema import Item, events, items
 from client.store.suppression import deleted_among
 from shared.interactions.datasets.shop_rows import ShopRows
 from shared.interactions.events import Catalogue
 
-_TEXTS = ("category", "brand")
 _ROWS = 50_000
 
 
@@ -49,27 +49,29 @@ def import_items(
     return coded, {"added": len(new), "changed": len(changed), "deleted": len(gone)}
 
 
-_NEW = {
-    "text": "",
-    "category": "",
-    "brand": "",
-    "price": None,
-    "in_stock": True,
-    "hidden": False,
-}
+_NEW = {name: value for name, value in asdict(Item("")).items() if name != "item_id"}
+_TEXTS = ("category", "brand", "title", "url", "image", "currency")
+_NUMBERS = ("price", "stock", "valid_from", "valid_to")
+_OTHERS = ("in_stock", "categories", "labels")
 
 
 def _described(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
     table = catalogue.attributes
-    columns = {name: table[name].tolist() for name in _TEXTS if name in table}
-    prices = table["price"].tolist() if "price" in table else None
+    texts = {name: table[name].tolist() for name in _TEXTS if name in table}
+    numbers = {name: table[name].tolist() for name in _NUMBERS if name in table}
+    others = {name: table[name].tolist() for name in _OTHERS if name in table}
     for place, (item_id, text) in enumerate(zip(catalogue.item_ids, catalogue.texts, strict=True)):
         row: dict[str, Any] = {"item_id": str(item_id), "text": text}
-        row |= {name: str(values[place] or "") for name, values in columns.items()}
-        if prices is not None:
-            price = prices[place]
-            row["price"] = None if price is None or price != price else float(price)
+        row |= {name: str(values[place] or "") for name, values in texts.items()}
+        row |= {name: _number(values[place]) for name, values in numbers.items()}
+        row |= {name: values[place] for name, values in others.items()}
+        if row.get("categories") and "category" not in row:
+            row["category"] = row["categories"][0]
         yield row
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or value != value else float(value)
 
 
 def _update(connection: sa.Connection, changed: list[dict[str, Any]]) -> None:

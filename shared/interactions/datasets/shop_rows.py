@@ -181,11 +181,22 @@ def _rows(
             "examples": judged.row_counts.shown(),
             "files": [str(path) for path in tables.files],
             "layout": tables.layout,
-            "notes": list(tables.notes),
+            "notes": [*tables.notes, *_item_notes(item_counts)],
             "ignored_columns": list(tables.ignored_columns),
             "items": item_counts,
         },
     )
+
+
+def _item_notes(counts: dict[str, Any]) -> list[str]:
+    """Says which cells of items were left out, a line for each column."""
+    prefix = "unreadable_"
+    return [
+        f"items: {n} of {counts['kept']} cells of {name.removeprefix(prefix)} cannot be read and "
+        "are left out"
+        for name, n in counts.items()
+        if name.startswith(prefix) and n
+    ]
 
 
 def _anonymous(tables: ParsedTables) -> int:

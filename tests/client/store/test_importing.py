@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from client.store import changes as writing
 from client.store.event_rows import fill_digests
-from client.store.imports.import_source import import_into
+from client.store.imports.import_source import import_into, import_source
 from client.store.imports.importing import ImportOptions
 from client.store.reading import page_of_events, read_events, read_items
 from client.store.schema import Event, Item, events, users
@@ -50,7 +50,7 @@ def test_everybody_and_every_event_is_stored(
         items = [item for _, item in read_items(connection)]
         rows = read_events(connection)
     assert names == {f"u{n}" for n in range(5)} | {f"new{n}" for n in range(5)}
-    assert items[0] == Item("i0", "tea 0", price=1.0)
+    assert items[0] == Item("i0", "tea 0", price=1.0, title="tea 0")
     assert np.all(np.diff(rows.time) >= 0)  # in the order in which they would have come live
     assert store.fact("time_unit") == "days"
     indexes = {index["name"] for index in sa.inspect(store.engine).get_indexes("events")}
@@ -126,14 +126,14 @@ def test_an_event_that_came_live_is_the_one_of_the_export(store: Store, tmp_path
 
 def test_items_follow_the_export_and_keep_what_it_lacks(store: Store, tmp_path) -> None:
     import_export(store, write_export(tmp_path / "a", DAY1))
-    hidden = Item("i2", "tea 2", price=3.0, hidden=True)
+    hidden = Item("i2", "tea 2", price=3.0, hidden=True, title="tea 2")
     store.write(lambda c: writing.put_items(c, [hidden])).result()
     changed = [{"item_id": f"i{n}", "title": "matcha" if n == 1 else f"tea {n}"} for n in range(6)]
     report = import_export(store, write_export(tmp_path / "a", DAY1, items=changed))
     assert report.items["changed"] == 1
     with store.reading() as connection:
         items = {item.item_id: item for _, item in read_items(connection)}
-    assert items["i1"] == Item("i1", "matcha", price=2.0)
+    assert items["i1"] == Item("i1", "matcha", price=2.0, title="matcha")
     assert items["i2"] == hidden
 
 
@@ -312,3 +312,35 @@ def test_a_source_without_items_names_them_in_its_events(store: Store, tmp_path)
     import_export(store, write_export(tmp_path / "a", DAY1))
     with store.reading() as connection:
         assert read_items(connection)[0][1].text == "tea 0"
+
+
+def test_titles_links_stock_and_dates_of_items_follow_the_source(tmp_path) -> None:
+    folder = tmp_path / "fields"
+    folder.mkdir()
+    (folder / "interactions.csv").write_text(
+        "user_id,item_id,datetime\nu1,a,2024-01-01\nu2,b,2024-01-02\n"
+    )
+    items = folder / "items.csv"
+    items.write_text(
+        "item_id,name,link,image_url,categories,quantity,valid_to\n"
+        "a,Tea,https://s.example/a,https://s.example/a.jpg,drinks|hot,4,2099-01-01\n"
+        "b,Soap,javascript:x,,home,0,\n"
+    )
+    url, data = f"sqlite:///{tmp_path / 'fields.db'}", DataSettings(source=str(folder))
+    report = import_source(url, data, None)
+    assert [note for note in report.notes if "url" in note] == [
+        "items: 1 of 2 cells of url cannot be read and are left out"
+    ]
+    store = Store(url)
+    with store.reading() as connection:
+        (_, tea), (_, soap) = read_items(connection)
+    assert (tea.title, tea.url, tea.category) == ("Tea", "https://s.example/a", "drinks")
+    assert (tea.categories, tea.stock, tea.valid_to) == (("drinks", "hot"), 4.0, 47118.0)
+    assert (soap.url, soap.stock, soap.on_sale) == ("", 0.0, False)
+    assert not import_source(url, data, None).wrote
+    items.write_text("item_id,name,quantity\na,Tea,\nb,Soap,7\n")
+    assert import_source(url, data, None).items["changed"] == 2
+    with store.reading() as connection:
+        (_, tea), (_, soap) = read_items(connection)
+    assert (tea.stock, tea.url, soap.stock) == (None, "https://s.example/a", 7.0)
+    store.close()

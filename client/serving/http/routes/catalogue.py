@@ -11,10 +11,10 @@ from fastapi.concurrency import run_in_threadpool
 
 from client.serving.analytics.user_profile import describe_user
 from client.serving.http.routing import PathId, decode_cursor, json_reply, page_body, service_of
-from client.serving.http.schemas import ItemPatch, Items, Users
+from client.serving.http.schemas import ItemPatch, Items, Users, stored_values
 from client.serving.service.service import Service
 from client.store.database import UnknownError
-from client.store.reading import page_of
+from client.store.reading import day_as_text, page_of
 from client.store.schema import Item
 from client.store.schema import items as item_table
 from client.store.schema import users as user_table
@@ -72,7 +72,8 @@ async def list_items(request: Request, cursor: Cursor = None, n: N = 100) -> Res
     """Lists items in order of arrival, a page at a time."""
     rows = await _page(service_of(request), item_table, cursor, n)
     page = page_body(rows, n=n, key="item_key")
-    return json_reply({"items": page["rows"], "next_cursor": page["next_cursor"]})
+    items = [item_view(Item(**row)) for row in page["rows"]]
+    return json_reply({"items": items, "next_cursor": page["next_cursor"]})
 
 
 @router.get("/items/{item_id}", summary="One item")
@@ -90,10 +91,10 @@ async def get_item(request: Request, item_id: PathId) -> Response:
     return json_reply(item_view(items.item_at(row)))
 
 
-@router.patch("/items/{item_id}", summary="Change an item's price or stock alone")
+@router.patch("/items/{item_id}", summary="Change some of an item's fields")
 async def patch_item(request: Request, item_id: PathId, changes: ItemPatch) -> Response:
     """Changes the fields that are sent and leaves the others; the next answer knows it."""
-    service, values = service_of(request), changes.model_dump(exclude_unset=True)
+    service, values = service_of(request), stored_values(changes.model_dump(exclude_unset=True))
     job = await run_in_threadpool(service.change_item, item_id, values)
     return json_reply(item_view(await asyncio.wrap_future(job)))
 
@@ -158,13 +159,10 @@ async def _page(
 
 
 def item_view(item: Item) -> dict[str, Any]:
-    """Describes an item."""
+    """Describes an item; what comes can be sent back with PUT."""
     return {
-        "item_id": item.item_id,
-        "text": item.text,
-        "category": item.category,
-        "brand": item.brand,
-        "price": item.price,
-        "in_stock": item.in_stock,
-        "hidden": item.hidden,
+        **vars(item),
+        "categories": item.all_categories,
+        "valid_from": None if item.valid_from is None else day_as_text(item.valid_from),
+        "valid_to": None if item.valid_to is None else day_as_text(item.valid_to),
     }

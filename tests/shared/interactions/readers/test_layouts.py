@@ -47,7 +47,7 @@ def test_item_text_follows_the_documented_order(tmp_path: Path) -> None:
     dataset = load(tmp_path)
     assert list(dataset.catalogue.texts) == ["Pen, Office, Acme, A pen, fine, red", "Ink"]
     attributes = dataset.catalogue.attributes
-    assert list(attributes.columns) == ["category", "brand", "price"]
+    assert list(attributes.columns) == ["category", "brand", "price", "title"]
     assert attributes["price"][0] == 3.5
     assert np.isnan(attributes["price"][1])
     assert dataset.report["items"]["ignored_columns"] == ["weight"]
