@@ -33,6 +33,7 @@ from client.serving.http.routes import (
     recommend,
 )
 from client.serving.service.service import Service
+from client.serving.service.settings import ServingSettings
 from shared.errors import RunError
 
 
@@ -130,8 +131,17 @@ def run_server(service: Service, keys: KeyRing, *, announce: Callable[[str], Non
         f"serving on http://{settings.host}:{port}, routes on http://{settings.host}:{port}/docs, "
         f"a page for people on http://{settings.host}:{port}/"
     )
-    config = uvicorn.Config(
-        create_guarded_app(service, keys),
+    config = server_config(create_guarded_app(service, keys), settings)
+    # One answer is too small a piece of work for several threads to share.
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    with threadpool_limits(limits=1), _quiet_end():
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def server_config(app: ASGIApp, settings: ServingSettings) -> uvicorn.Config:
+    """Returns how uvicorn serves an application: limits, time for the end, no log of its own."""
+    return uvicorn.Config(
+        app,
         http=bounded_protocol(settings, in_all=_raise_file_limit() - _FILES_KEPT),
         timeout_keep_alive=settings.idle_seconds,
         log_level="warning",
@@ -140,10 +150,6 @@ def run_server(service: Service, keys: KeyRing, *, announce: Callable[[str], Non
         ws="none",
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
-    # One answer is too small a piece of work for several threads to share.
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    with threadpool_limits(limits=1), _quiet_end():
-        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _raise_file_limit() -> int:

@@ -16,6 +16,7 @@ from simulation.bench.ledger import ledger_figures
 from simulation.bench.private_training import audit_figures, dp_step
 from simulation.bench.secure_aggregation import secure_aggregation_figures
 from simulation.bench.serving.figures import serving_figures
+from simulation.bench.serving.load_figures import serving_load_figures
 from simulation.bench.serving.shop_store import store_figures
 from simulation.bench.simulation_runs import default_simulation, many_shops
 from simulation.bench.structure import structure_figures
@@ -35,6 +36,7 @@ GROUPS: dict[str, Measure] = {
     "secure-runs": secure_runs_figures,
     "store": store_figures,
     "serving": serving_figures,
+    "serving-load": serving_load_figures,
     "structure": structure_figures,
 }
 BY_HAND = ("mutation",)

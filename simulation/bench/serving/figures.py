@@ -44,7 +44,7 @@ def serving_figures(
             first = node.start_seconds
             adapter = write_random_adapter(folder, rng)
         with running(folder, "--adapter", str(adapter)) as node:
-            _settle(node)
+            wait_for_weights(node)
         with running(folder, "--adapter", str(adapter)) as node:
             with PeakMemory(pid=node.process.pid) as memory:
                 figures = _loads(node, size, rng, seconds)
@@ -56,7 +56,7 @@ def serving_figures(
     return [BenchmarkFigure("Import", imported, 300, "s", note), *figures]
 
 
-def _settle(node: Node) -> None:
+def wait_for_weights(node: Node) -> None:
     """Waits until the fusion weights of a first start are learned."""
 
     def learned() -> bool:
