@@ -10,6 +10,8 @@ import click
 
 from server.options import DIR
 from server.roster_commands import roster
+from server.run_commands import COMMANDS as RUN_COMMANDS
+from server.run_commands import run_words
 from shared.commands.options import (
     BUDGET_HELP,
     NEW_PASSPHRASE_FILE,
@@ -29,6 +31,8 @@ def server() -> None:
 
 
 server.add_command(roster)
+for each in RUN_COMMANDS:
+    server.add_command(each)
 
 
 @server.command()
@@ -132,33 +136,6 @@ def revoke(shop: str, root: Path) -> None:
 
 @server.command()
 @DIR
-@click.option("--new", is_flag=True, help="A new run, although the last is not finished.")
-@click.option("--noise", type=click.Choice(["shop", "shared"]), help="Who adds the noise.")
-@click.option("--only", type=click.Choice(["adapter"]), help="Train the adapter alone.")
-@PASSPHRASE_FILE
-def run(root: Path, new: bool, noise: Any, only: Any) -> None:
-    """Do a federated run, or take up the one that was interrupted.
-
-    Noise is shared where all shops have signed a roster. With --noise shop --only adapter the
-    update of each shop is seen by itself, to find one that does harm.
-    """
-    from server.coordinator.folder import ServerFolder
-    from server.runs.supervision import supervise_run
-    from server.runs.training_run import RunOptions, open_run
-    from shared.runtime.json_log import log_to
-
-    folder = ServerFolder(root)
-    folder.settings()
-    taken = open_run(folder, new=new, options=RunOptions(noise, only))
-    log_to(folder.logs / "server.jsonl", run=taken.number)
-    click.echo(f"run {taken.number}: {taken.price()}")
-    state = supervise_run(taken)
-    numbers = ", ".join(map(str, state.releases))
-    click.echo(f"run {state.number} finished after {state.round} rounds; releases {numbers}")
-
-
-@server.command()
-@DIR
 @PASSPHRASE_FILE
 @NEW_PASSPHRASE_FILE
 @PLAIN_KEYS
@@ -211,9 +188,7 @@ def status(root: Path, as_json: bool) -> None:
             )
     click.echo(f"  roster: {_roster_words(state['roster'])}")
     for entry in state["runs"]:
-        reason = "; ".join(filter(None, (entry["message"], entry["remedy"])))
-        note = f" ({reason})" if reason else ""
-        click.echo(f"  run {entry['number']}: {entry['status']}, round {entry['round']}{note}")
+        click.echo(f"  run {entry['number']}: {run_words(entry)}")
 
 
 def _roster_words(state: dict[str, Any] | None) -> str:
@@ -260,6 +235,7 @@ def releases(ctx: click.Context, root: Path, as_json: bool) -> None:
 def send(root: Path, number: int, again: bool) -> None:
     """Send a release to all connected nodes; an older one only with --again."""
     from server.coordinator.folder import ServerFolder
+    from server.runs.lifecycle import work_with_nodes
     from server.runs.releases import ReleaseRegistry
     from server.runs.supervision import run_attempt
 
@@ -274,11 +250,11 @@ def send(root: Path, number: int, again: bool) -> None:
             value=number,
             remedy="nodes refuse it unless it is sent --again",
         )
-    sent = registry.send_again(number).manifest.number if again else number
-    if run_attempt(folder, "send", sent) != 0:
-        raise ConfigError(
-            "was not sent", name="release", value=sent, remedy=f"see {folder.logs / 'server.jsonl'}"
-        )
+    with work_with_nodes(folder):
+        sent = registry.send_again(number).manifest.number if again else number
+        done = run_attempt(folder, "send", sent)
+    if done != 0:
+        raise ConfigError("was not sent", name="release", value=sent, remedy=f"see {folder.log}")
     path = folder.releases / f"{sent:05d}" / "installed.json"
     for shop, outcome in sorted(json.loads(path.read_bytes()).items()):
         click.echo(f"release {sent} at {shop}: {outcome}")

@@ -40,19 +40,19 @@ def make(root: Path, max_missing: int | None, max_colluding: int | None) -> None
     """Ask the connected nodes for their keys, offer the roster, collect what owners accepted."""
     from server.coordinator.folder import ServerFolder
     from server.coordinator.roster import RosterFiles, RosterTerms
+    from server.runs.lifecycle import work_with_nodes
     from server.runs.supervision import run_attempt
 
     folder = ServerFolder(root)
     folder.settings()
     terms = RosterTerms(max_missing=max_missing, max_colluding=max_colluding)
-    RosterFiles(folder).choose(terms)
-    status = run_attempt(folder, "roster", 0)
+    with work_with_nodes(folder):
+        RosterFiles(folder).choose(terms)
+        status = run_attempt(folder, "roster", 0)
     if status in (1, 2):  # the attempt has said why
         sys.exit(status)
     if status != 0:
-        raise ConfigError(
-            "was not made", name="roster", remedy=f"see {folder.logs / 'server.jsonl'}"
-        )
+        raise ConfigError("was not made", name="roster", remedy=f"see {folder.log}")
     _print_roster(folder)
 
 

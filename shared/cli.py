@@ -69,6 +69,10 @@ def root() -> None:
     """Shops recommend better together without showing anybody their customers."""
 
 
+RESUMED_BY_ANOTHER = (["server", "run"], ["server", "resume"])
+"""Commands whose work a command of its own takes up."""
+
+
 def options_of(arguments: Sequence[str]) -> set[str]:
     """Returns the options of the command that these arguments name, without `--`."""
     command: click.Command = root
@@ -95,6 +99,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        advice = Remedy("continue with --resume").words(options_of(sys.argv[1:]))
+        options = options_of(sys.argv[1:])
+        can_resume = "resume" in options or sys.argv[1:3] in RESUMED_BY_ANOTHER
+        advice = Remedy("continue with --resume" if can_resume else "run it again").words(options)
         click.echo(f"fedprofile: interrupted; {advice}", err=True)
         sys.exit(130)

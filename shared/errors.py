@@ -22,7 +22,7 @@ _PREDICATE = re.compile(
 """A bound that begins so continues "name=value" as one sentence; another follows a colon."""
 WITHOUT_OPTION = {
     "out": "folder",
-    "resume": "the command that began it",
+    "resume": "`fedprofile server resume`",
     "data": "the shop's data",
     "dir": "the folder",
 }

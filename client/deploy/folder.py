@@ -185,6 +185,11 @@ class NodeFolder:
         return self.root / "cache"
 
     @property
+    def lock(self) -> Path:
+        """Held by the node's process while it runs."""
+        return self.root / "node.lock"
+
+    @property
     def log(self) -> Path:
         """The log."""
         return self.root / "node.jsonl"

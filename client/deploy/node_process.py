@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
@@ -26,6 +24,7 @@ from shared.privacy.ledger.reporting.status import budget_status, read_ledger
 from shared.runtime.environment import resolve_device
 from shared.runtime.file_store import make_folder
 from shared.runtime.json_log import log_to
+from shared.runtime.process_lock import lock_holder, take_lock
 from shared.settings.service_file import write_settings
 
 LOG = logging.getLogger("fedprofile.client")
@@ -54,7 +53,7 @@ def start_node(
     invitation = folder.invitation()
     key = _open_keys(folder)
     open_ledger(folder)  # missing, damaged or restored files end it before anything is asked
-    lock = lock_folder(folder)
+    lock = take_lock(folder.lock, what="node", remedy="stop the other process first")
     os.umask(0o077)
     log_to(folder.log, shop=settings.shop)
     if metrics_port is not None:
@@ -165,24 +164,6 @@ def _open_keys(folder: NodeFolder) -> EllipticCurvePrivateKey:
     return key
 
 
-def lock_folder(folder: NodeFolder) -> IO[bytes]:
-    """Holds a lock while the process lives.
-
-    Raises:
-        RunError: Another process holds it.
-    """
-    path = Path(folder.root / "node.lock")
-    file = path.open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise RunError(
-            "runs already", name="node", value=folder.root, remedy="stop the other process first"
-        ) from error
-    return file
-
-
 def node_status(folder: NodeFolder) -> dict[str, Any]:
     """Returns plain values; they stay on this machine.
 
@@ -195,7 +176,7 @@ def node_status(folder: NodeFolder) -> dict[str, Any]:
     return {
         "shop": settings.shop,
         "server": invitation.address,
-        "process": "running" if is_running(folder) else "stopped",
+        "process": "stopped" if lock_holder(folder.lock) is None else "running",
         "budget": budget.to_json(),
         "max_users": chain.limits.max_users,
         "data": read_report(folder),
@@ -220,17 +201,3 @@ def installed(folder: NodeFolder) -> list[dict[str, Any]]:
             entry |= {"kind": "?", "run": 0, "round": 0, "state": f"damaged: {error}"}
         entries.append(entry)
     return entries
-
-
-def is_running(folder: NodeFolder) -> bool:
-    """Says whether a process serves this folder."""
-    path = folder.root / "node.lock"
-    if not path.exists():
-        return False
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        fcntl.flock(file, fcntl.LOCK_UN)
-    return False

@@ -184,6 +184,16 @@ class ServerFolder:
         return self.root / "runs"
 
     @property
+    def lock(self) -> Path:
+        """Held by the command that works with the nodes: a run, a sending, a roster."""
+        return self.root / "server.lock"
+
+    @property
+    def log(self) -> Path:
+        """The log of all commands that work with the nodes."""
+        return self.logs / "server.jsonl"
+
+    @property
     def releases(self) -> Path:
         """One folder a release."""
         return self.root / "releases"

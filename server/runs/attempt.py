@@ -139,7 +139,7 @@ def main(root: str, task: str, number: str) -> int:
     folder = ServerFolder(Path(root))
     PASSPHRASE.set(sys.stdin.buffer.read() or None)
     end_with_parent(os.getppid())  # two attempts at once would share a run
-    log = log_to(folder.logs / "server.jsonl")
+    log = log_to(folder.log)
     if task != "roster":
         log.context["run"] = _run_of(folder, task, int(number))
     logging.getLogger("flwr").setLevel(logging.INFO)

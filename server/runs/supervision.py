@@ -26,11 +26,12 @@ from shared.flower.server.control import SuperLinkControl
 from shared.keys.certificates import days_left
 from shared.keys.private_keys import PASSPHRASE
 from shared.keys.signing import SigningKey
+from shared.runtime.process_lock import lock_holder
 
 LOG = logging.getLogger("fedprofile.server")
 FINAL = (1, 2, 130)
 """Exit statuses after which no other attempt makes sense."""
-RESTART_REMEDY = "start it again with `fedprofile server run`"
+RESUME_REMEDY = "take it up with `fedprofile server resume`"
 RETURN_WAIT = 600.0
 """Seconds to wait for the SuperLink to come back."""
 
@@ -56,7 +57,7 @@ def supervise_run(run: TrainingRun) -> TrainingRunState:
         f"crashed {attempts} times",
         name="run",
         value=run.number,
-        remedy=f"see the log, then {RESTART_REMEDY}",
+        remedy=f"see the log, then {RESUME_REMEDY}",
     )
     run.note(status="failed", message=error.message, remedy=error.remedy.text)
     raise error
@@ -70,7 +71,7 @@ def end_of(run: TrainingRun, status: int, state: TrainingRunState) -> RunError:
         return StorageError(
             "cannot be written", name="folder", value=run.path, remedy="free some space"
         )
-    return RunError("was interrupted", name="run", value=run.number, remedy=RESTART_REMEDY)
+    return RunError("was interrupted", name="run", value=run.number, remedy=RESUME_REMEDY)
 
 
 def run_attempt(
@@ -152,5 +153,20 @@ def server_status(folder: ServerFolder) -> dict[str, Any]:
         "certificate_days": days_left(folder.certificate),
         "shops": shops,
         "roster": roster_state(folder),
-        "runs": [run.state().model_dump(mode="json") for run in list_runs(folder)],
+        "runs": run_states(folder),
     }
+
+
+def run_states(folder: ServerFolder) -> list[dict[str, Any]]:
+    """Returns how each run stands and its price, as plain values, oldest first.
+
+    The status of a run that nobody works at is `interrupted`, whatever its file says.
+    """
+    works = lock_holder(folder.lock) is not None
+    states = []
+    for run in list_runs(folder):
+        state = run.state().model_dump(mode="json")
+        if state["status"] == "running" and not works:
+            state |= {"status": "interrupted", "remedy": RESUME_REMEDY}
+        states.append(state | {"price": run.price()})
+    return states

@@ -6,9 +6,11 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 MAX_BYTES, KEEP = 10_000_000, 5
 FIELDS = ("run", "round", "shop")
@@ -72,3 +74,17 @@ def log_to(path: Path | None, *, echo: bool = True, **context: object) -> JsonFo
         handler.setFormatter(formatter)
         log.addHandler(handler)
     return formatter
+
+
+def read_log(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the entries of a log, oldest first, older files before it; torn lines are left out."""
+    for number in range(KEEP, -1, -1):
+        file = path.with_name(f"{path.name}.{number}") if number else path
+        if not file.exists():
+            continue
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    continue

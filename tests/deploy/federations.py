@@ -199,6 +199,12 @@ class Federation:
     def run_rounds(self, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run("server", "run", "--dir", self.server, check=check)
 
+    def resume_rounds(self) -> subprocess.CompletedProcess[str]:
+        return self.run("server", "resume", "--dir", self.server)
+
+    def abandon_run(self) -> subprocess.CompletedProcess[str]:
+        return self.run("server", "abandon", "--dir", self.server)
+
     def current(self, shop: str) -> dict[str, int]:
         """What a node serves, verified."""
         found = installed(NodeFolder(self.node(shop)))

@@ -17,8 +17,9 @@ from client.deploy.setup import make_node_key
 from server.coordinator.folder import ServerFolder
 from server.coordinator.invited_shops import read_shops, revoke_shop
 from server.coordinator.setup import renew_certificate
+from server.runs.lifecycle import begin_run
 from server.runs.supervision import run_attempt
-from server.runs.training_run import TrainingRun, open_run
+from server.runs.training_run import TrainingRun
 from shared.errors import ConfigError
 from shared.flower.node.connection import ACTIVATION_SECONDS
 from shared.flower.server import control
@@ -157,7 +158,7 @@ def test_a_bundle_that_is_not_on_the_list_runs_nothing(
     hostile, _ = build_fab_from_files(files)
     before = {shop: federation.budget(shop)["releases"] for shop in ("shop0", "shop1")}
     folder = ServerFolder(federation.server)
-    run = open_run(folder, new=True)
+    run = begin_run(folder)
     with monkeypatch.context() as patch:
         patch.setattr(control, "thin_bundle", lambda: hostile)
         assert run_attempt(folder, "rounds", run.number, note=run) == 1

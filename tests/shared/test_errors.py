@@ -107,8 +107,8 @@ def test_a_whole_command_in_a_remedy_exists_with_its_options(text: str) -> None:
         assert set(OPTION.findall(line)) <= COMMANDS[words], line
 
 
-def test_a_run_that_is_taken_up_by_running_it_again_is_told_so() -> None:
+def test_a_run_of_a_coordinator_goes_on_by_a_command_of_its_own() -> None:
     remedy = Remedy("mend the shops, then continue with --resume")
     assert remedy.words(COMMANDS["simulate",]) == remedy.text
     told = remedy.words(COMMANDS["server", "run"])
-    assert told == "mend the shops, then continue with the command that began it"
+    assert told == "mend the shops, then continue with `fedprofile server resume`"

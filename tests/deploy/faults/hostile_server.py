@@ -147,7 +147,7 @@ def pretend_all_signed(folder: ServerFolder) -> SignedRoster:
 
 def patch(acts: set[str]) -> None:
     """Changes the server's code."""
-    from server.runs import attempt, training_run
+    from server.runs import attempt, lifecycle
 
     SecureSums._confirm = confirm_more(SecureSums._confirm, acts)  # type: ignore[method-assign]
     if "other-question" in acts:
@@ -155,7 +155,7 @@ def patch(acts: set[str]) -> None:
     if "one-otherwise" in acts:
         SecureSums._add_inputs = ask_one_otherwise(SecureSums._add_inputs)  # type: ignore[method-assign]
     if "unsigned-roster" in acts:
-        training_run.signed_roster = attempt.signed_roster = pretend_all_signed
+        lifecycle.signed_roster = attempt.signed_roster = pretend_all_signed
 
 
 def run_attempts_of_this_module() -> None:

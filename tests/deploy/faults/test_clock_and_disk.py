@@ -119,7 +119,7 @@ def test_a_run_goes_on_without_a_shop_whose_clock_jumps_and_after_a_full_disk(
         assert command.process.returncode == 2, output
         assert output.splitlines()[-1].startswith("fedprofile: ")
         assert "cannot be written" in output
-        federation.run_rounds()
+        federation.resume_rounds()
     assert (run.state().status, run.state().round) == ("finished", ROUNDS)
     for shop in federation.shops:
         budget = federation.budget(shop)

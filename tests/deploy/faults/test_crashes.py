@@ -43,7 +43,7 @@ def test_a_run_survives_the_server_within_and_between_rounds_and_a_node_while_tr
     federation.kill("server", signal.SIGTERM)
     assert run.state().status == "running"
     federation.start_server()
-    federation.run_rounds()
+    federation.resume_rounds()
     state = run.state()
     assert (state.status, state.round) == ("finished", 3)
     assert state.attempts == 2

@@ -132,12 +132,11 @@ def run_hostile(federation: Federation, *acts: str) -> tuple[int, str, Counter[t
 
 
 def run(
-    federation: Federation, acts: Mapping[str, Mapping[str, str]], *, new: bool = False
+    federation: Federation, acts: Mapping[str, Mapping[str, str]], *, command: str = "resume"
 ) -> None:
-    """Starts `server run` while shops do what they are to do."""
+    """Starts `server run` or `resume` while shops do what they are to do."""
     plan_acts(federation, acts)
-    words = ("server", "run", "--dir", federation.server)
-    federation.start("run", *words, *(["--new"] if new else []))
+    federation.start("run", "server", command, "--dir", federation.server)
 
 
 def stop(
@@ -150,7 +149,8 @@ def stop(
     """Lets two shops die in a run, and the server or the run's process, and starts them again."""
     acts = {DYING[0]: dict([first]), DYING[1]: dict([second])}
     held_acts = {WITNESS: {held: "hold"}} if held else {}
-    run(federation, acts | held_acts, new=(first, second, held, killed) == STOPS[0])
+    begins = (first, second, held, killed) == STOPS[0]
+    run(federation, acts | held_acts, command="run" if begins else "resume")
     for shop in DYING:
         federation.processes[shop].wait(timeout=LONG)
     if held:
@@ -172,7 +172,7 @@ def stop_by_full_disk(federation: Federation) -> None:
     before = confirmed(federation, "adapter-1")
     plan_acts(federation, {DYING[1]: {"input adapter-1": "die-after"}})
     plan_acts(federation, {WITNESS: {"input adapter-1": "hold"}})
-    command = Piped(federation, "run", "server", "run", "--dir", federation.server)
+    command = Piped(federation, "run", "server", "resume", "--dir", federation.server)
     federation.processes[DYING[1]].wait(timeout=LONG)
     wait_until_held(federation, WITNESS)
     fill_disk(federation, "run")
@@ -220,6 +220,7 @@ def test_another_question_to_one_shop_opens_nothing_and_replayed_keys_count_for_
     assert (0, "shop3", "protocol") in refusals_of(federation, last_run(federation))
     assert releases(federation, last) == []
     assert paid(federation, before) == dict.fromkeys(SHOPS[:3], 2) | {"shop3": 0}
+    assert "is abandoned after round 0" in federation.abandon_run().stdout
 
 
 def test_shops_and_servers_that_die_at_any_message_end_in_one_sum_paid_once(
@@ -248,7 +249,7 @@ def test_a_full_disk_a_folder_put_back_and_a_clock_that_is_off_release_nothing(
     acts = {"input counts": "hold", "input adapter-1": "die-before"}
     full = {"input counts": "full-disk"}
     plan_acts(federation, {"shop0": full, "shop1": acts, "shop2": {"input adapter-1": "hold"}})
-    run(federation, {}, new=True)
+    run(federation, {}, command="run")
     wait_until_held(federation, "shop1")
     backup = federation.root / "backup"
     shutil.copytree(federation.node("shop1"), backup)  # keys and shares, no input
@@ -265,7 +266,7 @@ def test_a_full_disk_a_folder_put_back_and_a_clock_that_is_off_release_nothing(
     assert federation.processes["shop1"].wait(timeout=LONG) == 1
     assert "clock is 36" in federation.log("shop1").splitlines()[-1]
     start(federation, "shop1", **clock(0))
-    federation.run_rounds()
+    federation.resume_rounds()
     number = last_run(federation)
     refused = {(0, "shop0", "privacy"), (1, "shop1", "privacy")}
     assert refusals_of(federation, number) == refused

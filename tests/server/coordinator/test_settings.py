@@ -12,7 +12,7 @@ from server.coordinator.folder import ServerFolder, ServerSettings
 from server.coordinator.invited_shops import InvitedShop
 from server.coordinator.setup import new_settings
 from server.federation.public_plan import mechanisms_of
-from server.runs.training_run import RunOptions, open_run
+from server.runs.lifecycle import RunOptions, begin_run
 from shared.errors import ConfigError
 from shared.keys.signing import canonical
 from tests.deploy.installing import Pair
@@ -60,20 +60,17 @@ def test_shared_noise_needs_a_roster_and_clips_no_single_update(invited: Pair) -
     assert run.federation.max_update_norm is None
     assert shared.of_run(1, shared.model).federation.max_update_norm == 10.0
     with pytest.raises(ConfigError, match=r"there is no roster.*fedprofile server roster make"):
-        open_run(pair.server, new=False, options=RunOptions(noise="shared"))
+        begin_run(pair.server, RunOptions(noise="shared"))
     assert not list(pair.server.runs.iterdir())
 
 
 def test_options_are_those_of_a_new_run(invited: Pair) -> None:
     pair = invited
-    taken = open_run(pair.server, new=False, options=RunOptions("shop", "adapter"))
+    taken = begin_run(pair.server, RunOptions("shop", "adapter"))
     privacy = taken.settings().privacy
     assert (privacy.counts_share, privacy.pairs_share, privacy.adapter_share) == (0, 0, 1)
     assert taken.roster() is None
     assert taken.price().endswith("in each shop; each shop adds all of the noise")
-    with pytest.raises(ConfigError, match=r"run=1: goes on as it was begun; .* --new"):
-        open_run(pair.server, new=False, options=RunOptions("shop"))
-    assert open_run(pair.server, new=False).number == 1
 
 
 @pytest.mark.usefixtures("pair")

@@ -20,7 +20,7 @@ STATE = TrainingRunState(number=1, status="running")
     [
         (1, "round=0: too few", RunError, "round=0: too few"),
         (2, "", StorageError, "folder=server/runs/0001 cannot be written; free some space"),
-        (130, "", RunError, "run=1 was interrupted; start it again with `fedprofile server run`"),
+        (130, "", RunError, "run=1 was interrupted; take it up with `fedprofile server resume`"),
     ],
 )
 def test_the_last_attempt_tells_why_even_where_the_disk_took_no_note(
