@@ -31,6 +31,7 @@ from client.serving.http.routes import (
     page,
     people,
     recommend,
+    uses,
 )
 from client.serving.service.service import Service
 from client.serving.service.settings import ServingSettings
@@ -62,6 +63,7 @@ def create_app(service: Service) -> FastAPI:
         bulk.router,
         catalogue.router,
         people.router,
+        uses.router,
         operations.privacy_router,
         operations.router,
         deny.router,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import sqlalchemy as sa
 
-from client.store.consent import consent_default, oldest_held
+from client.store.consent import consent_default, oldest_held, read_consent
 from client.store.event_rows import ROWS, batches
 from client.store.reading import read_fact
 from client.store.schema import events, items, users
@@ -69,6 +69,25 @@ def read_training_users(connection: sa.Connection) -> TrainingUsers:
         person,
         allowed,
     )
+
+
+def may_train_on(connection: sa.Connection, user_id: str) -> bool:
+    """Says whether a user may be trained on, as `read_training_users` does of all.
+
+    Raises:
+        UnknownError: There is no such user.
+    """
+    said = read_consent(connection, user_id)
+    if not (consent_default(connection) == "opt-out" if said is None else said):
+        return False
+    query = sa.select(users.c.person_id).where(users.c.user_id == user_id)
+    person = connection.scalar(query)
+    if not person:
+        return True
+    refusing = sa.select(sa.func.count()).where(
+        users.c.person_id == person, users.c.training.is_(False)
+    )
+    return not connection.scalar(refusing)
 
 
 def read_item_keys(connection: sa.Connection) -> dict[str, int]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from client.uses.heads import Head, RuleHead
+from shared.uses.history import Floats
 from shared.uses.interface import Examples, Use
 from shared.uses.metrics import Scored
 
@@ -46,7 +47,7 @@ def choose(
     units, place = np.unique(examples.table.unit, return_inverse=True)
     name = default
     if len(units) >= MIN_UNITS:
-        fold = (rng.permutation(len(units)) % FOLDS)[place]
+        fold = dealt(len(units), rng)[place]
         values = {key: cross_validated(use, examples, fit, fold) for key, fit in fits.items()}
         measured = {key: value for key, value in values.items() if np.isfinite(value)}
         if measured:
@@ -63,11 +64,7 @@ def cross_validated(use: Use, examples: Examples, fit: Fit, fold: np.ndarray) ->
         fit: The candidate.
         fold: Fold of each example, `(n,)`.
     """
-    score = np.full(len(examples), np.nan)
-    for number in range(FOLDS):
-        out = fold == number
-        if out.any() and not out.all():
-            score[out] = fit(examples.select(~out)).score(examples.select(out).table)
+    score = scores_left_out(examples, fit, fold)
     is_scored = ~np.isnan(score)
     table = examples.table
     scored = Scored(
@@ -76,3 +73,24 @@ def cross_validated(use: Use, examples: Examples, fit: Fit, fold: np.ndarray) ->
     name, metric = next(iter(use.metrics.items()))
     value = float(metric(scored, np.ones((1, int(is_scored.sum()))))[0])
     return -value if name in LOWER_IS_BETTER else value
+
+
+def dealt(n_units: int, rng: np.random.Generator) -> np.ndarray:
+    """Deals units into folds, `(n_units,)`."""
+    return rng.permutation(n_units) % FOLDS
+
+
+def scores_left_out(examples: Examples, fit: Fit, fold: np.ndarray) -> Floats:
+    """Returns each example's score by a fit that did not see its unit, `(n,)`.
+
+    Args:
+        examples: The shop's own.
+        fit: The candidate.
+        fold: Fold of each example, `(n,)`; where all are in one, their scores are NaN.
+    """
+    score = np.full(len(examples), np.nan)
+    for number in range(FOLDS):
+        out = fold == number
+        if out.any() and not out.all():
+            score[out] = fit(examples.select(~out)).score(examples.select(out).table)
+    return score

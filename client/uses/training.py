@@ -1,22 +1,20 @@
-"""Trains a use in a shop and answers it for every user, with reasons, as a list to act on."""
+"""Trains a use in a shop: its head or rule, and what is told beside a score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
+from client.uses.calibration import Calibration, calibrate
 from client.uses.choice import RULE, Fit, choose
-from client.uses.heads import Head, LinearHead, RuleHead, fit_local
+from client.uses.heads import Head, RuleHead, fit_local
 from shared.errors import ConfigError
 from shared.uses.history import Floats, History
-from shared.uses.interface import Examples, Table, Use, examples, table_at
+from shared.uses.interface import Examples, Use, check_needs, examples
 
 WARM_UP = 91.0
 """Days of history before the first time at which a head is trained."""
-REASONS = 3
 LATEST = 4
 """Times of asking from which intervals are read."""
 
@@ -41,6 +39,8 @@ class TrainedUse:
     examples: int
     usual: Floats
     spread: tuple[float, float] | None
+    calibration: Calibration | None = None
+    """From scores to probabilities; None where no answers tell them."""
 
 
 def train_use(use: Use, history: History, *, first: float, rng: np.random.Generator) -> TrainedUse:
@@ -74,7 +74,20 @@ def train_use(use: Use, history: History, *, first: float, rng: np.random.Genera
         earlier = examples(use, history, before, until=times[-LATEST])
         later = examples(use, history, times[-LATEST:], until=history.end)
         spread = _spread(fits[name](earlier) if name in fits else RuleHead(), later)
-    return TrainedUse(use, name, head, len(known), known.table.features.mean(axis=0), spread)
+    fit = fits.get(name, lambda _: RuleHead())
+    calibration = calibrate(use, known, fit, rng=rng)
+    usual = known.table.features.mean(axis=0)
+    return TrainedUse(use, name, head, len(known), usual, spread, calibration)
+
+
+def by_rule(use: Use, history: History) -> TrainedUse:
+    """Returns a use that is served by its rule, where no answer is known yet.
+
+    Raises:
+        ConfigError: The history lacks what the use needs.
+    """
+    check_needs(use, history)
+    return TrainedUse(use, RULE, RuleHead(), 0, np.zeros(len(use.columns)), None)
 
 
 def _spread(head: Head, later: Examples) -> tuple[float, float]:
@@ -82,63 +95,3 @@ def _spread(head: Head, later: Examples) -> tuple[float, float]:
     error = np.log1p(later.label) - np.log1p(np.maximum(head.score(later.table), 0))
     low, high = np.quantile(error, [0.05, 0.95])
     return min(float(low), 0.0), max(float(high), 0.0)
-
-
-def answer(trained: TrainedUse, history: History, user_ids: Sequence[str]) -> pd.DataFrame:
-    """Answers a use at the end of a history, best first.
-
-    Args:
-        trained: From `train_use`.
-        history: All that the shop knows.
-        user_ids: The shop's ids by user code.
-
-    Returns:
-        One row a question: `user_id` (or `category` where no user is asked about), the use's key,
-        `score`, for numbers `low` and `high` of a 90% interval, and `reasons`: the features that
-        move the score most from what is usual, "" for the rule. A campaign is asked about for all
-        users, as if the last one were sent again now.
-    """
-    use = trained.use
-    if use.occasions_of_its_own:
-        history = history.planned()
-    table = table_at(use, history, history.end)
-    if use.label.kind == "binary" and table.known is not None:
-        # Made-up questions teach a head; nobody asks them.
-        table = Examples(table, table.known).select(table.known == 0).table
-    score = trained.head.score(table)
-    one = np.ones(len(table)) if use.one_is is None else use.one_is(table, history)
-    order = np.argsort(-score * one, kind="stable")
-    categories = np.asarray(history.category_names, dtype=object)
-    columns: dict[str, object] = {}
-    if use.unit == "item":
-        columns["category"] = categories[table.unit][order]
-    else:
-        columns["user_id"] = np.asarray(user_ids, dtype=object)[table.unit][order]
-    if use.key:
-        keys = categories[table.keys] if use.key == "category" else table.keys
-        columns[use.key] = keys[order]
-    columns["score"] = (score * one)[order]
-    if trained.spread is not None:
-        base = np.log1p(np.maximum(score, 0))
-        for column, moved in zip(("low", "high"), trained.spread, strict=True):
-            columns[column] = (np.maximum(np.expm1(base + moved), 0) * one)[order]
-    reasons = _reasons(trained, table)
-    return pd.DataFrame(columns | {"reasons": [reasons[row] for row in order]})
-
-
-def _reasons(trained: TrainedUse, table: Table) -> list[str]:
-    head = trained.head
-    if not isinstance(head, LinearHead):
-        return [""] * len(table)
-    away = table.features - trained.usual
-    parts = away * head.coefficients
-    most = np.argsort(-np.abs(parts), axis=1)[:, :REASONS]
-    names = trained.use.columns
-    return [
-        "; ".join(
-            f"{'high' if away[row, c] > 0 else 'low'} {names[c]} "
-            f"{'raises' if parts[row, c] > 0 else 'lowers'} it"
-            for c in columns
-        )
-        for row, columns in enumerate(most)
-    ]

@@ -107,6 +107,27 @@ class History:
             end=min(time, self.end),
         )
 
+    def of_users(self, users: Codes) -> History:
+        """Returns the history of some users, who get codes in the order of theirs here.
+
+        Args:
+            users: Their codes, distinct, `(n,)`.
+        """
+        code = np.full(self.n_users, -1)
+        code[users] = np.arange(len(users))
+        events = self.events.select(code[self.events.user] >= 0)
+        columns = vars(events) | {"user": code[events.user]}
+        sent = self.campaigns
+        rows = code[sent.user] >= 0
+        sendings = Campaigns(
+            code[sent.user[rows]],
+            sent.campaign[rows],
+            sent.kind[rows],
+            sent.time[rows],
+            sent.answered[rows],
+        )
+        return replace(self, events=Events.build(**columns), n_users=len(users), campaigns=sendings)
+
     def planned(self) -> History:
         """Returns the history with the last campaign sent again to every user at its end."""
         sent, n = self.campaigns, self.n_users

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from client.uses.answers import answer
 from client.uses.segments import find_segments
-from client.uses.training import answer, train_use
+from client.uses.training import train_use
 from shared.errors import ConfigError, RunExistsError
 from shared.runtime.file_store import write_atomic
 from shared.settings.run_settings import DataSettings

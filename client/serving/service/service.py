@@ -13,6 +13,7 @@ from typing import Any
 
 from client.recommenders.visits import taken_types, type_names
 from client.serving.analytics.ab_test import variant_of
+from client.serving.analytics.shop_uses import ShopUses
 from client.serving.features.text_vectors import TextVectors
 from client.serving.ranking.ranker import RecommendationRequest, RecommendationResult
 from client.serving.ranking.weight_learning import LearnedFusion, learn_fusion_weights
@@ -26,7 +27,7 @@ from client.serving.state.refresh import refresh_engine
 from client.serving.state.snapshot import Snapshot
 from client.serving.state.user_index import UserIndex
 from client.store.changes import NODE_FACT
-from client.store.consent import remove_expired
+from client.store.consent import consent_counts, remove_expired
 from client.store.store import Store
 from shared.errors import ConfigError, FedprofileError
 
@@ -80,6 +81,7 @@ class BackgroundWork:
             if refresh_engine(service.engine):
                 service.metrics.refresh_seconds.set(time.perf_counter() - begun)
             service.user_index.refresh()
+            service.uses.refresh()
             service.store_counters()
             if self._save_is_due():
                 self._save()
@@ -136,6 +138,11 @@ class Service(WriteThrough):
         self.online.load(store.fact("online") or {})
         self.started = time.time()
         self.user_index = UserIndex(engine)
+        self.uses = ShopUses(
+            store,
+            taken=lambda: engine.taken_types,
+            mark=self._uses_mark,
+        )
         self._background = BackgroundWork(self)
 
     def start(self) -> None:
@@ -247,15 +254,22 @@ class Service(WriteThrough):
             _log.warning("adapter: %s", error)
         self.watch.note(mark)
 
-    def user_deleted(self) -> None:
+    def user_deleted(self, user_id: str) -> None:
         """Drops the sums that the shop's node keeps without noise: the user is in them.
 
         What takes them out of the released pairs is computed anew with the next look at the node.
         """
+        self.uses.forget(user_id)
         folders = {self.store.fact(NODE_FACT), self.watch.folder}
         for folder in folders - {None}:
             drop_own_pairs(Path(str(folder)))
         self.watch.forget()
+
+    def _uses_mark(self) -> object:
+        """Returns what changes with every event, and with what users say of training."""
+        with self.store.reading() as connection:
+            said = consent_counts(connection)
+        return self.engine.last_key, self.engine.generation, said
 
     def remove_expired(self) -> None:
         """Deletes events that are older than the shop holds them, once an hour."""

@@ -137,12 +137,12 @@ class WriteThrough:
         def forget(events: int) -> int:
             self.engine.forget(user_id)
             self.online.forget(user_id)
-            self.user_deleted()
+            self.user_deleted(user_id)
             return events
 
         return self._edit(lambda c: writing.delete_user(c, user_id), forget)
 
-    def user_deleted(self) -> None:
+    def user_deleted(self, user_id: str) -> None:
         """Does what a deletion asks for beyond database and memory."""
 
     def set_consent(self, user_id: str, training: bool | None) -> Future[None]:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from client.uses.training import answer, train_use
+from client.uses.answers import answer
+from client.uses.training import train_use
 from shared.errors import ConfigError
 from shared.interactions.events import Events
 from shared.uses.definitions.demand import weekly_units
