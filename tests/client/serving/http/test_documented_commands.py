@@ -25,7 +25,7 @@ def test_the_commands_of_the_page_work_in_order(tmp_path) -> None:
     text = PAGE.read_text(encoding="utf-8")
     commands = re.findall(r"^curl .*$", text, re.MULTILINE)
     (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(commands) == 21
+    assert len(commands) == 22
     answers = {}
     access = AccessFiles(tmp_path / "shop.db")
     make_owner_key(access)
