@@ -31,6 +31,7 @@ from client.serving.http.routes import (
     page,
     people,
     recommend,
+    rules,
     uses,
 )
 from client.serving.service.service import Service
@@ -67,6 +68,7 @@ def create_app(service: Service) -> FastAPI:
         operations.privacy_router,
         operations.router,
         deny.router,
+        rules.router,
         login.router,
         page.router,
     ):

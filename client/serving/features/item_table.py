@@ -46,6 +46,7 @@ class ItemTable:
         self._dated: dict[int, tuple[float, float]] = {}
         self._next_date = np.inf
         self._also: dict[str, set[int]] = {}
+        self._labels: dict[str, set[int]] = {}
         self.category = np.zeros(0, dtype=np.int32)
         self.brand = np.zeros(0, dtype=np.int32)
         self.price = np.zeros(0, dtype=np.float32)
@@ -62,7 +63,7 @@ class ItemTable:
             if row == len(self.items):
                 self.items.append(item)
             else:
-                self._leave_categories(row)
+                self._leave_sets(row)
             self.items[row] = item
             rows.append(row)
         self._grow()
@@ -74,7 +75,7 @@ class ItemTable:
         """Takes an item out; its row stays empty."""
         row = self.rows.pop(item_id, None)
         if row is not None:
-            self._leave_categories(row)
+            self._leave_sets(row)
             self.items[row] = None
             self._dated.pop(row, None)
             self._shown[row] = False
@@ -115,9 +116,15 @@ class ItemTable:
         mask[list(self._also.get(category, ()))] = True
         return mask
 
-    def _leave_categories(self, row: int) -> None:
+    def _leave_sets(self, row: int) -> None:
         for name in self.item_at(row).all_categories:
             self._also.get(name, set()).discard(row)
+        for name in self.item_at(row).labels:
+            self._labels.get(name, set()).discard(row)
+
+    def with_label(self, label: str) -> Rows:
+        """Returns the rows of the items with a label, ascending."""
+        return np.array(sorted(self._labels.get(label, ())), dtype=np.int64)
 
     def item_at(self, row: int) -> Item:
         """Returns the item of a row that is not deleted."""
@@ -147,6 +154,8 @@ class ItemTable:
         self.category[row] = _code(self.categories, item.category)
         for name in item.all_categories:
             self._also.setdefault(name, set()).add(row)
+        for name in item.labels:
+            self._labels.setdefault(name, set()).add(row)
         self.brand[row] = _code(self.brands, item.brand)
         self.price[row] = np.nan if item.price is None else item.price
 

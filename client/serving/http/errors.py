@@ -11,12 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from client.serving.ranking.rule_conflicts import RuleConflictError
 from client.store.database import ConflictError, StoreFullError, StoreUnavailableError, UnknownError
 from shared.errors import DataError, FedprofileError, ModelError, PrivacyError
 
 _log = logging.getLogger(__name__)
 _KINDS: tuple[tuple[type[FedprofileError], int, str], ...] = (
     (UnknownError, 404, "unknown"),
+    (RuleConflictError, 409, "rules_contradict"),
     (ConflictError, 409, "exists"),
     (StoreFullError, 507, "disk_full"),
     (StoreUnavailableError, 503, "store_unavailable"),

@@ -62,6 +62,8 @@ SESSION_COOKIE = "fedprofile-session"
 """Cookie of the page's session."""
 _READING_POSTS = ("/api/session/recommend", "/api/privacy/verify", "/api/login", "/api/logout")
 _ADMIN = re.compile(r"/api/(adapter/|settings/|users/.*/readmission$)", re.DOTALL)
+_RULES = "/api/rules/"
+"""What a rule does is undone by deleting it: whoever writes items may change them."""
 _ADMIN_READS = re.compile(r"/api/users/.*/export", re.DOTALL)
 _CLOSE = {"Connection": "close"}
 """What is still coming on the connection is not read."""
@@ -78,9 +80,15 @@ def needed_role(method: str, path: str) -> Role:
     """
     if method in ("GET", "HEAD"):
         return "admin" if _ADMIN_READS.fullmatch(path) else "read"
-    if method == "DELETE" or _ADMIN.match(path):
+    if (method == "DELETE" or _ADMIN.match(path)) and not path.startswith(_RULES):
         return "admin"
     return "read" if path in _READING_POSTS else "write"
+
+
+def _is_audited(method: str, path: str) -> bool:
+    """Says whether a request deletes something or changes what all customers see."""
+    rules = path.startswith(_RULES) and method not in ("GET", "HEAD")
+    return rules or needed_role(method, path) == "admin"
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ class RequestGuard:
         self._metrics.requests.labels(route, method, str(response.status)).inc()
         # Without a key nobody makes the log grow.
         known = "api_key" in scope or (self._keys.is_open and refused is None)
-        if known and needed_role(scope["method"], scope["path"]) == "admin":
+        if known and _is_audited(scope["method"], scope["path"]):
             self._note(scope, response)
 
     async def _pass(self, scope: Scope, receive: Receive, response: _TrackedResponse) -> None:
@@ -256,6 +264,7 @@ class RequestGuard:
             method=scope["method"],
             route=route,
             item_id=rest if kind == "items" and route is not None else None,
+            rule=rest if kind == "rules" and route is not None else None,
             status=response.status,
             request_id=response.request_id,
         )

@@ -19,6 +19,7 @@ from client.recommenders.tables.item_scores import (
 from client.recommenders.tables.item_vectors import ItemVectors
 from client.serving.features.interactions import NO_EVENTS, UserEvents
 from client.serving.features.item_table import ItemTable
+from client.serving.ranking.rules import NO_RULES, SurfaceRules
 from client.serving.ranking.signals import SIGNAL_NAMES
 
 Floats = npt.NDArray[np.float32]
@@ -34,19 +35,34 @@ class Ranking:
         items: Rows of the item table, best first, `(k,)`.
         scores: `(k,)`.
         parts: What each signal adds to each score, `(k, len(SIGNAL_NAMES))`; a row's sum is its
-            score.
+            score, together with `moved`.
+        moved: What rules of the shop add to each score, `(k,)`; None for nothing.
     """
 
     items: Rows
     scores: Floats
     parts: Floats
+    moved: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.items)
 
     def select(self, places: Rows | slice) -> Ranking:
         """Returns some places of the ranking."""
-        return Ranking(self.items[places], self.scores[places], self.parts[places])
+        moved = None if self.moved is None else self.moved[places]
+        return Ranking(self.items[places], self.scores[places], self.parts[places], moved)
+
+    def before(self, other: Ranking) -> Ranking:
+        """Returns this ranking with another one behind."""
+        moved = None
+        if self.moved is not None and other.moved is not None:
+            moved = np.concatenate([self.moved, other.moved])
+        return Ranking(
+            np.concatenate([self.items, other.items]),
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.parts, other.parts]),
+            moved,
+        )
 
 
 def mean_and_deviation(
@@ -95,6 +111,7 @@ def rank(
     excluded: npt.NDArray[np.int32],
     allowed: Bools,
     k: int,
+    rules: SurfaceRules = NO_RULES,
 ) -> Ranking:
     """Fuses standardised signals and takes the best items.
 
@@ -104,7 +121,8 @@ def rank(
         vectors: Of all items.
         excluded: Items that are no candidates of the query, left out of the standardisation.
         allowed: Items that may be shown, `(n_items,)`; excluded ones are never shown.
-        k: Length of the ranking at most.
+        k: Length of the ranking at most, without pinned items.
+        rules: Of the shop; the items that they pin come first, by their places.
     """
     mean, deviation = mean_and_deviation(signals, vectors, excluded)
     factors: Floats = (weights / deviation).astype(np.float32)
@@ -115,16 +133,24 @@ def rank(
     scores = _add_rest(rough.copy(), signals, factors)
     scores[~allowed] = -np.inf
     scores[excluded] = -np.inf
+    moved = rules.moved(scores, np.isfinite(scores))
+    if moved is not None:
+        scores += moved
+    pinned = np.array([row for _, row in rules.pinned(np.isfinite(scores))], dtype=np.int64)
+    scores[pinned] = -np.inf
     # Two items can be off by the bound each, in opposite directions: hence twice.
     best = top_k(scores, k) if slack == 0.0 else _near_top(scores, k, 2.0 * slack)
     if slack:
         better = scores[best] - rough[best] + vectors[best] @ direction
         best = best[np.argsort(-better, kind="stable")[:k]]
+    best = np.concatenate([pinned, best])
     parts = np.zeros((len(best), len(signals)), dtype=np.float32)
     for place, signal in enumerate(signals):
         if signal is not None and factors[place]:
             parts[:, place] = factors[place] * (signal.at(best, vectors) - mean[place])
-    return Ranking(best, parts.sum(axis=1), parts)
+    if moved is None:
+        return Ranking(best, parts.sum(axis=1), parts)
+    return Ranking(best, parts.sum(axis=1) + moved[best], parts, moved[best])
 
 
 def _direction(signals: Sequence[ItemScores | None], factors: Floats, dim: int) -> Floats:
@@ -201,15 +227,49 @@ def diversify(ranking: Ranking, vectors: Floats, *, n: int, diversity: float) ->
     return ranking.select(np.array(chosen))
 
 
-def cap_groups(ranking: Ranking, groups: npt.NDArray[np.int32], most: int) -> Ranking:
-    """Drops items beyond the first `most` of their group; group -1 has no bound."""
+def min_bound(one: int | None, other: int | None) -> int | None:
+    """Returns the lower of two bounds, None for no bound."""
+    return min((bound for bound in (one, other) if bound is not None), default=None)
+
+
+def cap_groups(
+    ranking: Ranking,
+    groups: npt.NDArray[np.int32],
+    most: int | None,
+    *,
+    bounds: Mapping[int, int] = NO_RULES.bounds,
+    taken: npt.NDArray[np.int32] | None = None,
+) -> Ranking:
+    """Drops items beyond the first `most` of their group; group -1 has no bound.
+
+    Args:
+        ranking: Best first.
+        groups: Of its items, `(k,)`.
+        most: Of each group; None for any number.
+        bounds: Of single groups, where they are lower.
+        taken: Groups of items that stand beside the ranking and count too.
+    """
+    return ranking.select(capped_places(groups, most, bounds=bounds, taken=taken))
+
+
+def capped_places(
+    groups: npt.NDArray[np.int32],
+    most: int | None,
+    *,
+    bounds: Mapping[int, int] = NO_RULES.bounds,
+    taken: npt.NDArray[np.int32] | None = None,
+) -> Rows:
+    """Returns the places that `cap_groups` leaves."""
     n_of_group: dict[int, int] = {}
+    for group in () if taken is None else taken.tolist():
+        n_of_group[group] = n_of_group.get(group, 0) + 1
     places = []
     for place, group in enumerate(groups.tolist()):
         n_of_group[group] = n_of_group.get(group, 0) + 1
-        if group < 0 or n_of_group[group] <= most:
+        bound = min(bounds.get(group, np.inf), np.inf if most is None else most)
+        if group < 0 or n_of_group[group] <= bound:
             places.append(place)
-    return ranking.select(np.array(places, dtype=np.int64))
+    return np.array(places, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -250,11 +310,13 @@ class RecommendationResult:
         ranking: The items.
         context: The context of the query.
         events: Its events.
+        rules: The shop's rules that counted.
     """
 
     ranking: Ranking
     context: QueryContext
     events: UserEvents
+    rules: SurfaceRules = NO_RULES
 
 
 def excluded_rows(

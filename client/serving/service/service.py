@@ -19,6 +19,7 @@ from client.serving.ranking.ranker import RecommendationRequest, RecommendationR
 from client.serving.ranking.weight_learning import LearnedFusion, learn_fusion_weights
 from client.serving.service.adapter_reload import AdapterReloader, AdapterWatch, ReloadBusyError
 from client.serving.service.database_reload import DatabaseReload
+from client.serving.service.rule_book import RuleBook
 from client.serving.service.serving_bundle import drop_own_pairs
 from client.serving.service.settings import ServingSettings
 from client.serving.service.write_through import WriteThrough
@@ -132,6 +133,7 @@ class Service(WriteThrough):
         self.reloader = AdapterReloader(self, self._adapter_reloaded)
         self.watch = watch or AdapterWatch(None)
         self.settings = settings
+        self.rule_book = RuleBook(store, engine)
         engine.taken_types = taken_types(
             settings.target_types, engine.interactions.columns.event_type
         )

@@ -97,6 +97,7 @@ def _build(
         watch=watch,
     )
     service.load_denied()
+    service.rule_book.load()
     service.load_stored_weights()
     return service
 

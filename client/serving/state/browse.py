@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from client.serving.ranking.ranker import top_k
+from client.serving.ranking.ranker import capped_places, top_k
+from client.serving.ranking.rules import places
 from client.serving.state.engine import RecommendationEngine
 from client.store.database import UnknownError
 
@@ -39,7 +40,7 @@ def similar_items(engine: RecommendationEngine, item_id: str, n: int) -> RankedR
         ).dense(vectors)
         bought[row] = 0.0
         scores = 0.5 * scores + 0.5 * bought / max(float(bought.max()), 1e-9)
-        return _best(engine, scores, n, without=np.array([row]))
+        return _best(engine, "similar", scores, n, without=np.array([row]))
 
 
 def search(
@@ -66,9 +67,8 @@ def search(
             profile = query + PROFILE_WEIGHT * engine.sources.space.text_profile(context.text)
         scores = vectors.scores(profile.astype(np.float32))
         best = top_k(np.where(engine.items.shown, scores, -np.inf), max(20 * n, 200))
-        scores = scores[best] + WORDS_WEIGHT * _overlap(engine, words, best)
-        order = np.argsort(-scores, kind="stable")[:n]
-        return best[order], scores[order]
+        scores[best] += WORDS_WEIGHT * _overlap(engine, words, best)
+        return _best(engine, "search", scores, n, among=best)
 
 
 def _overlap(
@@ -87,28 +87,60 @@ def popular(engine: RecommendationEngine, n: int, category: str | None) -> Ranke
     """Finds the items with most users."""
     with engine.lock:
         scores = engine.sources.popularity.users.astype(np.float32)
-        return _best(engine, scores, n, category=category)
+        return _best(engine, "popular", scores, n, category=category)
 
 
 def latest(engine: RecommendationEngine, n: int, category: str | None) -> RankedRows:
     """Finds the items that came last into the catalogue; the score is the order of arrival."""
     with engine.lock:
         scores = np.arange(len(engine.items), dtype=np.float32)
-        return _best(engine, scores, n, category=category)
+        return _best(engine, "latest", scores, n, category=category)
 
 
 def _best(
     engine: RecommendationEngine,
+    surface: str,
     scores: npt.NDArray[np.float32],
     n: int,
     *,
     without: npt.NDArray[np.int64] | None = None,
     category: str | None = None,
+    among: npt.NDArray[np.int64] | None = None,
 ) -> RankedRows:
+    """Takes the best items that may be shown, by the shop's rules of a surface.
+
+    Args:
+        engine: The state.
+        surface: Where the list is shown.
+        scores: Of all items, `(n_items,)`.
+        n: Items at most.
+        without: Items to leave out.
+        category: Only items of it.
+        among: Only these and what rules pin or boost; None for all.
+    """
     allowed = engine.items.shown.copy()
     if without is not None:
         allowed[without] = False
     if category is not None:
         allowed &= engine.items.in_category(category)
-    best = top_k(np.where(allowed, scores, -np.inf).astype(np.float32), n)
+    rules = engine.rules.on(surface, engine.items)
+    moved = rules.moved(scores, allowed)
+    if among is not None:
+        near = np.zeros_like(allowed)
+        near[among] = True
+        near[[row for row in rules.names if rules.shift is None or rules.shift[row] >= 0]] = True
+        allowed &= near
+    scores = scores if moved is None else scores + moved
+    pinned = rules.pinned(allowed)
+    rows = np.array([row for _, row in pinned], dtype=np.int64)
+    allowed[rows] = False
+    asked = np.where(allowed, scores, -np.inf).astype(np.float32)
+    best = top_k(asked, len(asked) if rules.cap else n)
+    if rules.cap:
+        groups = engine.items.category
+        best = best[
+            capped_places(groups[best], rules.most, bounds=rules.bounds, taken=groups[rows])
+        ]
+    order = places([place for place, _ in pinned], len(best))
+    best = np.concatenate([rows, best])[order][:n]
     return best, scores[best]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +29,11 @@ from client.serving.ranking.ranker import (
     cap_groups,
     diversify,
     excluded_rows,
+    min_bound,
     rank,
     weight_row,
 )
+from client.serving.ranking.rules import RuleSet, SurfaceRules, places
 from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
 from client.serving.ranking.weight_learning import LearnedFusion
 from client.store.database import UnknownError
@@ -55,6 +58,7 @@ class RecommendationEngine:
 
     Attributes:
         numbering: How often all rows of users were numbered anew.
+        rules: Of the shop, replaced as a whole.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class RecommendationEngine:
         self.set_fusion_weights(public)
         self._changed_users: set[int] = set()
         self.numbering = 0
+        self.rules = RuleSet()
 
     def set_fusion_weights(self, fusion_weights: dict[str, FusionWeights]) -> None:
         """Takes new fusion weights from the next answer on."""
@@ -138,15 +143,18 @@ class RecommendationEngine:
                 request = replace(request, diversity=max(request.diversity, VISITOR_DIVERSITY))
             context = self.sources.context(events, own)
             weights = self._weights_for(request, len(context.items))
+            rules = self.rules.on(request.surface, self.items)
             ranking = rank(
                 self.sources.weighted_signals(context, weights),
                 weights,
                 vectors=self.sources.space.vectors,
                 excluded=excluded_rows(request, events, own, self.taken_types),
                 allowed=allowed_mask(self.items, request, own, self.taken_types),
-                k=self._pool(request),
+                k=self._pool(request, rules),
+                rules=rules,
             )
-            return RecommendationResult(self._rerank(ranking, request), context, events)
+            ranking = self._rerank(ranking, request, rules)
+            return RecommendationResult(ranking, context, events, rules)
 
     def _weights_for(self, request: RecommendationRequest, n_items: int) -> Floats:
         """Returns the weights of a request by how many items its context has."""
@@ -161,22 +169,34 @@ class RecommendationEngine:
         mixed: Floats = (1 - share) * weights + share * new_user
         return mixed
 
-    def _pool(self, request: RecommendationRequest) -> int:
+    def _pool(self, request: RecommendationRequest, rules: SurfaceRules) -> int:
         """Returns how many items are ranked before caps and diversity choose among them."""
-        if request.max_per_category is not None:
+        if request.max_per_category is not None or rules.cap:
             return len(self.items)  # a large category may fill any shorter pool
         page = request.offset + request.n
         return page + LOOK_AHEAD if request.diversity > 0 else page
 
-    def _rerank(self, ranking: Ranking, request: RecommendationRequest) -> Ranking:
-        if request.max_per_category is not None:
-            groups = self.items.category[ranking.items]
-            ranking = cap_groups(ranking, groups, request.max_per_category)
+    def _rerank(
+        self, ranked: Ranking, request: RecommendationRequest, rules: SurfaceRules
+    ) -> Ranking:
+        """Bounds categories, varies, puts pinned items at their places and cuts the page."""
+        place_of = {row: place for place, row in rules.pins}
+        pins = [place_of[row] for row in takewhile(place_of.__contains__, ranked.items.tolist())]
+        ranking = ranked.select(slice(len(pins), None))
+        most = min_bound(request.max_per_category, rules.most)
+        if most is not None or rules.bounds:
+            groups = self.items.category[ranked.items]
+            ranking = cap_groups(
+                ranking, groups[len(pins) :], most, bounds=rules.bounds, taken=groups[: len(pins)]
+            )
         n = request.offset + request.n
         if request.diversity > 0:
             ranking = ranking.select(slice(0, n + LOOK_AHEAD))
             vectors = self.sources.space.vectors[ranking.items]
             ranking = diversify(ranking, vectors, n=n, diversity=request.diversity)
+        if pins:
+            first = ranked.select(slice(0, len(pins)))
+            ranking = first.before(ranking).select(places(pins, len(ranking)))
         return ranking.select(slice(request.offset, n))
 
     def cart(self, item_ids: Sequence[str]) -> UserEvents:
@@ -275,7 +295,7 @@ class RecommendationEngine:
             gone = set(self.users) - set(other.users)
             other.items.deny(self.items.denied)
             for name, value in vars(other).items():
-                if name not in ("lock", "fusion_weights", "_weights", "numbering"):
+                if name not in ("lock", "fusion_weights", "_weights", "numbering", "rules"):
                     setattr(self, name, value)
             self.numbering += 1
         return gone

@@ -23,6 +23,11 @@ _WORDS = {
     "pairs": "shoppers of other shops buy it together with {items}",
     "prior": "many shoppers of other shops take it",
 }
+_RULE_WORDS = {
+    "pin": "the shop's rule {} puts it at its place",
+    "boost": "the shop's rule {} moves it up",
+    "bury": "the shop's rule {} moves it down",
+}
 _ITEMS = 3
 
 
@@ -32,8 +37,9 @@ def explain(
     """Explains one place of an answer.
 
     Returns:
-        `sentence`; `signals`: name -> what it adds to the score, which they sum up to; `because`:
-        items of the context by signal, with the share of the signal's raw score that each carries.
+        `sentence`; `rules` of the shop that moved it, where there are any; `signals`: name -> what
+        it adds to the score, which they sum up to, `rules` among them; `because`: items of the
+        context by signal, with the share of the signal's raw score that each carries.
     """
     row = int(result.ranking.items[place])
     parts = result.ranking.parts[place]
@@ -46,7 +52,9 @@ def explain(
         key=lambda name: -contributions[name],
     )
     item_id = engine.items.item_at(row).item_id
-    phrases = ["you took it before"] if row in result.context.own_items else []
+    rules = result.rules.names.get(row, ())
+    phrases = [_RULE_WORDS[effect].format(name) for name, effect in rules]
+    phrases += ["you took it before"] if row in result.context.own_items else []
     for name in leading[:2]:
         names = [c["item_id"] for c in carriers[name] if c["item_id"] != item_id]
         if names or "{items}" not in _WORDS[name]:
@@ -54,9 +62,21 @@ def explain(
     sentence = ", and ".join(phrases) or "nothing speaks against it"
     return {
         "sentence": f"{sentence[0].upper()}{sentence[1:]}.",
-        "signals": contributions,
+        **_rules_of(result, place),
+        "signals": contributions | _moved_by(result, place),
         "because": {name: items for name, items in carriers.items() if items},
     }
+
+
+def _rules_of(result: RecommendationResult, place: int) -> dict[str, Any]:
+    rules = result.rules.names.get(int(result.ranking.items[place]), ())
+    return {"rules": [{"name": n, "effect": e} for n, e in rules]} if rules else {}
+
+
+def _moved_by(result: RecommendationResult, place: int) -> dict[str, float]:
+    moved = result.ranking.moved
+    added = 0.0 if moved is None else float(moved[place])
+    return {"rules": added} if added else {}
 
 
 def _carriers(
