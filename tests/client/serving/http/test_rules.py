@@ -147,7 +147,7 @@ def test_a_campaign_counts_between_its_dates(client: TestClient, monkeypatch: An
     assert rule["active"] is False
     assert rule["valid_to"] == "2030-04-08T00:00:00+00:00"
     assert for_you(client) == before
-    days = {"before": 22005.9, "within": 22012.9, "after": 22013.0}  # 2030-04-08 is day 22013
+    days = {"before": 22004.9, "within": 22011.9, "after": 22012.0}  # 2030-04-08 is day 22012
     for name, day in days.items():
         monkeypatch.setattr("client.serving.ranking.rules.today", lambda day=day: day)
         assert (for_you(client)[0] == "i50") == (name == "within")
