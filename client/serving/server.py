@@ -20,6 +20,7 @@ from client.serving.access.audit import AuditLog
 from client.serving.access.keys import KeyRing
 from client.serving.http import errors
 from client.serving.http.connections import bounded_protocol
+from client.serving.http.gorse.router import router as gorse_router
 from client.serving.http.middleware import RequestGuard, SlashSafeIds
 from client.serving.http.routes import (
     bulk,
@@ -71,6 +72,7 @@ def create_app(service: Service) -> FastAPI:
         rules.router,
         login.router,
         page.router,
+        gorse_router,
     ):
         app.include_router(router)
     return app

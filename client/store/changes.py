@@ -132,6 +132,17 @@ def delete_event(connection: sa.Connection, event_id: str) -> str:
     return str(row.user_id)
 
 
+def delete_events_where(
+    connection: sa.Connection, user_id: str, condition: sa.ColumnElement[bool]
+) -> int:
+    """Deletes those of a user's events that meet a condition over `events` and returns how many."""
+    keys = keys_of(connection, users, {user_id})
+    if not keys:
+        return 0
+    query = sa.delete(events).where(events.c.user_key == keys[user_id], condition)
+    return int(connection.execute(query).rowcount)
+
+
 def _add(
     connection: sa.Connection, table: sa.Table, column: str, rows: Sequence[dict[str, Any]]
 ) -> None:

@@ -121,7 +121,7 @@ def page_of_events(
     connection: sa.Connection, *, after: int, n: int, user_id: str | None
 ) -> list[dict[str, Any]]:
     """Returns up to `n` events after a key, oldest arrival first, as plain values."""
-    shown = [column for column in events.c if column is not events.c.digest]
+    shown = [column for column in events.c if column.name not in ("digest", "extra")]
     query = (
         sa.select(*shown, users.c.user_id, items.c.item_id)
         .join(users, events.c.user_key == users.c.user_key)
@@ -138,5 +138,6 @@ def page_of_events(
 def page_of(connection: sa.Connection, table: sa.Table, *, after: int, n: int) -> list[Any]:
     """Returns up to `n` rows of items or users after a key, in order of their keys."""
     key = next(iter(table.c))
-    query = sa.select(table).where(key > after).order_by(key).limit(n)
+    shown = [column for column in table.c if column.name != "extra"]
+    query = sa.select(*shown).where(key > after).order_by(key).limit(n)
     return [dict(row._mapping) for row in connection.execute(query)]

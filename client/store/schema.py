@@ -54,6 +54,7 @@ items = sa.Table(
     sa.Column("stock", sa.Double),
     sa.Column("valid_from", sa.Double),
     sa.Column("valid_to", sa.Double),
+    sa.Column("extra", sa.Text),
     sqlite_autoincrement=True,
 )
 
@@ -67,9 +68,11 @@ users = sa.Table(
     sa.Column("segment", sa.Text, nullable=False),
     sa.Column("person_id", sa.Text, nullable=False, server_default=""),
     sa.Column("training", sa.Boolean),
+    sa.Column("extra", sa.Text),
     sqlite_autoincrement=True,
 )
-"""`person_id` is "" for a person of its own; `training` is NULL for the store's default."""
+"""`person_id` is "" for a person of its own; `training` is NULL for the store's default; `extra`
+holds, here, of items and of events, what another interface knows beyond the columns, as JSON."""
 
 events = sa.Table(
     "events",
@@ -86,6 +89,7 @@ events = sa.Table(
     sa.Column("session", sa.BigInteger, nullable=False),
     sa.Column("digest", sa.BigInteger),
     sa.Column("session_id", sa.Text),
+    sa.Column("extra", sa.Text),
     sa.Index("events_user", "user_key"),
     sa.Index("events_item", "item_key"),
     sa.Index(
@@ -145,6 +149,7 @@ class Item:
         stock: Pieces that are there; None where the shop does not count them.
         valid_from: Days since 1970 UTC from which on it is shown; None for always.
         valid_to: Days since 1970 UTC from which on it is not shown any more; None for never.
+        extra: What another interface knows of it beyond these, as JSON; None for nothing.
     """
 
     item_id: str
@@ -163,6 +168,7 @@ class Item:
     stock: float | None = None
     valid_from: float | None = None
     valid_to: float | None = None
+    extra: str | None = None
 
     @property
     def encoded_text(self) -> str:
@@ -201,10 +207,12 @@ class User:
     Attributes:
         user_id: The shop's id.
         segment: A group that the shop puts the user in, "" for none.
+        extra: What another interface knows beyond these, as JSON; None for nothing.
     """
 
     user_id: str
     segment: str = ""
+    extra: str | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +230,7 @@ class Event:
         price: Of one piece; None where unknown.
         session: Code of the visit, -1 for none.
         session_id: The shop's name of the visit; None for none.
+        extra: What another interface knows beyond these, as JSON; None for nothing.
     """
 
     event_id: str
@@ -234,6 +243,7 @@ class Event:
     price: float | None = None
     session: int = -1
     session_id: str | None = None
+    extra: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

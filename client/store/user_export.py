@@ -40,6 +40,7 @@ def export_user(
         "person_id": user.person_id or None,
         "training": said,
         "training_default": consent_default(connection),
+        **_more(user.extra),
     }
     query = (
         sa.select(events, items.c.item_id, items.c.title, items.c.text)
@@ -60,7 +61,12 @@ def export_user(
             "quantity": row.quantity,
             "price": row.price,
             "session_id": row.session_id,
+            **_more(row.extra),
         }
+
+
+def _more(extra: str | None) -> dict[str, Any]:
+    return {} if extra is None else {"extra": json.loads(extra)}
 
 
 def as_lines(records: Iterator[dict[str, Any]]) -> Iterator[str]:

@@ -61,6 +61,9 @@ BULK_PATH = "/api/bulk"
 SESSION_COOKIE = "fedprofile-session"
 """Cookie of the page's session."""
 _READING_POSTS = ("/api/session/recommend", "/api/privacy/verify", "/api/login", "/api/logout")
+GORSE_PREFIX = "/gorse"
+"""Before the paths of the interface that Gorse's clients speak."""
+_GORSE_READING_POST = f"{GORSE_PREFIX}/api/session/recommend"
 _ADMIN = re.compile(r"/api/(adapter/|settings/|users/.*/readmission$)", re.DOTALL)
 _RULES = "/api/rules/"
 """What a rule does is undone by deleting it: whoever writes items may change them."""
@@ -82,7 +85,8 @@ def needed_role(method: str, path: str) -> Role:
         return "admin" if _ADMIN_READS.fullmatch(path) else "read"
     if (method == "DELETE" or _ADMIN.match(path)) and not path.startswith(_RULES):
         return "admin"
-    return "read" if path in _READING_POSTS else "write"
+    reading = path in _READING_POSTS or path.startswith(_GORSE_READING_POST)
+    return "read" if reading else "write"
 
 
 def _is_audited(method: str, path: str) -> bool:
@@ -256,14 +260,15 @@ class RequestGuard:
     def _note(self, scope: Scope, response: _TrackedResponse) -> None:
         key: ApiKey | None = scope.get("api_key")
         route = getattr(scope.get("route"), "path", None)
-        kind, _, rest = scope["path"].removeprefix("/api/").partition("/")
+        path = scope["path"].removeprefix(GORSE_PREFIX).removeprefix("/api/")
+        kind, _, rest = path.partition("/")
         self._audit.add(
             key=None if key is None else key.name,
             role=None if key is None else key.role,
             address=(scope.get("client") or (None,))[0],
             method=scope["method"],
             route=route,
-            item_id=rest if kind == "items" and route is not None else None,
+            item_id=rest if kind in ("items", "item") and route is not None else None,
             rule=rest if kind == "rules" and route is not None else None,
             status=response.status,
             request_id=response.request_id,

@@ -96,8 +96,8 @@ def _checker(route: APIRoute) -> Callable[[Request], dict[str, Any]]:
         "Parameters", __config__=ConfigDict(arbitrary_types_allowed=True), **shapes
     )
     names = list(shapes)
-    many = {one.name for one in query if _is_list(one.field_info.annotation)}
-    single = {one.name for one in query} - many
+    many = {one.alias for one in query if _is_list(one.field_info.annotation)}
+    single = {one.alias for one in query} - many
 
     def check(request: Request) -> dict[str, Any]:
         raw = dict(request.path_params)

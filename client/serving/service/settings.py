@@ -59,6 +59,9 @@ class ServingSettings(Settings):
     target_types: Annotated[tuple[EventType, ...], Field(min_length=1)] = TARGET_TYPES
     """Event types that say that a user has an item: *discover* leaves it out, *buy again* shows it,
     and weights are learned from them. In data that have none of them all types count."""
+    feedback_types: dict[str, EventType] = Field(default={})
+    """What feedback of Gorse's clients counts as, by the shop's name for it; see
+    `client.serving.http.gorse.feedback_types` for names that need no line here."""
     deny: tuple[str, ...] = ()
     """Ids of items that are never recommended."""
     ledger: Path | None = None

@@ -77,6 +77,20 @@ class WriteThrough:
             lambda c: _read_users_events(c, {writing.delete_event(c, event_id)}), self._reload_users
         )
 
+    def delete_events_where(self, user_id: str, condition: sa.ColumnElement[bool]) -> Future[int]:
+        """Deletes those of a user's events that meet a condition; gives how many those were."""
+
+        def delete(connection: sa.Connection) -> tuple[int, dict[str, Any]]:
+            n = writing.delete_events_where(connection, user_id, condition)
+            return n, _read_users_events(connection, {user_id})
+
+        def follow(deleted: tuple[int, dict[str, Any]]) -> int:
+            n, events = deleted
+            self._reload_users(events)
+            return n
+
+        return self._edit(delete, follow)
+
     def add_items(self, items: Sequence[Item], *, replace: bool) -> Future[Any]:
         """Stores items and shows them from the next answer on.
 

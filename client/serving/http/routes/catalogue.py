@@ -161,7 +161,7 @@ async def _page(
 def item_view(item: Item) -> dict[str, Any]:
     """Describes an item; what comes can be sent back with PUT."""
     return {
-        **vars(item),
+        **{name: value for name, value in vars(item).items() if name != "extra"},
         "categories": item.all_categories,
         "valid_from": None if item.valid_from is None else day_as_text(item.valid_from),
         "valid_to": None if item.valid_to is None else day_as_text(item.valid_to),
