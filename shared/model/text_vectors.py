@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from shared.errors import ModelError
 from shared.model.encoder_files import EncoderSource, find_encoder
+from shared.model.packaged_encoder import PACKAGED_NAME, PackagedEncoder
 from shared.runtime.environment import cache_folder
 from shared.runtime.file_store import NUMPY_HEADER_LOCK, write_atomic
 from shared.settings.run_settings import ModelSettings
@@ -158,7 +159,7 @@ def encode_texts(
     keys = [hashlib.sha256(text.encode()).digest() for text in unique]
     is_stored, vectors = store.read(keys)
     if not vectors.shape[1] or not is_stored.all():
-        encoder = _load(source, device)
+        encoder = load_for_texts(source, device)
         if not vectors.shape[1]:
             vectors = np.zeros((len(unique), encoder.width), dtype=np.float32)
         missing = np.flatnonzero(~is_stored)
@@ -182,8 +183,16 @@ def _clean(text: str, *, max_tokens: int) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _load(source: EncoderSource, device: torch.device | str) -> TextEncoder:
-    """Loads the encoder; torch and transformers are first imported here."""
+def load_for_texts(
+    source: EncoderSource, device: torch.device | str
+) -> TextEncoder | PackagedEncoder:
+    """Loads the encoder; torch and transformers are first imported here.
+
+    Raises:
+        ModelError: It is not usable.
+    """
+    if source.name == PACKAGED_NAME:
+        return PackagedEncoder()
     from shared.model.encoder_loading import load_source
     from shared.runtime.environment import resolve_device
 

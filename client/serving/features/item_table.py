@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from client.serving.features.word_index import WordIndex
 from client.store.schema import Item
 
 Rows = npt.NDArray[np.int64]
@@ -33,6 +34,7 @@ class ItemTable:
         category: Code of the main category, -1 for none, `(n_items,)`.
         brand: Code of the brand, -1 for none, `(n_items,)`.
         price: NaN where not known, `(n_items,)`.
+        words: Rows by the words of their texts.
     """
 
     def __init__(self, items: Sequence[Item | None], *, clock: Callable[[], float] = today) -> None:
@@ -42,6 +44,7 @@ class ItemTable:
         self.denied: frozenset[str] = frozenset()
         self.categories: dict[str, int] = {}
         self.brands: dict[str, int] = {}
+        self.words = WordIndex()
         self._shown = np.zeros(0, dtype=np.bool_)
         self._dated: dict[int, tuple[float, float]] = {}
         self._next_date = np.inf
@@ -79,6 +82,7 @@ class ItemTable:
             self.items[row] = None
             self._dated.pop(row, None)
             self._shown[row] = False
+            self.words.delete(row)
 
     @property
     def shown(self) -> npt.NDArray[np.bool_]:
@@ -143,6 +147,7 @@ class ItemTable:
 
     def _describe(self, row: int) -> None:
         item, now = self.item_at(row), self._clock()
+        self.words.put(row, item.encoded_text)
         self._dated.pop(row, None)
         if item.valid_from is not None or item.valid_to is not None:
             begin = -np.inf if item.valid_from is None else item.valid_from

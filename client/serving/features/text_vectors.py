@@ -15,10 +15,11 @@ from client.recommenders.config import CONFIGS
 from client.recommenders.tables.item_vectors import ItemVectors, ProfileSpace
 from shared.errors import ModelError
 from shared.model.adapter_folder import SavedAdapter, read_adapter
-from shared.model.encoder_files import text_space
+from shared.model.encoder_files import find_encoder, text_space
+from shared.model.packaged_encoder import PackagedEncoder
 from shared.model.profile_space import PROJECTION, Whitening, fit_whitening, projection_matrix
 from shared.model.text_encoder import TextEncoder
-from shared.model.text_vectors import Progress, encode_texts
+from shared.model.text_vectors import Progress, encode_texts, load_for_texts
 from shared.settings.run_settings import TIME_DEFAULTS, ModelSettings
 
 Floats = npt.NDArray[np.float32]
@@ -62,7 +63,7 @@ class TextVectors:
     def __init__(self, base: FrozenBase) -> None:
         self.base = base
         self._loading = threading.Lock()
-        self._encoder: TextEncoder | None = None
+        self._encoder: TextEncoder | PackagedEncoder | None = None
         self._query = lru_cache(maxsize=4096)(self._encode_one)
 
     def of_items(self, texts: Sequence[str], progress: Progress | None = None) -> Floats:
@@ -113,10 +114,9 @@ class TextVectors:
         return item_vector
 
 
-def _load(settings: ModelSettings) -> TextEncoder:
-    from shared.model.encoder_loading import load_encoder
-
-    return load_encoder(settings.encoder, revision=settings.revision)
+def _load(settings: ModelSettings) -> TextEncoder | PackagedEncoder:
+    source = find_encoder(settings.encoder, revision=settings.revision)
+    return load_for_texts(source, device="cpu")
 
 
 def catalogue_base(texts: Sequence[str], settings: ModelSettings) -> FrozenBase:

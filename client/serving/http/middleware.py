@@ -62,8 +62,9 @@ SESSION_COOKIE = "fedprofile-session"
 """Cookie of the page's session."""
 _READING_POSTS = ("/api/session/recommend", "/api/privacy/verify", "/api/login", "/api/logout")
 GORSE_PREFIX = "/gorse"
-"""Before the paths of the interface that Gorse's clients speak."""
-_GORSE_READING_POST = f"{GORSE_PREFIX}/api/session/recommend"
+GORSE_API = f"{GORSE_PREFIX}/api"
+"""Before the paths of the interface that Gorse's clients speak; it is in no schema of ours."""
+_GORSE_READING_POST = f"{GORSE_API}/session/recommend"
 _ADMIN = re.compile(r"/api/(adapter/|settings/|users/.*/readmission$)", re.DOTALL)
 _RULES = "/api/rules/"
 """What a rule does is undone by deleting it: whoever writes items may change them."""
@@ -268,7 +269,7 @@ class RequestGuard:
             address=(scope.get("client") or (None,))[0],
             method=scope["method"],
             route=route,
-            item_id=rest if kind in ("items", "item") and route is not None else None,
+            item_id=_audited_item(kind, rest) if route is not None else None,
             rule=rest if kind == "rules" and route is not None else None,
             status=response.status,
             request_id=response.request_id,
@@ -291,6 +292,13 @@ class RequestGuard:
         if len(self._buckets) > _ADDRESSES:
             self._buckets.popitem(last=False)
         return admitted
+
+
+def _audited_item(kind: str, rest: str) -> str | None:
+    """Returns the item that a path names after its first part; Gorse's may name a category too."""
+    if kind == "item":
+        return rest.partition("/category/")[0]
+    return rest if kind == "items" else None
 
 
 def _is_page(scope: Scope) -> bool:

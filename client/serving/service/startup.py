@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.recommenders.tables.item_vectors import ItemVectors, ProfileSpace
+from client.serving.features.encoder_scripts import unread_script
 from client.serving.features.federated_statistics import ReleasedStatistics
 from client.serving.features.item_table import ItemTable
 from client.serving.features.text_vectors import (
@@ -23,6 +24,7 @@ from client.serving.state.snapshot import Snapshot
 from client.store.imports.import_source import Progress, Say, import_into, report_lines
 from client.store.serving_lock import ServingLock, served_already
 from client.store.store import Store
+from shared.model.packaged_encoder import PACKAGED_NAME
 from shared.settings.run_settings import DataSettings, ModelSettings
 
 
@@ -74,10 +76,24 @@ def open_service(source: ServingSource, *, say: Say = lambda _line: None) -> Ser
                 report = import_into(store, source.data, source.shop, progress=progress)
             for line in report_lines(report):
                 say(line)
-        return _build(store, source, bundle, watch)
+        service = _build(store, source, bundle, watch)
+        _warn_of_script(service, say)
+        return service
     except BaseException:
         store.close()
         raise
+
+
+def _warn_of_script(service: Service, say: Say) -> None:
+    texts = (item.encoded_text for item in service.engine.items.items if item is not None)
+    settings = service.texts.base.settings
+    script = unread_script(texts, settings)
+    if script is not None:
+        say(
+            f"encoder={settings.encoder} does not read {script}, which most item texts are written "
+            "in: their likeness says little, and search goes by words; take one that reads it, "
+            f"such as --encoder {PACKAGED_NAME} (docs/languages.md)"
+        )
 
 
 def _build(

@@ -21,6 +21,7 @@ from client.serving.http.gorse.records import (
     as_timestamp,
     feedback_view,
 )
+from client.serving.http.middleware import GORSE_API
 from client.serving.http.routing import PathId, json_reply, service_of
 from client.serving.service.service import Service
 from client.store.changes import keys_of
@@ -29,7 +30,7 @@ from client.store.schema import Event, Item, events
 from client.store.schema import items as item_table
 from client.store.suppression import deleted_among
 
-router = APIRouter()
+router = APIRouter(prefix=GORSE_API, include_in_schema=False)
 Feedback = Annotated[list[GorseFeedback], Field(max_length=10_000)]
 
 

@@ -18,6 +18,7 @@ from client.serving.http.gorse.records import (
     item_record,
     item_view,
 )
+from client.serving.http.middleware import GORSE_API
 from client.serving.http.routing import PathId, json_reply, service_of
 from client.serving.service.service import Service
 from client.serving.state.browse import search
@@ -25,7 +26,7 @@ from client.store.changes import item_of
 from client.store.schema import Item
 from client.store.schema import items as item_table
 
-router = APIRouter()
+router = APIRouter(prefix=GORSE_API, include_in_schema=False)
 Items = Annotated[list[GorseItem], Field(max_length=10_000)]
 _patching = asyncio.Lock()
 """Held from reading an item to the change: of two patches at once neither may undo the other."""

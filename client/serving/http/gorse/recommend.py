@@ -16,6 +16,7 @@ from client.serving.access.keys import ApiKey
 from client.serving.features.events import today
 from client.serving.http.gorse.feedback import store_feedback
 from client.serving.http.gorse.records import GorseFeedback, Record
+from client.serving.http.middleware import GORSE_API
 from client.serving.http.routing import PathId, QuickRoute, json_reply, service_of
 from client.serving.http.schemas import Id, Name
 from client.serving.ranking.ranker import RecommendationRequest, RecommendationResult
@@ -23,7 +24,7 @@ from client.serving.service.service import Service
 from client.serving.state.browse import RankedRows, latest, popular, similar_items
 from shared.errors import DataError
 
-router = APIRouter(route_class=QuickRoute)
+router = APIRouter(prefix=GORSE_API, route_class=QuickRoute, include_in_schema=False)
 N = Annotated[int, Query(ge=1, le=1000)]
 Offset = Annotated[int, Query(ge=0, le=10_000)]
 Category = Annotated[Name | None, Query()]

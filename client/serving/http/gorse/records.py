@@ -135,7 +135,7 @@ def item_view(item: Item) -> dict[str, Any]:
     return {
         "ItemId": item.item_id,
         "IsHidden": item.hidden,
-        "Categories": item.all_categories,
+        "Categories": list(item.all_categories),
         "Timestamp": extra.get("Timestamp", NO_TIME),
         "Labels": extra.get("Labels"),
         "Comment": extra["Comment"] if same_text else item.text,

@@ -11,11 +11,12 @@ from pydantic import Field
 
 from client.serving.http.gorse.listing import Cursor, PageN, read_page, read_user
 from client.serving.http.gorse.records import GorseUser, GorseUserPatch, as_extra, user_view
+from client.serving.http.middleware import GORSE_API
 from client.serving.http.routing import PathId, json_reply, service_of
 from client.store.schema import User
 from client.store.schema import users as user_table
 
-router = APIRouter()
+router = APIRouter(prefix=GORSE_API, include_in_schema=False)
 Users = Annotated[list[GorseUser], Field(max_length=10_000)]
 _patching = asyncio.Lock()
 """Held from reading a user to the change: of two patches at once neither may undo the other."""

@@ -23,6 +23,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     folder = tmp_path_factory.mktemp("gorse")
     access = AccessFiles(folder / "shop.db")
     make_owner_key(access)
+    (folder / "reader").write_text(add_key(access, "reader", "read"))
+    (folder / "writer").write_text(add_key(access, "writer", "write"))
     with served(opened(folder, feedback_types={"unlock": "purchase"}), KeyRing(access)) as url:
         yield f"{url.rstrip('/')}/gorse", folder
 
@@ -121,8 +123,9 @@ def test_what_is_written_back_is_shown_no_more_once_its_time_has_come(gorse: Gor
     shown = gorse.get_recommend("finn", n=3, write_back_type="read")
     after = gorse.get_recommend("finn", n=3, write_back_type="read", write_back_delay="10h")
     assert not {one.id for one in shown} & {one.id for one in after}
-    again = gorse.get_recommend("finn", n=3)
-    assert {one.id for one in again} == {one.id for one in after}
+    again = {one.id for one in gorse.get_recommend("finn", n=N_ITEMS)}
+    assert not {one.id for one in shown} & again
+    assert {one.id for one in after} <= again
     read = gorse.list_feedbacks("read", "finn")
     assert {one["ItemId"] for one in read} == {one.id for one in shown}
 
@@ -176,9 +179,8 @@ def test_a_deleted_user_stays_away(gorse: Gorse) -> None:
 
 
 def test_roles_hold(node: tuple[str, Path], gorse: Gorse) -> None:
-    access = AccessFiles(node[1] / "shop.db")
-    reader = Gorse(node[0], add_key(access, "reader", "read"))
-    writer = Gorse(node[0], add_key(access, "writer", "write"))
+    reader = Gorse(node[0], (node[1] / "reader").read_text())
+    writer = Gorse(node[0], (node[1] / "writer").read_text())
     assert len(reader.get_recommend("u1", n=3)) == 3
     assert len(reader.session_recommend([], 3)) == 3
     assert writer.insert_feedback("star", "u1", "i5", DAY.format(1))
@@ -193,7 +195,7 @@ def test_roles_hold(node: tuple[str, Path], gorse: Gorse) -> None:
             call()
         assert refused.value.status_code in (401, 403)
     assert gorse.get_user("u1")["UserId"] == "u1"
-    assert '"/gorse/api/user/{user_id}"' in access.audit.read_text()
+    assert '"/gorse/api/user/{user_id}"' in AccessFiles(node[1] / "shop.db").audit.read_text()
 
 
 @pytest.mark.parametrize(
