@@ -19,6 +19,7 @@ import numpy.typing as npt
 from client.serving.analytics.use_answers import UseAnswers, ask
 from client.serving.features.events import time_as_text
 from client.serving.features.shop_history import read_history
+from client.store.database import StoreUnavailableError
 from client.store.store import Store
 from client.store.training_data import may_train_on, read_training_users
 from shared.errors import ConfigError, FedprofileError
@@ -27,6 +28,8 @@ from shared.uses.registry import chosen, uses
 
 REFRESH_SECONDS = 900.0
 """Between two times at which uses follow new events."""
+ASKED_FACT = "uses_asked"
+"""Name of the fact that holds which uses were asked for, to be ready again after a start."""
 _SEED = 0
 _log = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class ShopUses:
         self._made_at = 0.0
         self._forgotten: set[str] = set()
         self._making = threading.Lock()
+        self._stopping = False
 
     def overview(self) -> list[dict[str, Any]]:
         """Describes every use, and how far it is; makes none ready."""
@@ -107,6 +111,17 @@ class ShopUses:
             rows = rows[self._still_allowed(one)[one.told.unit]]
         return {"use": name, **_head(one), "rows": _rows(one, rows[:limit])}
 
+    def stop(self) -> None:
+        """Makes no further use ready."""
+        self._stopping = True
+
+    def prepare(self) -> None:
+        """Makes those ready that were asked for before the node was started."""
+        known = [name for name in self._store.fact(ASKED_FACT) or [] if name in uses()]
+        if known:
+            with self._making:
+                self._make([name for name in known if name not in self._ready])
+
     def refresh(self) -> None:
         """Makes those that were asked for anew where events came; meant for the background."""
         due = time.monotonic() - self._made_at >= REFRESH_SECONDS
@@ -134,6 +149,7 @@ class ShopUses:
         if any(name not in self._ready for name in names):
             with self._making:
                 self._make([name for name in names if name not in self._ready])
+            self._store.set_fact(ASKED_FACT, sorted(self._ready))
         ready = self._ready
         return {name: ready[name] for name in names}
 
@@ -150,6 +166,8 @@ class ShopUses:
         else:
             code_of = {user_id: code for code, user_id in enumerate(shop.user_ids.tolist())}
             for name in names:
+                if self._stopping:
+                    raise StoreUnavailableError("the node is stopping", remedy="ask again")
                 try:
                     made[name] = ask(uses()[name], shop, code_of, seed=_SEED)
                 except ConfigError as error:

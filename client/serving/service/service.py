@@ -70,6 +70,7 @@ class BackgroundWork:
                 service.learn()
             service.texts.warm()
             service.user_index.refresh()
+            service.uses.prepare()
         except FedprofileError as error:
             _log.warning("start: %s", error)
         if not service.snapshot.exists:
@@ -153,6 +154,7 @@ class Service(WriteThrough):
 
     def close(self) -> None:
         """Stops the background and finishes all writes."""
+        self.uses.stop()
         self._background.stop()
         self.store_counters()
         refresh_engine(self.engine)

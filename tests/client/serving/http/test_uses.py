@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from shared.uses.registry import uses
 from tests.client.serving.http.test_api import problem
-from tests.client.serving.small_service import N_USERS
+from tests.client.serving.small_service import N_USERS, client_of, opened
 
 
 def state_of(client: TestClient, name: str) -> dict[str, object]:
@@ -47,6 +47,18 @@ def test_a_user_gets_what_the_list_says_within_20_ms(client) -> None:
         client.get("/api/users/u7/uses")
         seconds.append(time.perf_counter() - begun)
     assert np.median(seconds) < 0.02
+
+
+def test_what_was_asked_for_is_ready_after_a_start(tmp_path) -> None:
+    with client_of(opened(tmp_path)) as client:
+        before = listed(client, "churn-4w")
+    with client_of(opened(tmp_path)) as client:
+        deadline = time.monotonic() + 300
+        while state_of(client, "churn-4w")["state"] != "ready":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert state_of(client, "spend-4w")["state"] == "not asked yet"
+        assert listed(client, "churn-4w") == before
 
 
 def test_demand_is_listed_by_category(client) -> None:
