@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from shared.cli import main
 
-main()
+if __name__ == "__main__":  # else a process of `multiprocessing` looks at the module
+    main()

@@ -87,7 +87,14 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="The shop's privacy ledger (or its folder), for the privacy page.",
     envvar="FEDPROFILE_LEDGER",
 )
-def serve(*, adapter: Path | None, store: str, **options: Any) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that answer; one of them writes.",
+)
+def serve(*, adapter: Path | None, store: str, workers: int, **options: Any) -> None:
     """Answer recommendations over HTTP until interrupted."""
     from client.serving.access.keys import AccessFiles, KeyRing, make_owner_key
     from client.serving.server import run_server
@@ -116,7 +123,15 @@ def serve(*, adapter: Path | None, store: str, **options: Any) -> None:
         if new_key is not None:
             click.echo(f"API key, shown once and kept in {access.owner_key}: {new_key}")
 
-    run_server(service, keys, announce=announce)
+    run_server(service, keys, announce=announce, readers=_readers(workers))
+
+
+def _readers(workers: int) -> Any:
+    if workers == 1:
+        return None
+    from client.serving.workers.pool import WorkerProcesses
+
+    return WorkerProcesses(workers)
 
 
 @click.command()

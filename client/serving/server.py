@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib import metadata
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 from fastapi import FastAPI
@@ -108,46 +109,99 @@ _BACKLOG = 4096
 """Connections that wait while the node loads or is busy; the system may allow fewer."""
 _FILES_WANTED, _FILES_KEPT = 65_536, 256
 """Open files that the process asks for, and those that are no connections."""
-_SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0005
 """For how long work in the background may keep an answer waiting, not Python's 5 ms."""
 _SHUTDOWN_SECONDS = 10
 """Seconds at the end for answers under way."""
 
 
-def run_server(service: Service, keys: KeyRing, *, announce: Callable[[str], None]) -> None:
+class Readers(Protocol):
+    """Further processes that answer on the same port."""
+
+    def begin(
+        self, app: ASGIApp, service: Service, keys: KeyRing, port: int
+    ) -> tuple[ASGIApp, socket.socket]:
+        """Starts them; gives the application and the socket for what they pass on."""
+        ...
+
+    def end(self) -> None:
+        """Ends them."""
+        ...
+
+
+def run_server(
+    service: Service,
+    keys: KeyRing,
+    *,
+    announce: Callable[[str], None],
+    readers: Readers | None = None,
+) -> None:
     """Serves until SIGINT or SIGTERM.
 
     Args:
         service: Opened; closed at the end.
         keys: Who may ask; the audit log is beside their files.
         announce: Gets the address once connections are taken.
+        readers: Further processes; None for none.
 
     Raises:
         RunError: The port is taken.
     """
     settings = service.settings
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((settings.host, settings.port))
-    except OSError as error:
+        listening = listen(settings.host, settings.port)
+        if readers is not None:  # taken alone first: another node may share nothing with this one
+            listening.close()
+            listening = listen(settings.host, settings.port, shared=True)
+    except RunError:
         service.close()
-        raise RunError(
-            f"port={settings.port} of host={settings.host} cannot be taken ({error.strerror})",
-            remedy="choose another with --port",
-        ) from error
-    listening.listen(_BACKLOG)
+        raise
     port = listening.getsockname()[1]
+    app, sockets = create_guarded_app(service, keys), [listening]
+    if readers is not None:
+        app, internal = readers.begin(app, service, keys, port)
+        sockets.append(internal)
     announce(
         f"serving on http://{settings.host}:{port}, routes on http://{settings.host}:{port}/docs, "
         f"a page for people on http://{settings.host}:{port}/"
     )
-    config = server_config(create_guarded_app(service, keys), settings)
+    config = server_config(app, settings)
     # One answer is too small a piece of work for several threads to share.
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    with threadpool_limits(limits=1), _quiet_end():
-        uvicorn.Server(config).run(sockets=[listening])
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        with threadpool_limits(limits=1), _quiet_end():
+            uvicorn.Server(config).run(sockets=sockets)
+    finally:
+        if readers is not None:
+            readers.end()
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Takes a port.
+
+    Args:
+        host: Address of this machine.
+        port: 0 takes a free one.
+        shared: Whether further processes of the same user may listen on it too; the system gives
+            each of them its part of the connections.
+
+    Raises:
+        RunError: The port is taken.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise RunError(
+            f"port={port} of host={host} cannot be taken ({error.strerror})",
+            remedy="choose another with --port",
+        ) from error
+    listening.listen(_BACKLOG)
+    return listening
 
 
 def server_config(app: ASGIApp, settings: ServingSettings) -> uvicorn.Config:

@@ -48,9 +48,13 @@ class Writer:
     Args:
         engine: The database.
         url: Its URL, for errors.
+
+    Attributes:
+        settle: Called after changes, before they are acknowledged.
     """
 
     def __init__(self, engine: sa.Engine, url: str) -> None:
+        self.settle: Callable[[], None] = _nobody
         self._engine = engine
         self._url = url
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
@@ -111,15 +115,25 @@ class Writer:
             return
         for job, fault in refused:
             job.done.set_exception(fault)
-        for job, value in applied:
-            _finish(job, value)
+        followed = [(job, _follow(job, value)) for job, value in applied]
+        if followed:
+            self.settle()
+        for job, (value, problem) in followed:
+            if problem is None:
+                job.done.set_result(value)
+            else:
+                job.done.set_exception(problem)
 
 
-def _finish(job: _Job, value: Any) -> None:
+def _follow(job: _Job, value: Any) -> tuple[Any, Exception | None]:
     try:
-        job.done.set_result(job.then(value))
+        return job.then(value), None
     except Exception as error:
-        job.done.set_exception(error)
+        return None, error
+
+
+def _nobody() -> None:
+    """Waits for nobody."""
 
 
 def _unexpected(error: Exception) -> StoreUnavailableError:
@@ -163,6 +177,10 @@ class Store:
     ) -> Future[Any]:
         """Queues a change for the writer; see `Writer.submit`."""
         return self._writer.submit(change, then)
+
+    def before_acknowledging(self, settle: Callable[[], None]) -> None:
+        """Has something done after changes, before they are acknowledged."""
+        self._writer.settle = settle
 
     def item_ids(self) -> list[str]:
         """Returns the ids of all items."""

@@ -8,9 +8,6 @@ import threading
 from collections import Counter, OrderedDict
 from typing import Any
 
-import numpy as np
-
-from client.serving.ranking.ranker import RecommendationResult
 from client.serving.ranking.signals import SIGNAL_NAMES
 from client.store.schema import Event
 from shared.interactions.events import EVENT_TYPES
@@ -98,14 +95,20 @@ class OnlineCounters:
     def show(
         self,
         user_id: str,
-        result: RecommendationResult,
+        leading: list[int],
         item_ids: list[str],
         where: tuple[str, str],
     ) -> None:
-        """Counts the items of an answer that a user gets; `where` is surface and variant."""
+        """Counts the items of an answer that a user gets.
+
+        Args:
+            user_id: The user.
+            leading: The signal that adds most to each item's score, by its place in `SIGNAL_NAMES`.
+            item_ids: The items.
+            where: Surface and variant.
+        """
         if not item_ids:
             return
-        leading = np.argmax(result.ranking.parts, axis=1).tolist()
         with self._lock:
             shown = self._shown.setdefault(user_id, {})
             self._shown.move_to_end(user_id)

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from client.serving.access.audit import AuditLog
 from client.serving.access.keys import ApiKey, KeyRing, Role
 from client.serving.access.origins import AllowedHosts
-from client.serving.analytics.metrics import Metrics
+from client.serving.analytics.metrics import Observations
 from client.serving.http.errors import error_body, refusal_body
 from client.serving.service.settings import ServingSettings
 
@@ -137,7 +137,7 @@ class RequestGuard:
         settings: ServingSettings,
         keys: KeyRing,
         audit: AuditLog,
-        metrics: Metrics,
+        metrics: Observations,
     ) -> None:
         self._app = app
         self._settings = settings
@@ -166,8 +166,7 @@ class RequestGuard:
         # The route, not the path: a label with a user's id would publish it and grow for ever.
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if route != "none" else "any"
-        self._metrics.seconds.labels(route, method).observe(time.perf_counter() - begun)
-        self._metrics.requests.labels(route, method, str(response.status)).inc()
+        self._metrics.answered(route, method, response.status, time.perf_counter() - begun)
         # Without a key nobody makes the log grow.
         known = "api_key" in scope or (self._keys.is_open and refused is None)
         if known and _is_audited(scope["method"], scope["path"]):

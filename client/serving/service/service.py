@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from client.recommenders.visits import taken_types, type_names
-from client.serving.analytics.ab_test import variant_of
 from client.serving.analytics.shop_uses import ShopUses
 from client.serving.features.text_vectors import TextVectors
-from client.serving.ranking.ranker import RecommendationRequest, RecommendationResult
 from client.serving.ranking.weight_learning import LearnedFusion, learn_fusion_weights
 from client.serving.service.adapter_reload import AdapterReloader, AdapterWatch, ReloadBusyError
 from client.serving.service.database_reload import DatabaseReload
+from client.serving.service.recommending import Recommending
 from client.serving.service.rule_book import RuleBook
 from client.serving.service.serving_bundle import drop_own_pairs
 from client.serving.service.settings import ServingSettings
@@ -106,7 +105,7 @@ WEIGHTS_FACT = "mixes"
 """Name of the fact that holds the learned weights, in databases of version 0.1 too."""
 
 
-class Service(WriteThrough):
+class Service(Recommending, WriteThrough):
     """A shop's store and engine, which hold the same, with all that is done with them.
 
     Args:
@@ -129,6 +128,7 @@ class Service(WriteThrough):
         watch: AdapterWatch | None = None,
     ) -> None:
         super().__init__(store, engine, texts=texts, snapshot=snapshot)
+        self.observations = self.metrics
         self.database_reload = DatabaseReload(self)
         self._expires_at = time.monotonic()
         self.reloader = AdapterReloader(self, self._adapter_reloaded)
@@ -161,28 +161,11 @@ class Service(WriteThrough):
         self.snapshot.save(self.engine)
         self.store.close()
 
-    def recommend(
-        self, request: RecommendationRequest, user_id: str | None, cart: Sequence[str] | None = None
-    ) -> RecommendationResult:
-        """Ranks items; see `RecommendationEngine.recommend`."""
-        self.metrics.recommended.labels(request.surface, request.variant).inc()
-        events = None if cart is None else self.engine.cart(cart)
-        return self.engine.recommend(request, user_id, events)
-
-    def shown(
-        self,
-        user_id: str,
-        result: RecommendationResult,
-        request: RecommendationRequest,
-        body: dict[str, Any],
+    def count_shown(
+        self, user_id: str, leading: list[int], item_ids: list[str], where: tuple[str, str]
     ) -> None:
-        """Counts the items that a user with a name gets to see."""
-        item_ids = [entry["item_id"] for entry in body["items"]]
-        self.online.show(user_id, result, item_ids, (request.surface, request.variant))
-
-    def variant_of(self, user_id: str | None) -> str:
-        """Returns `local` for the share of users who get no global model, else `fused`."""
-        return variant_of(user_id, local_share=self.settings.local_share)
+        """Counts what a user gets to see; see `OnlineCounters.show`."""
+        self.online.show(user_id, leading, item_ids, where)
 
     def status(self) -> dict[str, Any]:
         """Says what is loaded, how signals are fused and what that is worth."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import takewhile
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +37,19 @@ from client.serving.ranking.ranker import (
 from client.serving.ranking.rules import RuleSet, SurfaceRules, places
 from client.serving.ranking.signals import SIGNAL_NAMES, SignalSources
 from client.serving.ranking.weight_learning import LearnedFusion
+from client.serving.state.replication import (
+    OWN_ATTRIBUTES,
+    Change,
+    Journal,
+    Refreshed,
+    replicated,
+)
 from client.store.database import UnknownError
 from client.store.schema import Event, EventColumns, Item, User
 
 Floats = npt.NDArray[np.float32]
+_KEPT_ATTRIBUTES = ("fusion_weights", "_weights", "numbering", "rules")
+"""What stays where the database was read again."""
 VISITOR_DIVERSITY = 0.2
 """Diversity at least of a visit of which nothing is known, so that not all items are alike."""
 
@@ -59,6 +69,7 @@ class RecommendationEngine:
     Attributes:
         numbering: How often all rows of users were numbered anew.
         rules: Of the shop, replaced as a whole.
+        journal: Is told of every change; None for nobody.
     """
 
     def __init__(
@@ -75,6 +86,8 @@ class RecommendationEngine:
         # One lock for all: an answer must not see an item without its vector or an event without
         # its user. What takes seconds, as a refresh, works on copies.
         self.lock = threading.RLock()
+        self.journal: Journal | None = None
+        self.journal_depth = 0
         self.items = items
         self.users = {user_id: row for row, user_id in enumerate(users) if user_id is not None}
         self.segments = segments
@@ -97,6 +110,7 @@ class RecommendationEngine:
         self.numbering = 0
         self.rules = RuleSet()
 
+    @replicated
     def set_fusion_weights(self, fusion_weights: dict[str, FusionWeights]) -> None:
         """Takes new fusion weights from the next answer on."""
         rows = {}
@@ -106,6 +120,7 @@ class RecommendationEngine:
         with self.lock:
             self.fusion_weights, self._weights = fusion_weights, rows
 
+    @replicated
     def set_learned(self, learned: LearnedFusion) -> None:
         """Takes weights and the text map that belongs to them from the next answer on."""
         with self.lock:
@@ -204,6 +219,7 @@ class RecommendationEngine:
         rows = self.items.rows_of(dict.fromkeys(item_ids))
         return cart_rows(rows)
 
+    @replicated
     def add_events(self, events: Sequence[Event], last_key: int) -> None:
         """Updates profile, frequency and counts by events that are stored.
 
@@ -217,6 +233,7 @@ class RecommendationEngine:
             self.last_key = last_key
             self.events_since_refresh += len(events)
 
+    @replicated
     def changed(self, generation: int, last_key: int) -> None:
         """Notes that stored events were changed or deleted; counts follow with a refresh."""
         with self.lock:
@@ -244,6 +261,7 @@ class RecommendationEngine:
             self.n_rows += 1
         return row
 
+    @replicated
     def put_users(self, users: Sequence[User]) -> None:
         """Takes new or changed users."""
         with self.lock:
@@ -251,6 +269,7 @@ class RecommendationEngine:
                 self._user_row(user.user_id)
                 self.segments[user.user_id] = user.segment
 
+    @replicated
     def replace_user(self, user_id: str, rows: EventColumns, items: npt.NDArray[np.int32]) -> None:
         """Puts a user's whole history in place of the old one, after an event was changed."""
         with self.lock:
@@ -259,6 +278,7 @@ class RecommendationEngine:
             self.interactions.replace(row, events)
             self._changed_users.add(row)
 
+    @replicated
     def forget(self, user_id: str) -> None:
         """Drops a user and all their events; counts follow with the next refresh."""
         with self.lock:
@@ -274,6 +294,7 @@ class RecommendationEngine:
             rows, self._changed_users = self._changed_users, set()
             return {row: self.interactions.of(row) for row in rows}
 
+    @replicated
     def put_items(self, items: Sequence[Item], vectors: npt.NDArray[np.float32]) -> None:
         """Takes new or changed items with their vectors, from the next answer on."""
         with self.lock:
@@ -295,16 +316,37 @@ class RecommendationEngine:
             gone = set(self.users) - set(other.users)
             other.items.deny(self.items.denied)
             for name, value in vars(other).items():
-                if name not in ("lock", "fusion_weights", "_weights", "numbering", "rules"):
+                if name not in (*_KEPT_ATTRIBUTES, *OWN_ATTRIBUTES):
                     setattr(self, name, value)
             self.numbering += 1
+            if self.journal is not None:
+                self.journal.note(Change.whole(self))
         return gone
 
+    def take_state(self, state: dict[str, Any]) -> None:
+        """Takes all that another process's engine holds; see `Change.whole`."""
+        with self.lock:
+            vars(self).update(state)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Returns an engine that is to take another process's state."""
+        engine = cls.__new__(cls)
+        engine.lock, engine.journal, engine.journal_depth = threading.RLock(), None, 0
+        return engine
+
+    @replicated
+    def take_refresh(self, refreshed: Refreshed) -> None:
+        """Takes what the engine of another process has counted anew."""
+        refreshed.install(self)
+
+    @replicated
     def describe_items(self, items: Sequence[Item]) -> None:
         """Takes items that have changed in everything but their text."""
         with self.lock:
             self.items.put(items)
 
+    @replicated
     def deny_items(self, item_ids: Collection[str]) -> None:
         """Shows these items nowhere, and those that were denied before again.
 
@@ -322,11 +364,13 @@ class RecommendationEngine:
                 )
             self.items.deny(item_ids)
 
+    @replicated
     def delete_item(self, item_id: str) -> None:
         """Never shows an item again."""
         with self.lock:
             self.items.delete(item_id)
 
+    @replicated
     def set_adapter(
         self,
         space: ProfileSpace,

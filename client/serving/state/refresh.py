@@ -18,6 +18,7 @@ from client.serving.features.federated_statistics import (
 from client.serving.features.interactions import Interactions, UserEvents
 from client.serving.ranking.signals import popularity_of
 from client.serving.state.engine import RecommendationEngine
+from client.serving.state.replication import Change, Refreshed
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,3 +116,6 @@ def _install(engine: RecommendationEngine, start: _RefreshStart, refreshed: _Ref
             engine.sources = replace(
                 engine.sources, federated=federated, federated_ease=refreshed.federated_ease
             )
+        if engine.journal is not None:
+            change = Change.of("take_refresh", (Refreshed.of(engine),), {})
+            engine.journal.note(change)

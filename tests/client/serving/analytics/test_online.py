@@ -111,18 +111,12 @@ def test_who_bought_all_that_was_shown_is_not_remembered(client, service) -> Non
 
 
 def test_one_user_is_remembered_up_to_a_bound() -> None:
-    class Found:
-        parts = np.zeros((MAX_SHOWN_OF_USER + 50, 6))
-
-    class Given:
-        ranking = Found()
-
     online = OnlineCounters()
     names = [f"i{n}" for n in range(MAX_SHOWN_OF_USER + 50)]
     online._clicked["u"] = {"of long ago", *names}
     online._shown["u"] = {"of long ago": ("for-you", "fused", "ease")}
     online._n_shown = 1
-    online.show("u", Given(), names, ("for-you", "fused"))  # type: ignore[arg-type]
+    online.show("u", [0] * len(names), names, ("for-you", "fused"))
     assert list(online._shown["u"]) == names[50:]
     assert online._n_shown == MAX_SHOWN_OF_USER
     assert online._clicked["u"] == set()
