@@ -15,7 +15,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import psutil
 
+from simulation.bench.deployment.processes import wait_until
 from simulation.bench.serving.empty_server import empty_server
 from simulation.bench.serving.figures import CLIENTS, wait_for_weights
 from simulation.bench.serving.http_load import Load, ask, get
@@ -67,6 +69,7 @@ def serving_load_figures(size: ShopSize | None = None) -> list[BenchmarkFigure]:
             figures += _with_idle(bench, node)
         with bench.node("--refresh-seconds", "2") as node:
             figures += _with_other_work(bench, node)
+        figures += _with_readers(bench)
     return figures
 
 
@@ -107,18 +110,10 @@ def _each(load: Load) -> float:
 
 
 def _beside_empty(bench: Bench, node: Node, empty: int) -> list[BenchmarkFigure]:
-    nothing = [get("/empty")]
-    ask(empty, nothing, clients=CLIENTS, seconds=1.0)
+    ask(empty, [get("/empty")], clients=CLIENTS, seconds=1.0)
     figures = []
     for clients, bound in ((1, 3), (CLIENTS, 4)):
-
-        def ours(clients: int = clients) -> float:
-            return _each(ask(node.port, bench.requests, clients=clients, seconds=SECONDS))
-
-        def bare(clients: int = clients) -> float:
-            return _each(ask(empty, nothing, clients=clients, seconds=SECONDS))
-
-        answer, route = _by_turns(ours, bare)
+        answer, route = _ours_and_bare(bench, node, empty, clients)
         name = f"Recommend beside an empty route, clients: {clients}"
         note = (
             f"{answer:.3f} ms against {route:.3f} ms a request, {_shape(bench)}; both servers, "
@@ -170,3 +165,58 @@ def busy_figures(quiet: Load, busy: Load, work: OtherWork) -> list[BenchmarkFigu
 def _shape(bench: Bench) -> str:
     size = bench.size
     return f"{size.n_items:,} items, {size.n_users:,} users, {size.n_events:,} events"
+
+
+def _with_readers(bench: Bench) -> list[BenchmarkFigure]:
+    """Compares one process with two, and says what the second one takes of the memory."""
+    with empty_server() as empty:
+        with bench.node() as node:
+            one, route = _ours_and_bare(bench, node, empty, CLIENTS)
+            alone = _proportional(node.process)
+        with bench.node("--workers", "2") as node:
+            wait_until(lambda: len(_listening(node)) == 2, seconds=300, name="the reader")
+            ask(node.port, bench.requests, clients=CLIENTS, seconds=1.0)
+            two, route_then = _ours_and_bare(bench, node, empty, CLIENTS)
+            both = _proportional(node.process)
+    gain = (one / route) / (two / route_then)
+    note = (
+        f"{gain:.2f} times the answers: {two:.3f} ms a request against {one:.3f}, beside an empty "
+        f"route's {route_then:.3f} and {route:.3f}; {CLIENTS} clients, whose own process takes a "
+        f"part of the {os.cpu_count()} cores"
+    )
+    name = "Two processes, time of one process' answer"
+    memory_note = f"{both:.0f} MB of all processes against {alone:.0f} MB of one; shared in parts"
+    return [
+        BenchmarkFigure(name, 1 / gain, round(1 / 1.7, 2), "times", note),
+        BenchmarkFigure("Memory of a second process", both - alone, 300, "MB", memory_note),
+    ]
+
+
+def _ours_and_bare(bench: Bench, node: Node, empty: int, clients: int) -> tuple[float, float]:
+    """Measures a recommendation and an empty route by turns, milliseconds a request."""
+    nothing = [get("/empty")]
+    return _by_turns(
+        lambda: _each(ask(node.port, bench.requests, clients=clients, seconds=SECONDS)),
+        lambda: _each(ask(empty, nothing, clients=clients, seconds=SECONDS)),
+    )
+
+
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    return [process, *process.children(recursive=True)]
+
+
+def _listening(node: Node) -> list[psutil.Process]:
+    """Returns the processes that take connections of a node's port."""
+    return [
+        one
+        for one in _family(node.process)
+        if any(
+            socket.status == psutil.CONN_LISTEN and socket.laddr.port == node.port
+            for socket in one.net_connections("tcp")
+        )
+    ]
+
+
+def _proportional(process: psutil.Process) -> float:
+    """Returns the memory of a process and its children in MB; a shared page counts once."""
+    return sum(float(one.memory_full_info().pss) for one in _family(process)) / 1e6
