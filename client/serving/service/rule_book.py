@@ -36,7 +36,7 @@ class RuleBook:
     def load(self) -> None:
         """Takes the stored rules."""
         stored = self._store.fact(RULES_FACT) or []
-        self._engine.rules = RuleSet(tuple(Rule.from_json(one) for one in stored))
+        self._engine.set_rules(RuleSet(tuple(Rule.from_json(one) for one in stored)))
 
     def put(self, rule: Rule) -> Future[Any]:
         """Makes a rule or changes the one of its name; it counts from the next answer on.
@@ -77,6 +77,6 @@ class RuleBook:
             return rules
 
         def follow(rules: Rules) -> None:
-            self._engine.rules = RuleSet(rules)
+            self._engine.set_rules(RuleSet(rules))
 
         return self._store.write(write, follow)

@@ -341,6 +341,11 @@ class RecommendationEngine:
         refreshed.install(self)
 
     @replicated
+    def set_rules(self, rules: RuleSet) -> None:
+        """Takes new rules of the shop from the next answer on."""
+        self.rules = rules
+
+    @replicated
     def describe_items(self, items: Sequence[Item]) -> None:
         """Takes items that have changed in everything but their text."""
         with self.lock:

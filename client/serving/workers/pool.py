@@ -27,8 +27,6 @@ FOLLOW_SECONDS = 5.0
 _PAUSE, _LONGEST_PAUSE, _STEADY = 0.2, 10.0, 30.0
 """Seconds before a reader is started again: doubled each time, anew after so long a life."""
 _END_SECONDS = 15.0
-_ASSIGNED = ("rules",)
-"""Attributes of an engine that are replaced as a whole, by an assignment."""
 
 
 class WorkerProcesses:
@@ -73,7 +71,6 @@ class ReaderPool:
         self._links: list[ReaderLink] = []
         self._moved = threading.Condition()
         self._number = 0
-        self._assigned = {name: getattr(service.engine, name, None) for name in _ASSIGNED}
         self._ending = threading.Event()
         self._keepers: list[threading.Thread] = []
         # A clean process that has imported everything: readers are forks of it, never of this one,
@@ -122,10 +119,7 @@ class ReaderPool:
         A reader that takes longer than `FOLLOW_SECONDS` is ended, so that no answer of it can be
         older than a write that was acknowledged.
         """
-        engine = self._service.engine
-        with engine.lock:
-            for name in _ASSIGNED:
-                self._note_assigned(name, getattr(engine, name, None))
+        with self._service.engine.lock:
             number, links = self._number, list(self._links)
 
         def behind() -> list[ReaderLink]:
@@ -137,11 +131,6 @@ class ReaderPool:
             late = behind()
         for link in late:
             link.cut()
-
-    def _note_assigned(self, name: str, value: Any) -> None:
-        if self._assigned.get(name) is not value:
-            self._assigned[name] = value
-            self.note(Change.of("__setattr__", (name, value), {}))
 
     def _keep(self) -> None:
         """Keeps one reader running."""

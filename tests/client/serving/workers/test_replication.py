@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from client.serving.ranking.ranker import RecommendationRequest
+from client.serving.ranking.rules import Rule, RuleSet
 from client.serving.service.service import Service
 from client.serving.state import replication
 from client.serving.state.engine import RecommendationEngine
@@ -71,6 +72,8 @@ def test_a_copy_follows_events_items_deletions_and_a_refresh(service, follower) 
     service.replace_events([event("u1", "i11", 1)]).result()
     same_answers(service, follower)
     service.learn()
+    service.engine.set_rules(RuleSet((Rule("first", "pin", ("for-you",), items=("i12",)),)))
+    assert follower.engine.recommend(RecommendationRequest("for-you"), "u1").ranking.items[0] == 12
     same_answers(service, follower)
 
 
