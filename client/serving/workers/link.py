@@ -73,7 +73,8 @@ class ReaderLink:
         self.process = process
         self.made = 0
         """Number of the last change that it has made."""
-        self.gone = False
+        self.ended = threading.Event()
+        """Set when its end of the connection is closed: whoever keeps it open may still answer."""
         self._connection = connection
         self._noted, self._moved = noted, moved
         self._parcels: SimpleQueue[Parcel | None] = SimpleQueue()
@@ -113,5 +114,5 @@ class ReaderLink:
                 self.made = max(self.made, made)
                 self._moved()
         except (EOFError, OSError):
-            self.gone = True
+            self.ended.set()
             self._moved()

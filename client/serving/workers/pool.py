@@ -104,7 +104,7 @@ class ReaderPool:
     @property
     def pids(self) -> list[int]:
         """Processes of the readers that run."""
-        return [link.process.pid or 0 for link in self._links if not link.gone]
+        return [link.process.pid or 0 for link in self._links if not link.ended.is_set()]
 
     def note(self, change: Change) -> None:
         """Sends a change of the engine to all readers; called under the engine's lock."""
@@ -123,7 +123,7 @@ class ReaderPool:
             number, links = self._number, list(self._links)
 
         def behind() -> list[ReaderLink]:
-            return [link for link in links if not link.gone and link.made < number]
+            return [link for link in links if not link.ended.is_set() and link.made < number]
 
         with self._moved:
             if self._moved.wait_for(lambda: not behind(), FOLLOW_SECONDS):
@@ -138,14 +138,14 @@ class ReaderPool:
         while not self._ending.is_set():
             begun = time.monotonic()
             link = self._start_one()
-            link.process.join()
+            # Not `join`: where the process that forks readers has gone, it returns at once, and a
+            # reader that is told nothing more would go on answering.
+            link.ended.wait()
             with self._service.engine.lock:
                 self._links.remove(link)
-            if self._ending.is_set():
-                return
-            _log.warning("reader %s ended (%s)", link.process.pid, link.process.exitcode)
             pause = _PAUSE if time.monotonic() - begun > _STEADY else min(2 * pause, _LONGEST_PAUSE)
-            self._ending.wait(pause)
+            if not self._ending.wait(pause):
+                _log.warning("reader %s ended and is started anew", link.process.pid)
 
     def _start_one(self) -> ReaderLink:
         ours, theirs = self._processes.Pipe()

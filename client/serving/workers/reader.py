@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
@@ -113,10 +115,18 @@ def receive(connection: Connection) -> tuple[int, bytes, list[memoryview]] | Non
     return number, message, arrays
 
 
+class _ReaderServer(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals ignored."""
+        yield
+
+
 def run_reader(connection: Connection, setup: ReaderSetup) -> None:
     """Serves until the writer ends; the main function of the process."""
-    # Ctrl-C reaches all processes of a terminal: the writer says when it is time.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # These reach all processes of a terminal or a unit: the writer says when it is time.
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
     first = receive(connection)
     if first is None:
         return
@@ -127,7 +137,7 @@ def run_reader(connection: Connection, setup: ReaderSetup) -> None:
     reader.made = number
     sys.setswitchinterval(SWITCH_SECONDS)
     with threadpool_limits(limits=1):
-        server = uvicorn.Server(server_config(_app(reader, setup), setup.settings))
+        server = _ReaderServer(server_config(_app(reader, setup), setup.settings))
         threading.Thread(target=_follow, args=(reader, server), daemon=True).start()
         threading.Thread(target=_report, args=(reader,), daemon=True).start()
         reader.report()
