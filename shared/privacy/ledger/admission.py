@@ -17,6 +17,7 @@ from shared.privacy.ledger.rounds_left import would_fit
 from shared.privacy.ledger.spending import (
     Spending,
     budget_after,
+    compose_spending,
     spending_after,
     spending_in_window,
 )
@@ -78,6 +79,8 @@ def admit(chain: Chain, request: ReleaseRequest, *, now: datetime) -> tuple[Body
         return (body,)
     mechanisms = request.plan if planning == "planned" else (request.mechanism,)
     claim = _check_limits(chain, request, mechanisms, planning, now=now)
+    if planning == "adaptive" and _reservation_of(chain, request) is None:
+        _check_whole_run(chain, request, claim)
     seq = len(chain.line_hashes)
     return (
         _reservation_line(chain, request, mechanisms, planning, claim),
@@ -104,8 +107,7 @@ def planning_of(chain: Chain, request: ReleaseRequest) -> Planning:
         return known.body.planning
     if request.planning is not None:
         return request.planning
-    released = chain.commits or chain.restored or chain.filter is not None
-    return "adaptive" if released else "planned"
+    return chain.next_planning
 
 
 def _repeats(chain: Chain, request: ReleaseRequest) -> bool:
@@ -171,19 +173,7 @@ def _check_limits(
     claim = spending_after(chain, mechanisms, planning)
     held = claim if not chain.renewals else budget_after(chain, mechanisms, planning)
     if not held.bound <= limits.epsilon:
-        whose = (
-            "the shop's lifetime limit"
-            if not chain.renewals
-            else f"the limit since the renewal in line {chain.renewed}"
-        )
-        raise PrivacyError(
-            f"would bring epsilon to {held.bound:.4g} at delta={limits.delta:g}, above {whose} of "
-            f"{limits.epsilon:g}: "
-            f"{would_fit(chain, (request.mechanism,), planning)}",
-            name="run",
-            value=request.run,
-            remedy="send a plan with more noise or fewer rounds",
-        )
+        raise _above_limit(chain, request, held.bound, planning)
     window = spending_in_window(chain, mechanisms, planning, now=now)
     most = limits.window_epsilon
     if window is not None and most is not None and not window.bound <= most:
@@ -195,6 +185,41 @@ def _check_limits(
             remedy="wait, or send a plan with more noise",
         )
     return claim
+
+
+def _check_whole_run(chain: Chain, request: ReleaseRequest, claim: Spending) -> None:
+    """Refuses a later run that could begin and not end: its first number would be paid for nothing.
+
+    Each of its releases is held against the limit again when it is asked for.
+    """
+    parts = {name: chain.mechanisms(name, after=chain.renewed) for name in ("planned", "adaptive")}
+    whole = compose_spending(
+        parts["planned"],
+        (*parts["adaptive"], *request.plan),
+        delta=chain.limits.delta,
+        filter=claim.filter,
+    )
+    if not whole.bound <= chain.limits.epsilon:
+        raise _above_limit(chain, request, whole.bound, "adaptive")
+
+
+def _above_limit(
+    chain: Chain, request: ReleaseRequest, epsilon: float, planning: Planning
+) -> PrivacyError:
+    limits = chain.limits
+    whose = (
+        "the shop's lifetime limit"
+        if not chain.renewals
+        else f"the limit since the renewal in line {chain.renewed}"
+    )
+    return PrivacyError(
+        f"would bring epsilon to {epsilon:.4g} at delta={limits.delta:g}, above {whose} of "
+        f"{limits.epsilon:g}: "
+        f"{would_fit(chain, request.plan, request.mechanism, planning)}",
+        name="run",
+        value=request.run,
+        remedy="send a plan with more noise or fewer rounds",
+    )
 
 
 def _reservation_line(

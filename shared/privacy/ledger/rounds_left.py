@@ -1,4 +1,4 @@
-"""How many more rounds fit into what a ledger has left, by one fast accountant."""
+"""How many more runs and rounds fit into what a ledger has left, by one fast accountant."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_ROUNDS = 10_000
 def rounds_that_fit(
     chain: Chain, a_round: tuple[Mechanism, ...], planning: Planning = "planned"
 ) -> int:
-    """Returns about how many rounds of `a_round` still fit under the lifetime limit.
+    """Returns about how many times `a_round`, or a whole run, still fits under the limit.
 
     One fast accountant decides, so the last round or two may differ from what a reservation says.
     In a ledger with adaptive releases every further round is adaptive.
@@ -74,11 +74,17 @@ def quick_epsilon(mechanisms: Sequence[Mechanism], delta: float) -> float:
         return float("inf")
 
 
-def would_fit(chain: Chain, a_round: tuple[Mechanism, ...], planning: Planning) -> str:
-    """Says for a refusal how much is left and how many rounds of this kind would fit."""
+def would_fit(
+    chain: Chain, whole: tuple[Mechanism, ...], release: Mechanism, planning: Planning
+) -> str:
+    """Says for a refusal how much is left, and how many such runs and releases would fit."""
     left = max(0.0, chain.limits.epsilon - spent_of_budget(chain).bound)
-    rounds = rounds_that_fit(chain, a_round, planning)
-    return f"epsilon {left:.4g} is left, in which {rounds} such rounds fit"
+    runs = rounds_that_fit(chain, whole, planning)
+    releases = rounds_that_fit(chain, (release,), planning)
+    return (
+        f"epsilon {left:.4g} is left, in which {runs} such runs fit, or {releases} releases of "
+        f"{release.name}"
+    )
 
 
 def _largest(fits: Callable[[int], bool]) -> int:

@@ -13,6 +13,7 @@ from shared.privacy.ledger.log.entries import (
     Genesis,
     LifetimeLimits,
     Opened,
+    Planning,
     RecordedAdapter,
     Renewal,
     RenyiFilter,
@@ -148,6 +149,12 @@ class LedgerState:
     def renewed(self) -> int:
         """Line of the last renewal; -1 without one."""
         return max(self.renewals, default=-1)
+
+    @property
+    def next_planning(self) -> Planning:
+        """How a run that begins now is accounted for: it may depend on what was released before."""
+        released = self.commits or self.restored or self.filter is not None
+        return "adaptive" if released else "planned"
 
     @property
     def last_hash(self) -> str:

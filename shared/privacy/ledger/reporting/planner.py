@@ -51,7 +51,8 @@ class PlanForecast:
         what_if: Rounds -> epsilon with this noise, and the noise that keeps the budget; empty
             where nothing is trained.
         noise_and_signal: Of one training step; None where nothing is trained.
-        rounds_left: About how many such rounds the ledger has left; None without a ledger.
+        runs_left: About how many such runs the ledger has left, of those that begin now; None
+            without a ledger.
         fits: Whether the ledger would admit the plan, if it is fixed before any result that the
             ledger's other runs gave; None without a ledger.
         fits_adaptive: Whether the ledger would admit its rounds, one by one, if it is not.
@@ -70,7 +71,7 @@ class PlanForecast:
     mechanisms: tuple[Mechanism, ...]
     what_if: tuple[dict[str, float | int | None], ...]
     noise_and_signal: NoiseAndSignal | None
-    rounds_left: int | None
+    runs_left: int | None
     fits: bool | None
     fits_adaptive: bool | None
     ledger_epsilon: float | None
@@ -117,7 +118,6 @@ def forecast_plan(
         replace(m, shared_by=together) for m in _calibrated(settings, training.rounds)
     )
     epsilon, check = epsilon_pair(mechanisms, privacy.delta)
-    a_round = _one_round(mechanisms, training.rounds)
     return PlanForecast(
         n_users=n_users,
         epsilon=epsilon,
@@ -127,7 +127,9 @@ def forecast_plan(
         mechanisms=mechanisms,
         what_if=_what_if(settings, mechanisms),
         noise_and_signal=noise_and_signal(settings, training_of(mechanisms), n_users=n_users),
-        rounds_left=None if chain is None else rounds_that_fit(chain, a_round),
+        runs_left=None
+        if chain is None
+        else rounds_that_fit(chain, mechanisms, chain.next_planning),
         fits=None if chain is None else _fits(chain, mechanisms, "planned"),
         fits_adaptive=None if chain is None else _fits(chain, mechanisms, "adaptive"),
         ledger_epsilon=None if chain is None else recorded_epsilon(chain),

@@ -169,12 +169,12 @@ def print_plan(forecast: PlanForecast) -> None:
     _print_step(console, forecast)
     if forecast.bounds is not None:
         _print_guarantees(console, forecast, forecast.bounds)
-    if forecast.rounds_left is not None:
+    if forecast.runs_left is not None:
         verdict = "fits" if forecast.fits else "does not fit"
         adaptive = "fits" if forecast.fits_adaptive else "does not fit"
         console.print(
-            f"Ledger: epsilon {forecast.ledger_epsilon:.4g} spent; about {forecast.rounds_left} "
-            f"such rounds are left. This plan {verdict} if it was fixed before any earlier "
+            f"Ledger: epsilon {forecast.ledger_epsilon:.4g} spent; about {forecast.runs_left} "
+            f"such runs are left. This plan {verdict} if it was fixed before any earlier "
             f"result, and {adaptive} as an adaptive run"
         )
 
@@ -226,7 +226,18 @@ def print_status(
         people: From `people.group_table`, by shop; None prints nothing of it.
     """
     console = Console(highlight=False)
-    columns = ("Shop", "Spent", "Limit", "Left", "%", "Delta", "Runs", "Releases", "Rounds left")
+    columns = (
+        "Shop",
+        "Spent",
+        "Limit",
+        "Left",
+        "%",
+        "Delta",
+        "Runs",
+        "Releases",
+        "Paid rounds",
+        "Runs left",
+    )
     window = any(account.window_days for account in accounts)
     renewed = any(account.renewals for account in accounts)
     total = ["In all"] if renewed else []
@@ -241,7 +252,8 @@ def print_status(
             f"{account.delta:g}",
             str(account.runs),
             str(account.releases),
-            "-" if account.rounds_left is None else _rounds(account),
+            str(account.rounds_reserved),
+            "-" if account.runs_left is None else f"about {account.runs_left}",
         ]
         cells += [f"{account.epsilon:.4g}"] if renewed else []
         table.add_row(*cells, *([_window(account)] if window else []), _note(account))
@@ -303,10 +315,6 @@ def _table(*columns: str) -> Table:
         left = number == 0 or column in ("Note", "Window")
         table.add_column(column, justify="left" if left else "right")
     return table
-
-
-def _rounds(account: BudgetStatus) -> str:
-    return f"{account.rounds_reserved} paid + about {account.rounds_left}"
 
 
 def _window(account: BudgetStatus) -> str:

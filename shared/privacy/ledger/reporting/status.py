@@ -40,6 +40,7 @@ class BudgetStatus:
         uncommitted: Rounds reserved and never committed: spent, nothing known to have left.
         rounds_reserved: Rounds of the last planned run that are paid for and not yet drawn.
         rounds_left: About how many more rounds of the last kind fit into what remains.
+        runs_left: About how many more runs like the last one fit into what remains.
         window_days: Length of the window, None without one.
         window_epsilon: Spent in the window that ends now.
         window_limit: Limit of a window.
@@ -73,6 +74,7 @@ class BudgetStatus:
     uncommitted: int
     rounds_reserved: int
     rounds_left: int | None
+    runs_left: int | None
     window_days: float | None
     window_epsilon: float | None
     window_limit: float | None
@@ -142,7 +144,8 @@ def budget_status(chain: Chain, *, now: datetime, torn: bool = False) -> BudgetS
         releases=len(chain.commits),
         uncommitted=len(chain.bodies.keys() - chain.commits.keys()),
         rounds_reserved=0 if last is None else _undrawn(chain, last),
-        rounds_left=None if last is None else rounds_that_fit(chain, last_round(chain, last)),
+        rounds_left=None if last is None else _how_many(chain, last_round(chain, last)),
+        runs_left=None if last is None else _how_many(chain, last_run(chain, last)),
         window_days=limits.window_days,
         window_epsilon=window,
         window_limit=limits.window_epsilon,
@@ -175,6 +178,20 @@ def last_round(chain: Chain, reserved: ReservedBudget) -> tuple[Mechanism, ...]:
     own = [b.mechanism for b in chain.bodies.values() if b.reservation == reserved.seq]
     trained = [mechanism for mechanism in own if mechanism.name == "dp-sgd"]
     return (*(trained or own or reserved.body.mechanisms)[-1:],)
+
+
+def last_run(chain: Chain, reserved: ReservedBudget) -> tuple[Mechanism, ...]:
+    """Returns what one more run like that of a reservation would release."""
+    if reserved.body.planning == "planned":
+        return reserved.body.mechanisms
+    # Adaptive releases are reserved one by one.
+    run = reserved.body.run
+    own = (r.body.mechanisms for r in chain.reservations.values() if r.body.run == run)
+    return tuple(mechanism for mechanisms in own for mechanism in mechanisms)
+
+
+def _how_many(chain: Chain, mechanisms: tuple[Mechanism, ...]) -> int:
+    return rounds_that_fit(chain, mechanisms, chain.next_planning)
 
 
 def _undrawn(chain: Chain, reserved: ReservedBudget) -> int:

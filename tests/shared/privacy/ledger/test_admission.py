@@ -81,7 +81,8 @@ def test_request_past_the_limit_is_refused_and_nothing_is_written(tmp_path) -> N
     with pytest.raises(PrivacyError, match="lifetime limit of 8") as refused:
         ledger.reserve(request(plan=loud))
     # mu = 1 a round: two rounds cost 7.3 at delta 1e-5, three cost 9.3
-    assert "epsilon 8 is left, in which 2 such rounds fit" in str(refused.value)
+    told = str(refused.value)
+    assert "epsilon 8 is left, in which 0 such runs fit, or 2 releases of dp-sgd" in told
     assert (tmp_path / "north.jsonl").read_bytes() == before
     ledger.reserve(request(plan=(replace(loud[0], steps=2),)))
 
@@ -347,3 +348,19 @@ def test_a_failed_sync_spends_but_does_not_admit(tmp_path, monkeypatch) -> None:
     assert ledger.spent().bound > 0
     with pytest.raises(PrivacyError, match="spent already"):
         ledger.reserve(request(1))
+
+
+def test_a_later_run_that_could_not_end_does_not_begin(tmp_path) -> None:
+    ledger = open_ledger(tmp_path)
+    full_run(ledger)
+    counted = Mechanism("item-counts", 3.0, 1.0, 1, 1.0)
+    plan = (Mechanism("dp-sgd", 1.5, 1.0, 4, 0.01), counted)
+    before = (tmp_path / "north.jsonl").read_bytes()
+    counts_first = request(0, run="late", mechanism=counted, plan=plan)
+    with pytest.raises(PrivacyError, match=r"in which 0 such runs fit, or 12 .* item-counts"):
+        ledger.reserve(counts_first)
+    assert (tmp_path / "north.jsonl").read_bytes() == before
+    smaller = (replace(plan[0], noise_multiplier=6.0), counted)
+    for number, mechanism in enumerate((counted, *[replace(smaller[0], steps=1)] * 4)):
+        ledger.reserve(request(number, run="late", mechanism=mechanism, plan=smaller))
+    assert ledger.spent().bound <= 8.0
