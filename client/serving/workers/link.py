@@ -16,8 +16,8 @@ from client.serving.state.replication import Change
 from client.serving.workers.shared_arrays import SharedArrays
 
 _log = logging.getLogger(__name__)
-END = b"end"
-"""Message that tells a reader to end."""
+END, GO = b"end", b"go"
+"""Messages that tell a reader to end, and that it may take connections from now on."""
 
 
 @dataclass(eq=False)
@@ -75,9 +75,11 @@ class ReaderLink:
         """Number of the last change that it has made."""
         self.ended = threading.Event()
         """Set when its end of the connection is closed: whoever keeps it open may still answer."""
+        self.ready = threading.Event()
+        """Set when it has the whole state; only then is it waited for."""
         self._connection = connection
         self._noted, self._moved = noted, moved
-        self._parcels: SimpleQueue[Parcel | None] = SimpleQueue()
+        self._parcels: SimpleQueue[Parcel | bytes] = SimpleQueue()
 
     def start(self) -> None:
         """Begins to send and to listen, in threads of its own."""
@@ -90,7 +92,7 @@ class ReaderLink:
 
     def end(self) -> None:
         """Tells the reader to end in order, after the changes that are on their way."""
-        self._parcels.put(None)
+        self._parcels.put(END)
 
     def cut(self) -> None:
         """Ends a reader that does not follow."""
@@ -99,8 +101,11 @@ class ReaderLink:
 
     def _send_all(self) -> None:
         try:
-            while (parcel := self._parcels.get()) is not None:
-                parcel.send(self._connection)
+            while (parcel := self._parcels.get()) != END:
+                if isinstance(parcel, bytes):
+                    self._connection.send(parcel)
+                else:
+                    parcel.send(self._connection)
             self._connection.send(END)
         except OSError:
             return  # it has gone; `_listen` says so
@@ -112,7 +117,12 @@ class ReaderLink:
                 if counted:
                     self._noted(counted)
                 self.made = max(self.made, made)
+                if not self.ready.is_set():
+                    self.ready.set()
+                    # Behind all changes that were acknowledged while nobody waited for it.
+                    self._parcels.put(GO)
                 self._moved()
         except (EOFError, OSError):
             self.ended.set()
+            self._parcels.put(END)
             self._moved()

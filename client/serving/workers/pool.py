@@ -123,7 +123,11 @@ class ReaderPool:
             number, links = self._number, list(self._links)
 
         def behind() -> list[ReaderLink]:
-            return [link for link in links if not link.ended.is_set() and link.made < number]
+            return [
+                link
+                for link in links
+                if link.ready.is_set() and not link.ended.is_set() and link.made < number
+            ]
 
         with self._moved:
             if self._moved.wait_for(lambda: not behind(), FOLLOW_SECONDS):

@@ -29,10 +29,12 @@ from client.serving.service.settings import ServingSettings
 from client.serving.state.engine import RecommendationEngine
 from client.serving.state.replication import make_change
 from client.serving.workers.forwarding import ForwardedTo, Writer
-from client.serving.workers.link import END
+from client.serving.workers.link import END, GO
 from client.serving.workers.shared_arrays import map_arrays
 
 _log = logging.getLogger(__name__)
+_GO_SECONDS = 600.0
+"""For how long a reader waits for the changes that came while it started."""
 _COUNT_SECONDS = 0.05
 """Between two reports of what was counted."""
 
@@ -70,6 +72,7 @@ class Reader(Recommending):
         self._counted: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._sending = threading.Lock()
         self.made = 0
+        self.may_listen = threading.Event()
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Counts a request and its time."""
@@ -94,6 +97,9 @@ class Reader(Recommending):
     def follow(self) -> None:
         """Makes the writer's changes until it says that it ends, or is gone."""
         while (change := receive(self._connection)) is not None:
+            if isinstance(change, bytes):
+                self.may_listen.set()
+                continue
             number, message, arrays = change
             make_change(self.engine, message, arrays)
             self.engine.take_changed_users()  # nobody here asks for them
@@ -101,12 +107,14 @@ class Reader(Recommending):
             self.report()
 
 
-def receive(connection: Connection) -> tuple[int, bytes, list[memoryview]] | None:
-    """Receives the next change: its number, what it is and its arrays; None at the end."""
+def receive(connection: Connection) -> tuple[int, bytes, list[memoryview]] | bytes | None:
+    """Receives the next change: its number, what it is and its arrays; `GO`, or None at the end."""
     try:
         head = connection.recv()
         if head == END:
             return None
+        if head == GO:
+            return GO
         number, places = head
         message = connection.recv_bytes()
         arrays = map_arrays(reduction.recv_handle(connection), places) if places else []
@@ -128,7 +136,7 @@ def run_reader(connection: Connection, setup: ReaderSetup) -> None:
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, signal.SIG_IGN)
     first = receive(connection)
-    if first is None:
+    if first is None or isinstance(first, bytes):
         return
     number, message, arrays = first
     engine = RecommendationEngine.empty()
@@ -141,6 +149,8 @@ def run_reader(connection: Connection, setup: ReaderSetup) -> None:
         threading.Thread(target=_follow, args=(reader, server), daemon=True).start()
         threading.Thread(target=_report, args=(reader,), daemon=True).start()
         reader.report()
+        if not reader.may_listen.wait(_GO_SECONDS):
+            return
         server.run(sockets=[listen(setup.settings.host, setup.settings.port, shared=True)])
 
 
@@ -150,6 +160,7 @@ def _follow(reader: Reader, server: uvicorn.Server) -> None:
     except Exception:
         _log.exception("a change could not be made; this process ends and is started anew")
     server.should_exit = True
+    reader.may_listen.set()
 
 
 def _report(reader: Reader) -> None:

@@ -55,7 +55,9 @@ def test_every_process_knows_a_write_that_was_acknowledged(tmp_path: Path) -> No
     options = ("--data", str(tmp_path / "data"), "--workers", str(WORKERS))
     with serving(tmp_path, *options) as (process, client):
         port = client.base_url.port or 0
+        buy(client, 99, "i2")  # no reader is ready yet, and none is waited for
         wait_until(lambda: all_answer(process, port), seconds=WAIT, name="readers")
+        assert [again(client, "user 99") for _ in range(8)] == [["i2"]] * 8
         for number in range(20):
             buy(client, number, "i3")
             assert [again(client, f"user {number}") for _ in range(4)] == [["i3"]] * 4

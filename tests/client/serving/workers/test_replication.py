@@ -15,6 +15,7 @@ from client.serving.state.engine import RecommendationEngine
 from client.serving.state.refresh import refresh_engine
 from client.serving.state.replication import Change, make_change
 from client.store.schema import Event, Item
+from tests.client.serving.small_service import write_adapter
 
 
 class Follower:
@@ -98,6 +99,15 @@ def test_events_that_come_during_a_refresh_stay_beside_it(service, follower, mon
 def test_a_state_that_was_read_again_replaces_the_copy(service, follower) -> None:
     service.add_events([event("u1", "i5", 1)]).result()
     assert service.database_reload.run()
+    same_answers(service, follower)
+
+
+def test_a_copy_follows_another_adapter(service, follower, tmp_path) -> None:
+    service.reload_adapter(write_adapter(tmp_path / "adapter", service, seed=1))
+    assert follower.engine.sources.space.has_adapter
+    same_answers(service, follower)
+    service.add_events([event("u1", "i5", 1)]).result()
+    assert refresh_engine(service.engine)
     same_answers(service, follower)
 
 
