@@ -58,8 +58,24 @@ class ProfileRecommender:
 
     def score(self, queries: Queries) -> Scores:
         """Compares profiles and candidates, `(q, c)`."""
-        history, vectors = queries.history, self.item_vectors
-        # The vectors are cached too: freed, another array could get their id and so their profiles.
+        history, vectors, project = queries.history, self.item_vectors, self.project
+        if self.prior is None:
+            scores = self._similarities(history)
+        else:
+            # The same for all shares of popularity beside it. Keys are ids of objects that are
+            # cached too: freed, others could get their id.
+            similarities, *_ = history.cached(
+                ("similarities", id(vectors), id(project), self.half_life),
+                lambda: (self._similarities(history), vectors, project),
+            )
+            scores = similarities + np.float32(self.prior_weight) * self.prior[history.candidates]
+        if self.co_purchase is not None:
+            self._add_co_purchase(scores, history, self.co_purchase)
+        return scores
+
+    def _similarities(self, history: History) -> Scores:
+        """Multiplies profiles and candidates, `(q, c)`."""
+        vectors = self.item_vectors
         profiles, _ = history.cached(
             ("profiles", id(vectors), self.half_life),
             lambda: (history_vectors(history, vectors, half_life=self.half_life), vectors),
@@ -69,12 +85,8 @@ class ProfileRecommender:
         )
         if self.project is not None:
             profiles = self.project(profiles)
-        scores: Scores = profiles @ candidates.T
-        if self.prior is not None:
-            scores += np.float32(self.prior_weight) * self.prior[history.candidates]
-        if self.co_purchase is not None:
-            self._add_co_purchase(scores, history, self.co_purchase)
-        return scores
+        similarities: Scores = profiles @ candidates.T
+        return similarities
 
     def _add_co_purchase(
         self, scores: Scores, history: History, vectors: CoPurchaseVectors

@@ -32,9 +32,18 @@ def resample(n: int, draws: int, rng: np.random.Generator) -> npt.NDArray[np.flo
     Returns:
         Multinomial counts `(draws, n)`, every row summing to `n`.
     """
-    picks = rng.integers(0, n, size=(draws, n)) + n * np.arange(draws)[:, None]
-    counts = np.bincount(picks.ravel(), minlength=draws * n)
-    return counts.reshape(draws, n).astype(np.float64)
+    counts = np.empty((draws, n))
+    block = max(1, _PICKS // max(n, 1))
+    for start in range(0, draws, block):
+        part = counts[start : start + block]
+        picks = rng.integers(0, n, size=part.shape)
+        picks += n * np.arange(len(part))[:, None]
+        part[:] = np.bincount(picks.ravel(), minlength=part.size).reshape(part.shape)
+    return counts
+
+
+_PICKS = 200_000
+"""Users that are drawn at once; their counts stay in a processor's cache."""
 
 
 def bootstrap_means(
@@ -53,7 +62,10 @@ def bootstrap_means(
     known = ~np.isnan(values)
     filled = np.where(known, values, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        samples = (counts @ filled) / (counts @ known.astype(np.float64))
+        n_known = counts.sum(axis=1)[:, None]
+        if not known.all():
+            n_known = counts @ known.astype(np.float64)
+        samples = (counts @ filled) / n_known
         means = filled.sum(axis=0) / known.sum(axis=0)
     tail = 100 * (1 - LEVEL) / 2
     intervals = []

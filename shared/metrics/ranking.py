@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -34,30 +33,87 @@ def top_k(scores: Floats, k: int) -> Ranks:
     """
     q, c = scores.shape
     k = min(k, c)
-    if q == 0 or k == 0:
-        return np.empty((q, k), dtype=np.int64)
-    if np.isnan(scores.max()):
-        raise ValueError(f"scores ({q}, {c}) hold NaN; every candidate needs a number or -inf")
-    # NumPy's partition takes time quadratic in ties, of which sparse scores are full.
-    best = torch.topk(torch.from_numpy(scores), min(k + 1, c))
-    values, ranked = best.values.numpy(), best.indices.numpy()[:, :k]
-    tied = np.flatnonzero((values[:, 1:] == values[:, :-1]).any(axis=1))
-    ranked[tied] = _top_k_of_ties(scores[tied], values[tied, k - 1, None], k)
-    ranked[np.isneginf(values[:, :k])] = NOTHING
+    ranked = np.full((q, k), NOTHING, dtype=np.int64)
+    if q and k:
+        block = max(1, _BLOCK_CELLS // c)
+        for start in range(0, q, block):
+            ranked[start : start + block] = _ranked(scores[start : start + block], k)
     return ranked
 
 
-def _top_k_of_ties(scores: Floats, kth: Floats, k: int) -> Ranks:
-    """Ranks by score, then index, given each query's `k`-th best score `(q, 1)`."""
-    above, ties = scores > kth, scores == kth
-    room = k - above.sum(axis=1)
-    crowded = np.flatnonzero(ties.sum(axis=1) > room)
-    first = np.cumsum(ties[crowded], axis=1, dtype=np.int32) <= room[crowded, None]
-    ties[crowded] &= first
-    columns = np.nonzero(above | ties)[1].reshape(len(scores), k)
-    values = np.take_along_axis(scores, columns, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1)
+_BLOCK_CELLS = 250_000
+"""Scores that are ranked at once; they stay in a processor's cache."""
+_GROUPS = 256
+"""Groups of candidates of whose best one the `k`-th best score is bounded."""
+
+
+def _ranked(scores: Floats, k: int) -> Ranks:
+    """Ranks a block of queries."""
+    least, crowded = _at_most_kth(scores, k)
+    reach = scores >= least[:, None]
+    rows = np.flatnonzero(crowded)
+    reach[rows] = scores[rows] > least[rows, None]
+    cell = np.flatnonzero(reach)
+    above = np.bincount(cell // scores.shape[1], minlength=len(scores))
+    short = np.flatnonzero(crowded & (above < k) & ~np.isneginf(least))
+    if len(short):
+        # The k-th best is the bound itself: the first of those that score so much fill the ranking.
+        cell = np.concatenate([cell, _first_equal(scores, least, short, k - above)])
+    row, column = np.divmod(cell, scores.shape[1])
+    order = np.lexsort((column, -scores[row, column], row))
+    row, column = row[order], column[order]
+    sizes = np.bincount(row, minlength=len(scores))
+    place = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    best = place < k
+    ranked = np.full((len(scores), k), NOTHING, dtype=np.int64)
+    row, column, place = row[best], column[best], place[best]
+    ranked[row, place] = np.where(np.isneginf(scores[row, column]), NOTHING, column)
+    return ranked
+
+
+def _at_most_kth(scores: Floats, k: int) -> tuple[Floats, Bools]:
+    """Bounds the `k`-th best score of each query from below.
+
+    The best scores of groups of candidates are scores of different candidates, so that the `k`-th
+    best of them is no more than the `k`-th best of all: one pass, whatever the ties.
+
+    Returns:
+        A score that at least `k` candidates reach, close to the `k`-th best, and whether very many
+        have exactly that score, `(q,)` each.
+
+    Raises:
+        ValueError: Where a score is NaN.
+    """
+    q, c = scores.shape
+    groups = max(_GROUPS, 4 * k)
+    best = scores
+    if c >= 2 * groups:
+        whole = c // groups * groups
+        best = scores[:, :whole].reshape(q, -1, groups).max(axis=1)
+        rest = best[:, : c - whole]
+        np.maximum(rest, scores[:, whole:], out=rest)
+    if np.isnan(best.max()):
+        raise ValueError(f"scores ({q}, {c}) hold NaN; every candidate needs a number or -inf")
+    ordered = np.sort(best, axis=1)
+    least: Floats = ordered[:, -k]
+    crowded: Bools = ordered[:, -min(4 * k, ordered.shape[1])] == least
+    return least, crowded
+
+
+def _first_equal(scores: Floats, value: Floats, rows: Ranks, n: Ranks) -> Ranks:
+    """Finds the first `n` columns of some rows where these hold their value, as flat indices."""
+    c = scores.shape[1]
+    width = min(16 * int(n[rows].max()), c)  # mostly enough, as sparse scores are full of zeros
+    cells = []
+    while len(rows):
+        row, column = np.nonzero(scores[rows, :width] == value[rows, None])
+        sizes = np.bincount(row, minlength=len(rows))
+        place = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        enough = (sizes >= n[rows]) | (width == c)
+        taken = enough[row] & (place < n[rows[row]])
+        cells.append(rows[row[taken]] * c + column[taken])
+        rows, width = rows[~enough], min(8 * width, c)
+    return np.concatenate(cells)
 
 
 def hits(ranked: Ranks, targets: Bools) -> Bools:

@@ -130,13 +130,15 @@ class ALS:
         # Y'Y is shared by all rows, and only the upper triangle of each row's own part is summed.
         common = fixed.T @ fixed + np.float32(self.l2) * np.eye(d, dtype=np.float32)
         first, second = np.triu_indices(d)
-        squares = fixed[:, first] * fixed[:, second]
+        # Few users hold few of the columns, and the squares of all would be 2,000 numbers each.
+        used = np.unique(values.indices)
+        squares = fixed[used][:, first] * fixed[used][:, second]
         place = np.empty((d, d), dtype=np.intp)
         place[first, second] = place[second, first] = np.arange(len(first))
         solved = np.empty((values.shape[0], d), dtype=np.float32)
         for start in range(0, len(solved), _USER_BLOCK):
             part = values[start : start + _USER_BLOCK] * np.float32(self.alpha)
-            left = common + (part @ squares)[:, place]
+            left = common + (part[:, used] @ squares)[:, place]
             right = part @ fixed + (part > 0).astype(np.float32) @ fixed
             solved[start : start + _USER_BLOCK] = np.linalg.solve(left, right[:, :, None])[:, :, 0]
         return solved

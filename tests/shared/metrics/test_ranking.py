@@ -55,6 +55,19 @@ def test_top_k_equals_a_full_stable_sort(scores: np.ndarray, k: int) -> None:
     assert top_k(scores, k).tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("values", [1, 2, 40, 1_000_000])
+@pytest.mark.parametrize("masked", [0.0, 0.3, 0.999])
+@pytest.mark.parametrize("k", [1, 20, 90])
+def test_many_candidates_rank_like_a_full_stable_sort(values: int, masked: float, k: int) -> None:
+    rng = np.random.default_rng(k)
+    scores = rng.integers(0, values, size=(150, 3001)).astype(np.float32)
+    scores[::3] *= rng.random((50, 3001)) < 0.003  # mostly zeros, as co-purchase scores are
+    scores[rng.random(scores.shape) < masked] = -INF
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    expected[np.isneginf(np.take_along_axis(scores, expected, axis=1))] = NOTHING
+    np.testing.assert_array_equal(top_k(scores, k), expected)
+
+
 def test_accuracy_by_hand() -> None:
     ranked = np.array([[4, 0, 2], [1, 2, NOTHING]])
     targets = np.array([[1, 0, 1, 1, 0], [1, 0, 0, 0, 0]], dtype=bool)
