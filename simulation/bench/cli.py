@@ -12,6 +12,7 @@ from shared.runtime.environment import capture
 from shared.runtime.file_store import write_atomic
 from simulation.bench.deployment.figures import deployment_figures, many_nodes_figures
 from simulation.bench.deployment.secure_runs import secure_runs_figures
+from simulation.bench.engine_comparison import engine_figures
 from simulation.bench.ledger import ledger_figures
 from simulation.bench.private_training import audit_figures, dp_step
 from simulation.bench.secure_aggregation import secure_aggregation_figures
@@ -28,6 +29,7 @@ GROUPS: dict[str, Measure] = {
     "simulation": default_simulation,
     "dp-step": dp_step,
     "many-shops": many_shops,
+    "engines": engine_figures,
     "ledger": ledger_figures,
     "audit": audit_figures,
     "secure-aggregation": secure_aggregation_figures,
