@@ -57,13 +57,16 @@ def unread_script(texts: Iterable[str], settings: ModelSettings) -> str | None:
         Its name; None where it is read, or where the encoder's files do not say.
     """
     script = main_script(texts)
-    if script is None:
-        return None
+    return None if script is None or may_read(settings, script) else script
+
+
+def may_read(settings: ModelSettings, script: str) -> bool:
+    """Says whether an encoder reads a script, as far as its files say."""
     try:
         source = find_encoder(settings.encoder, revision=settings.revision)
     except ModelError:
-        return None  # whoever loads it says why
-    return script if reads(source, script) is False else None
+        return True  # whoever loads it says why
+    return reads(source, script) is not False
 
 
 def reads(source: EncoderSource, script: str) -> bool | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from client.recommenders.config import CONFIGS
 from client.recommenders.tables.item_vectors import ItemVectors, ProfileSpace
+from client.serving.features.encoder_scripts import main_script, may_read
 from shared.errors import ModelError
 from shared.model.adapter_folder import SavedAdapter, read_adapter
 from shared.model.encoder_files import find_encoder, text_space
@@ -65,6 +66,7 @@ class TextVectors:
         self._loading = threading.Lock()
         self._encoder: TextEncoder | PackagedEncoder | None = None
         self._query = lru_cache(maxsize=4096)(self._encode_one)
+        self._may_read = lru_cache(maxsize=64)(partial(may_read, base.settings))
 
     def of_items(self, texts: Sequence[str], progress: Progress | None = None) -> Floats:
         """Encodes item texts, kept in the cache on disk: `(n, dim)`.
@@ -93,6 +95,16 @@ class TextVectors:
         """Encodes a search text or a new item, kept in memory alone: `(dim,)`."""
         vector: Floats = self._query(text)
         return vector
+
+    def of_search(self, text: str) -> Floats:
+        """Encodes what somebody searches for: `(dim,)`, zeros in a script that is not read.
+
+        Vectors of an encoder that cannot read a text say nothing, and would outweigh its words.
+        """
+        script = main_script([text])
+        if script is None or self._may_read(script):
+            return self.of_query(text)
+        return np.zeros(self.base.whitening.dim, dtype=np.float32)
 
     def warm(self) -> None:
         """Loads the encoder, so that the first search does not wait for it."""

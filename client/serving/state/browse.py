@@ -62,14 +62,15 @@ def search(
     """
     with engine.lock:
         vectors = engine.sources.space.vectors
-        profile = query
+        scores = vectors.scores(query)
+        scores = scores + WORDS_WEIGHT * engine.items.words.scores(words, n_rows=len(scores))
+        found = engine.items.shown & (scores > 0)
         if user_id is not None and len(events := engine.history(user_id)):
             context = engine.sources.context(events, events)
-            profile = query + PROFILE_WEIGHT * engine.sources.space.text_profile(context.text)
-        scores = vectors.scores(profile.astype(np.float32))
-        scores = scores + WORDS_WEIGHT * engine.items.words.scores(words, n_rows=len(scores))
-        found = np.where(engine.items.shown & (scores > 0), scores, -np.inf)
-        return _best(engine, "search", scores, n, among=top_k(found, max(20 * n, 200)))
+            profile = PROFILE_WEIGHT * engine.sources.space.text_profile(context.text)
+            scores += vectors.scores(profile.astype(np.float32))
+        best = top_k(np.where(found, scores, -np.inf), max(20 * n, 200))
+        return _best(engine, "search", scores, n, among=best)
 
 
 def popular(engine: RecommendationEngine, n: int, category: str | None) -> RankedRows:

@@ -144,6 +144,6 @@ def _view(item: GorseItem) -> dict[str, Any]:
 
 
 def _search(service: Service, words: str, n: int) -> list[dict[str, Any]]:
-    rows, _ = search(service.engine, service.texts.of_query(words), words, None, n)
+    rows, _ = search(service.engine, service.texts.of_search(words), words, None, n)
     items = [service.engine.items.items[row] for row in rows.tolist()]
     return [item_view(item) for item in items if item is not None]

@@ -97,7 +97,7 @@ def find(
 ) -> Response:
     """Ranks items by the meaning and the words of a query, nearer a user's taste where given."""
     service = service_of(request)
-    ranked = search(service.engine, service.texts.of_query(q), q, user_id, n)
+    ranked = search(service.engine, service.texts.of_search(q), q, user_id, n)
     return json_reply({"items": scored_items(service.engine, *ranked)})
 
 

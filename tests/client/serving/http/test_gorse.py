@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,6 +170,19 @@ def test_the_client_for_asyncio(node: tuple[str, Path], gorse: Gorse) -> None:
             assert await client.delete_user(user_id) == {"RowAffected": 1}
 
     asyncio.run(call())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("npm") is None, reason="no npm on the path")
+def test_the_client_for_javascript(node: tuple[str, Path], gorse: Gorse, tmp_path: Path) -> None:
+    # It needs tslib without saying so.
+    install = ["npm", "install", "--no-audit", "--no-fund", "gorsejs@0.4.8", "tslib@2"]
+    if subprocess.run(install, cwd=tmp_path, capture_output=True, timeout=120).returncode:
+        pytest.skip("gorsejs cannot be installed")
+    script = Path(__file__).parent / "gorse_calls.mjs"
+    command = ["node", str(script), str(tmp_path), node[0], gorse.api_key]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_deleted_user_stays_away(gorse: Gorse) -> None:
