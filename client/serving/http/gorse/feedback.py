@@ -161,9 +161,14 @@ def _add_new_items(service: Service, item_ids: set[str]) -> None:
             value=f"{gone[0]!r}",
             remedy="send the item again first, or leave it out",
         )
-    for item_id in sorted(new):
-        with suppress(ConflictError):  # somebody else was quicker
-            service.add_items([Item(item_id)], replace=False).result()
+    records = [Item(item_id) for item_id in sorted(new)]
+    try:
+        if records:
+            service.add_items(records, replace=False).result()
+    except ConflictError:  # somebody else was quicker with one of them
+        for record in records:
+            with suppress(ConflictError):
+                service.add_items([record], replace=False).result()
 
 
 def _event(service: Service, feedback: GorseFeedback, ranks: dict[str, float]) -> Event:
