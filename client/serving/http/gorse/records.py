@@ -15,13 +15,27 @@ from shared.interactions.events import EVENT_TYPES
 
 NO_TIME = "0001-01-01T00:00:00Z"
 """How Gorse writes a time that was never set."""
-_MAX_LABELS = 10_000
+_MAX_LABELS, _MAX_DEPTH = 10_000, 10
 
 
 def _bounded(labels: Any) -> Any:
-    if len(json.dumps(labels, ensure_ascii=False)) > _MAX_LABELS:
+    if _is_deep(labels, _MAX_DEPTH):
+        raise ValueError(f"is nested more than {_MAX_DEPTH} deep")
+    text = json.dumps(labels, ensure_ascii=False)
+    if len(text) > _MAX_LABELS:
         raise ValueError(f"has more than {_MAX_LABELS} characters as JSON")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which no database takes
+        raise ValueError("is not Unicode text") from None
     return labels
+
+
+def _is_deep(labels: Any, levels: int) -> bool:
+    parts = labels.values() if isinstance(labels, dict) else labels
+    if not isinstance(labels, dict | list):
+        return False
+    return levels == 0 or any(_is_deep(part, levels - 1) for part in parts)
 
 
 def _time(value: object) -> object:

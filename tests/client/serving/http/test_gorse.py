@@ -219,6 +219,8 @@ def test_roles_hold(node: tuple[str, Path], gorse: Gorse) -> None:
         ("POST", "item", {"ItemId": ""}, 422),
         ("POST", "items", [{"ItemId": "x", "Timestamp": "never"}], 422),
         ("POST", "user", {"UserId": "x", "Labels": "y" * 11_000}, 422),
+        ("POST", "user", {"UserId": "x", "Labels": [[[[[[[[[[[1]]]]]]]]]]]}, 422),
+        ("POST", "user", {"UserId": "x", "Labels": {"a": "\ud800"}}, 422),
         ("POST", "feedback", [{"FeedbackType": "", "UserId": "u1", "ItemId": "i1"}], 422),
         ("PATCH", "item/nothing", {"Comment": "x"}, 404),
         ("GET", "item/nothing/neighbors/", None, 404),
