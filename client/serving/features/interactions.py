@@ -137,6 +137,10 @@ class Interactions:
         changed = self._changed.get(user)
         if changed is not None:
             return changed
+        return self.sorted_of(user)
+
+    def sorted_of(self, user: int) -> UserEvents:
+        """Returns a user's events as they are in `columns`, whatever came since."""
         if not 0 <= user < len(self):
             return NO_EVENTS
         return self.columns.select(slice(self.starts[user], self.starts[user + 1]))

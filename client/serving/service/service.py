@@ -22,6 +22,7 @@ from client.serving.service.rule_book import RuleBook
 from client.serving.service.serving_bundle import drop_own_pairs
 from client.serving.service.settings import ServingSettings
 from client.serving.service.write_through import WriteThrough
+from client.serving.state.bought_together import BoughtTogether
 from client.serving.state.engine import RecommendationEngine
 from client.serving.state.refresh import refresh_engine
 from client.serving.state.snapshot import Snapshot
@@ -70,6 +71,7 @@ class BackgroundWork:
             service.texts.warm()
             service.user_index.refresh()
             service.uses.prepare()
+            service.bought_together.refresh()
         except FedprofileError as error:
             _log.warning("start: %s", error)
         if not service.snapshot.exists:
@@ -83,6 +85,7 @@ class BackgroundWork:
                 service.metrics.refresh_seconds.set(time.perf_counter() - begun)
             service.user_index.refresh()
             service.uses.refresh()
+            service.bought_together.refresh()
             service.store_counters()
             if self._save_is_due():
                 self._save()
@@ -146,6 +149,7 @@ class Service(Recommending, WriteThrough):
             taken=lambda: engine.taken_types,
             mark=self._uses_mark,
         )
+        self.bought_together = BoughtTogether(engine)
         self._background = BackgroundWork(self)
 
     def start(self) -> None:

@@ -25,14 +25,7 @@ def similar_items(engine: RecommendationEngine, item_id: str, n: int) -> RankedR
         UnknownError: The item is not in the catalogue.
     """
     with engine.lock:
-        row = engine.items.rows.get(item_id)
-        if row is None:
-            raise UnknownError(
-                "is not in the catalogue",
-                name="item_id",
-                value=f"{item_id!r}",
-                remedy="check its spelling",
-            )
+        row = row_of(engine, item_id)
         sources = engine.sources
         vectors = sources.space.vectors
         scores = vectors.scores(vectors[row])
@@ -41,7 +34,24 @@ def similar_items(engine: RecommendationEngine, item_id: str, n: int) -> RankedR
         ).dense(vectors)
         bought[row] = 0.0
         scores = 0.5 * scores + 0.5 * bought / max(float(bought.max()), 1e-9)
-        return _best(engine, "similar", scores, n, without=np.array([row]))
+        return ranked_by_rules(engine, "similar", scores, n, without=np.array([row]))
+
+
+def row_of(engine: RecommendationEngine, item_id: str) -> int:
+    """Returns an item's row.
+
+    Raises:
+        UnknownError: The item is not in the catalogue.
+    """
+    row = engine.items.rows.get(item_id)
+    if row is None:
+        raise UnknownError(
+            "is not in the catalogue",
+            name="item_id",
+            value=f"{item_id!r}",
+            remedy="check its spelling",
+        )
+    return row
 
 
 def search(
@@ -70,24 +80,24 @@ def search(
             profile = PROFILE_WEIGHT * engine.sources.space.text_profile(context.text)
             scores += vectors.scores(profile.astype(np.float32))
         best = top_k(np.where(found, scores, -np.inf), max(20 * n, 200))
-        return _best(engine, "search", scores, n, among=best)
+        return ranked_by_rules(engine, "search", scores, n, among=best)
 
 
 def popular(engine: RecommendationEngine, n: int, category: str | None) -> RankedRows:
     """Finds the items with most users."""
     with engine.lock:
         scores = engine.sources.popularity.users.astype(np.float32)
-        return _best(engine, "popular", scores, n, category=category)
+        return ranked_by_rules(engine, "popular", scores, n, category=category)
 
 
 def latest(engine: RecommendationEngine, n: int, category: str | None) -> RankedRows:
     """Finds the items that came last into the catalogue; the score is the order of arrival."""
     with engine.lock:
         scores = np.arange(len(engine.items), dtype=np.float32)
-        return _best(engine, "latest", scores, n, category=category)
+        return ranked_by_rules(engine, "latest", scores, n, category=category)
 
 
-def _best(
+def ranked_by_rules(
     engine: RecommendationEngine,
     surface: str,
     scores: npt.NDArray[np.float32],

@@ -88,6 +88,20 @@ async def similar(request: Request, item_id: PathId, n: N = 10) -> Response:
     return json_reply({"items": scored_items(engine, *similar_items(engine, item_id, n))})
 
 
+@router.get("/items/{item_id}/bought-together", summary="Items of the same baskets")
+def bought_together(request: Request, item_id: PathId, n: N = 10) -> Response:
+    """Ranks items by how much more often they lie in a basket with this one than in any.
+
+    `baskets` counts those with both.
+    """
+    service = service_of(request)
+    ranked, together = service.bought_together.ranked(item_id, n)
+    items = scored_items(service.engine, *ranked)
+    baskets = together[ranked[0]].tolist()
+    pairs = zip(items, baskets, strict=True)
+    return json_reply({"items": [{**item, "baskets": n} for item, n in pairs]})
+
+
 @router.get("/search", summary="Search the catalogue by text")
 def find(
     request: Request,
