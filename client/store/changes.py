@@ -39,7 +39,7 @@ def add_events(connection: sa.Connection, batch: Sequence[Event]) -> list[Event]
     fresh = [event for event in unique if event.event_id not in known]
     if not fresh:
         return []
-    _refuse_deleted(connection, {event.user_id for event in fresh})
+    refuse_deleted(connection, {event.user_id for event in fresh})
     item_keys = keys_of(connection, items, {event.item_id for event in fresh})
     missing = sorted({event.item_id for event in fresh} - set(item_keys))
     if missing:
@@ -49,7 +49,7 @@ def add_events(connection: sa.Connection, batch: Sequence[Event]) -> list[Event]
             value=f"{missing[0]!r}",
             remedy="add it with POST /api/items first",
         )
-    user_keys = _ensure_users(connection, {event.user_id for event in fresh})
+    user_keys = ensure_users(connection, {event.user_id for event in fresh})
     digests = _digests(fresh)
     rows = [
         _row(event, user_keys, item_keys) | {"digest": digest}
@@ -59,8 +59,12 @@ def add_events(connection: sa.Connection, batch: Sequence[Event]) -> list[Event]
     return fresh
 
 
-def _refuse_deleted(connection: sa.Connection, user_ids: set[str]) -> None:
-    """Keeps out who was deleted: a late message must not begin a history anew."""
+def refuse_deleted(connection: sa.Connection, user_ids: set[str]) -> None:
+    """Keeps out who was deleted: a late message must not begin a history anew.
+
+    Raises:
+        ConflictError: One of them was.
+    """
     gone = sorted(suppressed_of(connection, user_ids))
     if gone:
         raise ConflictError(
@@ -218,7 +222,7 @@ def add_users(connection: sa.Connection, batch: Sequence[User]) -> None:
     Raises:
         ConflictError: One is there already, or was deleted; nothing is added.
     """
-    _refuse_deleted(connection, {user.user_id for user in batch})
+    refuse_deleted(connection, {user.user_id for user in batch})
     _add(connection, users, "user_id", [asdict(user) for user in batch])
 
 
@@ -228,7 +232,7 @@ def put_users(connection: sa.Connection, batch: Sequence[User]) -> None:
     Raises:
         ConflictError: One was deleted; nothing is stored.
     """
-    _refuse_deleted(connection, {user.user_id for user in batch})
+    refuse_deleted(connection, {user.user_id for user in batch})
     _upsert(connection, users, "user_id", [asdict(user) for user in batch])
 
 
@@ -295,7 +299,8 @@ def _existing_ids(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
     return existing
 
 
-def _ensure_users(connection: sa.Connection, ids: set[str]) -> dict[str, int]:
+def ensure_users(connection: sa.Connection, ids: set[str]) -> dict[str, int]:
+    """Returns the key of each user, adding those who are new."""
     keys = keys_of(connection, users, ids)
     missing = sorted(ids - set(keys))
     if missing:

@@ -104,6 +104,16 @@ events = sa.Table(
 """`time` is in the unit of the shop's data; `event_id` is NULL where the source gave none, `digest`
 is what `identity.content_digests` makes of the event, NULL in a row of an older version."""
 
+dislikes = sa.Table(
+    "dislikes",
+    metadata,
+    sa.Column("user_key", sa.ForeignKey(users.c.user_key, ondelete="CASCADE"), primary_key=True),
+    sa.Column("item_key", sa.ForeignKey(items.c.item_key, ondelete="CASCADE"), primary_key=True),
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Index("dislikes_item", "item_key"),
+)
+"""What users said that they do not like; `time` in days since 1970. See `dislikes`."""
+
 suppressed_users = sa.Table(
     "suppressed_users",
     metadata,

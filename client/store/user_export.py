@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from client.store.consent import consent_default
 from client.store.database import UnknownError
-from client.store.schema import events, items, users
+from client.store.reading import day_as_text
+from client.store.schema import dislikes, events, items, users
 from shared.interactions.events import EVENT_TYPES
 
 
@@ -62,6 +63,19 @@ def export_user(
             "price": row.price,
             "session_id": row.session_id,
             **_more(row.extra),
+        }
+    chosen = (
+        sa.select(dislikes.c.time, items.c.item_id, items.c.title)
+        .join(items, dislikes.c.item_key == items.c.item_key)
+        .where(dislikes.c.user_key == user.user_key)
+        .order_by(dislikes.c.time)
+    )
+    for row in connection.execute(chosen):
+        yield {
+            "kind": "dislike",
+            "item_id": row.item_id,
+            "item_title": row.title,
+            "time": day_as_text(row.time),
         }
 
 

@@ -43,6 +43,10 @@ class UserEvents:
         """Returns some of the events."""
         return UserEvents(*[getattr(self, name)[rows] for name in _NAMES])
 
+    def without(self, items: npt.NDArray[np.integer]) -> UserEvents:
+        """Leaves out what was done with some items."""
+        return self.select(~np.isin(self.item, items)) if len(items) else self
+
     def taken(self, types: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
         """Returns distinct items that the user has, ascending.
 

@@ -106,6 +106,13 @@ class ConsentIn(Body):
     """`default` leaves it to what holds for users who have said nothing."""
 
 
+class DislikeIn(Body):
+    """Whether a user does not like an item."""
+
+    disliked: bool = True
+    """False takes it back."""
+
+
 class ItemIn(Body):
     """One item of the catalogue."""
 

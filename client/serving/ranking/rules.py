@@ -7,7 +7,7 @@ from it, so that pages stay slices of one ranking; it shows no item that may not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -116,6 +116,11 @@ class SurfaceRules:
     def pinned(self, allowed: Bools) -> tuple[tuple[int, int], ...]:
         """Returns the pins whose items may be shown."""
         return tuple((place, row) for place, row in self.pins if allowed[row])
+
+    def lowered(self, by: Floats) -> SurfaceRules:
+        """Takes something off all scores, `(n_items,)` in standard deviations; never adds."""
+        down = -np.maximum(by, np.float32(0)).astype(np.float32)
+        return replace(self, shift=down if self.shift is None else self.shift + down)
 
     def moved(self, scores: Floats, allowed: Bools) -> Floats | None:
         """Returns what rules add to each score, `(n_items,)`; None for nothing."""

@@ -17,6 +17,7 @@ from client.serving.state.engine import RecommendationEngine
 from client.serving.state.snapshot import Snapshot
 from client.store import changes as writing
 from client.store.consent import set_consent
+from client.store.dislikes import set_dislike
 from client.store.reading import last_event_key, read_events
 from client.store.schema import Event, EventColumns, Item, User, check_dates
 from client.store.schema import items as item_table
@@ -158,6 +159,13 @@ class WriteThrough:
 
     def user_deleted(self, user_id: str) -> None:
         """Does what a deletion asks for beyond database and memory."""
+
+    def set_dislike(self, user_id: str, item_id: str, *, disliked: bool) -> Future[None]:
+        """Stores that a user does not like an item, or takes it back."""
+        return self.store.write(
+            lambda c: set_dislike(c, user_id, item_id, disliked=disliked),
+            lambda _: self.engine.set_dislike(user_id, item_id, disliked=disliked),
+        )
 
     def set_consent(self, user_id: str, training: bool | None) -> Future[None]:
         """Stores whether a user may be trained on; None for the store's default."""

@@ -54,7 +54,7 @@ class BoughtTogether:
             interactions, n_items = self._engine.interactions, len(self._engine.items)
         self._all(interactions, n_items)
 
-    def ranked(self, item_id: str, n: int) -> tuple[RankedRows, Ints]:
+    def ranked(self, item_id: str, n: int, user_id: str | None = None) -> tuple[RankedRows, Ints]:
         """Ranks the items that lie in an item's baskets by lift.
 
         Returns:
@@ -78,12 +78,17 @@ class BoughtTogether:
         scores = lift(together, counts, row, n_baskets)
         with engine.lock:
             if engine.items.rows.get(item_id) != row:  # rows were numbered anew meanwhile
-                return self.ranked(item_id, n)
+                return self.ranked(item_id, n, user_id)
             more = len(engine.items) - n_items
             scores = np.append(scores, np.zeros(more, dtype=np.float32))
             together = np.append(together, np.zeros(more, dtype=np.int64))
             best = ranked_by_rules(
-                engine, "bought-together", scores, n, among=np.flatnonzero(scores > 0)
+                engine,
+                "bought-together",
+                scores,
+                n,
+                among=np.flatnonzero(scores > 0),
+                user_id=user_id,
             )
         return best, together
 

@@ -18,7 +18,9 @@ WORDS_WEIGHT = 0.5
 `WordIndex.scores`. Chosen on queries that no figure is told of."""
 
 
-def similar_items(engine: RecommendationEngine, item_id: str, n: int) -> RankedRows:
+def similar_items(
+    engine: RecommendationEngine, item_id: str, n: int, user_id: str | None = None
+) -> RankedRows:
     """Finds items that go with an item: half by text, half by co-purchase.
 
     Raises:
@@ -26,15 +28,10 @@ def similar_items(engine: RecommendationEngine, item_id: str, n: int) -> RankedR
     """
     with engine.lock:
         row = row_of(engine, item_id)
-        sources = engine.sources
-        vectors = sources.space.vectors
-        scores = vectors.scores(vectors[row])
-        bought = sources.item_knn.neighbours.add_up(
-            np.array([row], np.int32), np.ones(1, np.float32)
-        ).dense(vectors)
-        bought[row] = 0.0
-        scores = 0.5 * scores + 0.5 * bought / max(float(bought.max()), 1e-9)
-        return ranked_by_rules(engine, "similar", scores, n, without=np.array([row]))
+        scores = engine.likeness(np.array([row], dtype=np.int64))
+        return ranked_by_rules(
+            engine, "similar", scores, n, without=np.array([row]), user_id=user_id
+        )
 
 
 def row_of(engine: RecommendationEngine, item_id: str) -> int:
@@ -75,26 +72,31 @@ def search(
         scores = vectors.scores(query)
         scores = scores + WORDS_WEIGHT * engine.items.words.scores(words, n_rows=len(scores))
         found = engine.items.shown & (scores > 0)
-        if user_id is not None and len(events := engine.history(user_id)):
+        events = engine.history(user_id).without(engine.disliked(user_id))
+        if len(events):
             context = engine.sources.context(events, events)
             profile = PROFILE_WEIGHT * engine.sources.space.text_profile(context.text)
             scores += vectors.scores(profile.astype(np.float32))
         best = top_k(np.where(found, scores, -np.inf), max(20 * n, 200))
-        return ranked_by_rules(engine, "search", scores, n, among=best)
+        return ranked_by_rules(engine, "search", scores, n, among=best, user_id=user_id)
 
 
-def popular(engine: RecommendationEngine, n: int, category: str | None) -> RankedRows:
+def popular(
+    engine: RecommendationEngine, n: int, category: str | None, user_id: str | None = None
+) -> RankedRows:
     """Finds the items with most users."""
     with engine.lock:
         scores = engine.sources.popularity.users.astype(np.float32)
-        return ranked_by_rules(engine, "popular", scores, n, category=category)
+        return ranked_by_rules(engine, "popular", scores, n, category=category, user_id=user_id)
 
 
-def latest(engine: RecommendationEngine, n: int, category: str | None) -> RankedRows:
+def latest(
+    engine: RecommendationEngine, n: int, category: str | None, user_id: str | None = None
+) -> RankedRows:
     """Finds the items that came last into the catalogue; the score is the order of arrival."""
     with engine.lock:
         scores = np.arange(len(engine.items), dtype=np.float32)
-        return ranked_by_rules(engine, "latest", scores, n, category=category)
+        return ranked_by_rules(engine, "latest", scores, n, category=category, user_id=user_id)
 
 
 def ranked_by_rules(
@@ -106,6 +108,7 @@ def ranked_by_rules(
     without: npt.NDArray[np.int64] | None = None,
     category: str | None = None,
     among: npt.NDArray[np.int64] | None = None,
+    user_id: str | None = None,
 ) -> RankedRows:
     """Takes the best items that may be shown, by the shop's rules of a surface.
 
@@ -117,8 +120,10 @@ def ranked_by_rules(
         without: Items to leave out.
         category: Only items of it.
         among: Only these and what rules pin or boost; None for all.
+        user_id: Whose disliked items are left out; None for nobody's.
     """
     allowed = engine.items.shown.copy()
+    allowed[engine.disliked(user_id)] = False
     if without is not None:
         allowed[without] = False
     if category is not None:

@@ -50,6 +50,8 @@ from client.store.schema import Event, EventColumns, Item, User
 Floats = npt.NDArray[np.float32]
 _KEPT_ATTRIBUTES = ("fusion_weights", "_weights", "numbering", "rules")
 """What stays where the database was read again."""
+DISLIKE_STRENGTH = 1.0
+"""What an item like the disliked ones loses at most, in standard deviations of all scores."""
 VISITOR_DIVERSITY = 0.2
 """Diversity at least of a visit of which nothing is known, so that not all items are alike."""
 
@@ -70,6 +72,7 @@ class RecommendationEngine:
         numbering: How often all rows of users were numbered anew.
         rules: Of the shop, replaced as a whole.
         journal: Is told of every change; None for nobody.
+        dislikes: Ids of the items that users said not to like, by user.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class RecommendationEngine:
         self._changed_users: set[int] = set()
         self.numbering = 0
         self.rules = RuleSet()
+        self.dislikes: dict[str, set[str]] = {}
 
     @replicated
     def set_fusion_weights(self, fusion_weights: dict[str, FusionWeights]) -> None:
@@ -133,6 +137,36 @@ class RecommendationEngine:
         row = self.users.get(user_id, -1) if user_id is not None else -1
         return self.interactions.of(row)
 
+    def disliked(self, user_id: str | None) -> npt.NDArray[np.int64]:
+        """Returns the rows of the items that a user said not to like."""
+        return self.items.rows_of(self.dislikes.get(user_id, ()) if user_id is not None else ())
+
+    def likeness(self, rows: npt.NDArray[np.int64]) -> Floats:
+        """Returns how near items are to some others, half by text and half by co-purchase.
+
+        Args:
+            rows: The others, taken together.
+
+        Returns:
+            `(n_items,)`; 1 at most, without the others' own co-purchase.
+        """
+        vectors = self.sources.space.vectors
+        mean = vectors[rows].sum(axis=0)
+        texts = vectors.scores(mean / np.float32(max(float(np.linalg.norm(mean)), 1e-12)))
+        table = self.sources.item_knn.neighbours
+        bought = table.add_up(rows.astype(np.int32), np.ones(len(rows), np.float32)).dense(vectors)
+        bought[rows] = 0.0
+        near: Floats = 0.5 * texts + 0.5 * bought / max(float(bought.max()), 1e-9)
+        return near
+
+    @replicated
+    def set_dislike(self, user_id: str, item_id: str, *, disliked: bool) -> None:
+        """Takes or drops that a user does not like an item, from the next answer on."""
+        with self.lock:
+            self._user_row(user_id)
+            chosen = self.dislikes.setdefault(user_id, set())
+            (chosen.add if disliked else chosen.discard)(item_id)
+
     def moment(self, events: UserEvents) -> float:
         """Returns the time of the shop's latest event; where times are ranks, the user's next."""
         if self.sources.time_unit == "days":
@@ -150,8 +184,9 @@ class RecommendationEngine:
             cart: Events of a session that are not stored; None takes the user's history.
         """
         with self.lock:
-            own = self.history(user_id)
-            events = own if cart is None else cart
+            disliked = self.disliked(user_id)
+            own = self.history(user_id).without(disliked)
+            events = own if cart is None else cart.without(disliked)
             if request.surface == "session" and not len(events):
                 events = own  # an empty cart says nothing of the visit
             if request.surface == "session" and not len(events):
@@ -159,12 +194,16 @@ class RecommendationEngine:
             context = self.sources.context(events, own)
             weights = self._weights_for(request, len(context.items))
             rules = self.rules.on(request.surface, self.items)
+            allowed = allowed_mask(self.items, request, own, self.taken_types)
+            if len(disliked):
+                allowed[disliked] = False
+                rules = rules.lowered(DISLIKE_STRENGTH * self.likeness(disliked))
             ranking = rank(
                 self.sources.weighted_signals(context, weights),
                 weights,
                 vectors=self.sources.space.vectors,
                 excluded=excluded_rows(request, events, own, self.taken_types),
-                allowed=allowed_mask(self.items, request, own, self.taken_types),
+                allowed=allowed,
                 k=self._pool(request, rules),
                 rules=rules,
             )
@@ -284,6 +323,7 @@ class RecommendationEngine:
         with self.lock:
             row = self.users.pop(user_id, None)
             self.segments.pop(user_id, None)
+            self.dislikes.pop(user_id, None)
             if row is not None:
                 self.interactions.replace(row, NO_EVENTS)
                 self._changed_users.add(row)

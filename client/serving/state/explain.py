@@ -38,8 +38,9 @@ def explain(
 
     Returns:
         `sentence`; `rules` of the shop that moved it, where there are any; `signals`: name -> what
-        it adds to the score, which they sum up to, `rules` among them; `because`: items of the
-        context by signal, with the share of the signal's raw score that each carries.
+        it adds to the score, which they sum up to, `moved` by rules and dislikes among them;
+        `because`: items of the context by signal, with the share of the signal's raw score that
+        each carries.
     """
     row = int(result.ranking.items[place])
     parts = result.ranking.parts[place]
@@ -76,7 +77,7 @@ def _rules_of(result: RecommendationResult, place: int) -> dict[str, Any]:
 def _moved_by(result: RecommendationResult, place: int) -> dict[str, float]:
     moved = result.ranking.moved
     added = 0.0 if moved is None else float(moved[place])
-    return {"rules": added} if added else {}
+    return {"moved": added} if added else {}
 
 
 def _carriers(

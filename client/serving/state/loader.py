@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from client.serving.ranking.signals import SignalSources, popularity_of
 from client.serving.state.engine import RecommendationEngine
 from client.serving.state.snapshot import Snapshot, SnapshotContent
 from client.store.changes import GENERATION
+from client.store.dislikes import read_dislikes
 from client.store.reading import read_events, read_fact, read_items, read_users
 from client.store.schema import EventColumns, Item
 from client.store.store import Store
@@ -40,6 +41,7 @@ class LoadedShop:
         rows: Those events.
         state: The copy on the disk, None for none.
         generation: Changes and deletions so far.
+        dislikes: Ids of the items that users do not like, by user.
     """
 
     items: ItemTable
@@ -50,6 +52,7 @@ class LoadedShop:
     rows: EventColumns
     state: SnapshotContent | None
     generation: int
+    dislikes: dict[str, set[str]] = field(default_factory=dict)
 
     def engine(
         self, space: ProfileSpace, *, time_unit: str, released: ReleasedStatistics | None = None
@@ -78,6 +81,7 @@ class LoadedShop:
             last_key=int(self.rows.key.max(initial=known)),
             generation=self.generation,
         )
+        engine.dislikes = self.dislikes
         if self.state is not None:
             engine.sorted_key, engine.events_since_refresh = known, len(self.rows)
         return engine
@@ -163,6 +167,7 @@ def load_shop(connection: sa.Connection, state: SnapshotContent | None) -> Loade
         rows=rows,
         state=state,
         generation=generation,
+        dislikes=read_dislikes(connection),
     )
 
 

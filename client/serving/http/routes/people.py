@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from client.serving.features.events import time_as_text
 from client.serving.http.routing import PathId, json_reply, service_of
-from client.serving.http.schemas import ConsentIn
+from client.serving.http.schemas import ConsentIn, DislikeIn
 from client.store.consent import consent_default, read_consent
 from client.store.user_export import as_lines, export_user
 
@@ -32,6 +32,23 @@ async def export(request: Request, user_id: PathId) -> Response:
             return "".join(as_lines(records))
 
     return Response(await run_in_threadpool(read), media_type="application/x-ndjson")
+
+
+@router.get("/{user_id}/dislikes", summary="Items that a user does not like")
+async def get_dislikes(request: Request, user_id: PathId) -> Response:
+    """Lists the items that are not shown to the user."""
+    items = service_of(request).engine.dislikes.get(user_id, set())
+    return json_reply({"user_id": user_id, "items": sorted(items)})
+
+
+@router.put("/{user_id}/dislikes/{item_id}", summary="Dislike an item, or take it back")
+async def put_dislike(
+    request: Request, user_id: PathId, item_id: PathId, dislike: DislikeIn
+) -> Response:
+    """Never shows the user the item again and lowers what is like it, from the next answer on."""
+    job = service_of(request).set_dislike(user_id, item_id, disliked=dislike.disliked)
+    await asyncio.wrap_future(job)
+    return json_reply({"user_id": user_id, "item_id": item_id, "disliked": dislike.disliked})
 
 
 @router.get("/{user_id}/consent", summary="Whether a user may be trained on")

@@ -82,20 +82,24 @@ async def session_recommend(request: Request, session: SessionIn) -> Response:
 
 
 @router.get("/items/{item_id}/similar", summary="Items that go with an item")
-async def similar(request: Request, item_id: PathId, n: N = 10) -> Response:
+async def similar(
+    request: Request, item_id: PathId, n: N = 10, user_id: Id | None = None
+) -> Response:
     """Ranks items by text and co-purchase with one item."""
     engine = service_of(request).engine
-    return json_reply({"items": scored_items(engine, *similar_items(engine, item_id, n))})
+    return json_reply({"items": scored_items(engine, *similar_items(engine, item_id, n, user_id))})
 
 
 @router.get("/items/{item_id}/bought-together", summary="Items of the same baskets")
-def bought_together(request: Request, item_id: PathId, n: N = 10) -> Response:
+def bought_together(
+    request: Request, item_id: PathId, n: N = 10, user_id: Id | None = None
+) -> Response:
     """Ranks items by how much more often they lie in a basket with this one than in any.
 
     `baskets` counts those with both.
     """
     service = service_of(request)
-    ranked, together = service.bought_together.ranked(item_id, n)
+    ranked, together = service.bought_together.ranked(item_id, n, user_id)
     items = scored_items(service.engine, *ranked)
     baskets = together[ranked[0]].tolist()
     pairs = zip(items, baskets, strict=True)
@@ -130,17 +134,21 @@ def alike(request: Request, user_id: PathId, n: N = 10) -> Response:
 
 
 @router.get("/popular", summary="Items with most users")
-async def most_popular(request: Request, n: N = 10, category: Name | None = None) -> Response:
+async def most_popular(
+    request: Request, n: N = 10, category: Name | None = None, user_id: Id | None = None
+) -> Response:
     """Ranks items by the number of their users."""
     engine = service_of(request).engine
-    return json_reply({"items": scored_items(engine, *popular(engine, n, category))})
+    return json_reply({"items": scored_items(engine, *popular(engine, n, category, user_id))})
 
 
 @router.get("/latest", summary="Items that came last")
-async def newest(request: Request, n: N = 10, category: Name | None = None) -> Response:
+async def newest(
+    request: Request, n: N = 10, category: Name | None = None, user_id: Id | None = None
+) -> Response:
     """Lists the items that came last into the catalogue."""
     engine = service_of(request).engine
-    return json_reply({"items": scored_items(engine, *latest(engine, n, category))})
+    return json_reply({"items": scored_items(engine, *latest(engine, n, category, user_id))})
 
 
 async def _body(

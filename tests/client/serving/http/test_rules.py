@@ -127,7 +127,7 @@ def test_an_explanation_names_the_rule_and_adds_up(client: TestClient) -> None:
     assert answer[0]["explanation"]["rules"] == [{"name": "summer", "effect": "pin"}]
     assert "rule summer puts it" in answer[0]["explanation"]["sentence"]
     assert answer[1]["item_id"] == "i7"
-    assert answer[1]["explanation"]["signals"]["rules"] > 1
+    assert answer[1]["explanation"]["signals"]["moved"] > 1
     assert "rules" not in answer[2]["explanation"]
     for entry in answer:
         total = sum(entry["explanation"]["signals"].values())
