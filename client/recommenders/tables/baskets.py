@@ -105,4 +105,5 @@ def lift(together: Ints, counts: Ints, item: int, n_baskets: int) -> npt.NDArray
     """
     scores = together * float(n_baskets) / ((together[item] + SHRINK) * (counts + SHRINK))
     scores[item] = 0.0
-    return scores.astype(np.float32)
+    narrow: npt.NDArray[np.float32] = scores.astype(np.float32)
+    return narrow
