@@ -21,6 +21,7 @@ from client.serving.access.audit import AuditLog
 from client.serving.access.keys import KeyRing
 from client.serving.http import errors
 from client.serving.http.connections import bounded_protocol
+from client.serving.http.description import describe
 from client.serving.http.gorse import feedback as gorse_feedback
 from client.serving.http.gorse import items as gorse_items
 from client.serving.http.gorse import recommend as gorse_recommend
@@ -82,6 +83,7 @@ def create_app(service: Service) -> FastAPI:
         gorse_users.router,
     ):
         app.include_router(router)
+    describe(app)
     return app
 
 

@@ -37,6 +37,39 @@ _HTTP = {
     431: ("headers_too_large", "send fewer or shorter headers"),
     429: ("too_many_requests", "wait a second and send fewer requests"),
 }
+_ELSEWHERE = (
+    (403, "host_not_allowed", "ask it by its address, or name the host with --allow-host"),
+    (403, "foreign_page", "open the node by its own address"),
+    (403, "role_too_low", "send a key of the role that the route needs"),
+    (415, "unsupported_media_type", "send the content-type that the message names"),
+    (422, "lines_refused", "correct the lines of details and send the file again"),
+    (500, "internal", "report it with the request id"),
+)
+"""Codes of the guard, of bulk imports and of faults that nobody foresaw, with a remedy each."""
+_USUAL_REMEDIES = {
+    "unknown": "check the spelling of the id",
+    "exists": "choose another id, or replace with PUT",
+    "disk_full": "make room on the disk of the database and send it again",
+    "store_unavailable": "send it again in a second",
+    "rules_contradict": "change or delete the rule that the message names",
+    "invalid": "correct the fields that details names",
+    "adapter_does_not_fit": "take an adapter of this federation",
+    "ledger_does_not_hold": "verify the ledger with `fedprofile privacy verify`",
+    "refused": "do what the remedy of the answer says",
+}
+_BY_STATUS = (
+    *((status, code) for _, status, code in _KINDS),
+    *((status, code) for status, (code, _) in _HTTP.items()),
+    *((status, code) for status, code, _ in _ELSEWHERE),
+)
+CODES = {s: tuple(dict.fromkeys(c for t, c in _BY_STATUS if t == s)) for s, _ in _BY_STATUS}
+"""All codes of errors by status."""
+REMEDIES = {
+    **_USUAL_REMEDIES,
+    **dict(_HTTP.values()),
+    **{code: remedy for _, code, remedy in _ELSEWHERE},
+}
+"""What to do by code, in general; an answer's own remedy says more."""
 _SPEAKS_OF_IDS = (UnknownError, ConflictError, DataError)
 _PATH = re.compile(r"(?<![\w.~-])(?:sqlite:///|~)?(?:/[^/\s'\",;:()]+)+/(?=[^/\s])")
 """Folders before a file's name; an id that looks like them is in errors that stay as they are."""

@@ -102,7 +102,7 @@ class EventIn(Body):
 class ConsentIn(Body):
     """Whether a user may be trained on."""
 
-    training: Literal["allow", "refuse", "default"]
+    training: Literal["allow", "refuse", "default"] = Field(examples=["refuse"])
     """`default` leaves it to what holds for users who have said nothing."""
 
 

@@ -10,6 +10,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from client.sdk.answers.catalogue import BulkImport
+from client.serving.http.description import answers
 from client.serving.http.errors import error_body, message_and_remedy, status_and_code
 from client.serving.http.routes.feedback import event_record
 from client.serving.http.routing import json_reply, service_of
@@ -37,7 +39,13 @@ class _BodyRefusedError(RunError):
         self.status, self.code = error.status_code, "too_large" if large else "too_slow"
 
 
-@router.post("/bulk", summary="Import many lines", openapi_extra={"requestBody": _BODY})
+@router.post(
+    "/bulk",
+    summary="Import many lines",
+    operation_id="import_lines",
+    responses=answers(BulkImport, 409),
+    openapi_extra={"requestBody": _BODY},
+)
 async def bulk(request: Request, kind: Literal["events", "items", "users"] = "events") -> Response:
     """Stores one JSON object a line, each as in the routes for a few; batches are durable in turn.
 

@@ -9,7 +9,9 @@ from uuid import uuid4
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from client.sdk.answers.catalogue import AddedEvents, Deleted, EventPage, ReplacedEvents
 from client.serving.features.events import event_day, time_as_text
+from client.serving.http.description import answers
 from client.serving.http.routing import PathId, decode_cursor, json_reply, page_body, service_of
 from client.serving.http.schemas import EventIn, Events, Id
 from client.serving.service.service import Service
@@ -22,7 +24,13 @@ from shared.interactions.events import EVENT_TYPES
 router = APIRouter(prefix="/api/feedback", tags=["feedback"])
 
 
-@router.post("", summary="Add events", status_code=201)
+@router.post(
+    "",
+    summary="Add events",
+    status_code=201,
+    operation_id="add_events",
+    responses=answers(AddedEvents, 409, status=201),
+)
 async def add(request: Request, events: Events) -> Response:
     """Stores events; answers when they are on the disk and the next answer knows them.
 
@@ -37,7 +45,12 @@ async def add(request: Request, events: Events) -> Response:
     )
 
 
-@router.put("", summary="Replace events")
+@router.put(
+    "",
+    summary="Replace events",
+    operation_id="replace_events",
+    responses=answers(ReplacedEvents),
+)
 async def put(request: Request, events: Events) -> Response:
     """Puts events in place of those with the same ids, or adds them; every one needs an id."""
     service = service_of(request)
@@ -50,14 +63,24 @@ async def put(request: Request, events: Events) -> Response:
     return json_reply({"replaced": len(records)})
 
 
-@router.delete("/{event_id}", summary="Delete an event")
+@router.delete(
+    "/{event_id}",
+    summary="Delete an event",
+    operation_id="delete_event",
+    responses=answers(Deleted, 404),
+)
 async def delete(request: Request, event_id: PathId) -> Response:
     """Deletes one event."""
     await asyncio.wrap_future(service_of(request).delete_event(event_id))
     return json_reply({"deleted": event_id})
 
 
-@router.get("", summary="List events")
+@router.get(
+    "",
+    summary="List events",
+    operation_id="list_events",
+    responses=answers(EventPage, 503),
+)
 async def listing(
     request: Request,
     user_id: Id | None = None,

@@ -5,14 +5,21 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
+from client.sdk.answers.operation import PageSession
 from client.serving.access.keys import SESSION_SECONDS, ApiKey, KeyRing
+from client.serving.http.description import answers
 from client.serving.http.middleware import SESSION_COOKIE
 from client.serving.http.routing import json_reply
 
 router = APIRouter(prefix="/api", tags=["operation"])
 
 
-@router.post("/login", summary="Begin a session of the page")
+@router.post(
+    "/login",
+    summary="Begin a session of the page",
+    operation_id="login",
+    responses=answers(PageSession),
+)
 async def login(request: Request) -> Response:
     """Takes the key in X-API-Key and gives a cookie in its place, for 12 hours."""
     key: ApiKey | None = request.scope.get("api_key")
@@ -33,7 +40,12 @@ async def login(request: Request) -> Response:
     return reply
 
 
-@router.post("/logout", summary="End a session of the page")
+@router.post(
+    "/logout",
+    summary="End a session of the page",
+    operation_id="logout",
+    responses=answers(PageSession),
+)
 async def logout() -> Response:
     """Takes the cookie back."""
     reply = json_reply({"role": None})

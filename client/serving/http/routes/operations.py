@@ -8,8 +8,11 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from client.sdk.answers.operation import Live, OnlineReport, Ready, ReloadedAdapter, Status
+from client.sdk.answers.privacy import LedgerVerdict, PrivacyAccount
 from client.serving.analytics.ab_test import comparisons
 from client.serving.analytics.privacy_report import NO_LEDGER, privacy_report, verification_report
+from client.serving.http.description import answers, text_answer
 from client.serving.http.routing import json_reply, service_of
 from client.store.database import StoreUnavailableError
 from shared.errors import ModelError
@@ -17,13 +20,23 @@ from shared.errors import ModelError
 router = APIRouter(tags=["operation"])
 
 
-@router.get("/health/live", summary="Whether the process answers")
+@router.get(
+    "/health/live",
+    summary="Whether the process answers",
+    operation_id="live",
+    responses=answers(Live),
+)
 async def live() -> Response:
     """Answers as long as the process runs."""
     return json_reply({"live": True})
 
 
-@router.get("/health/ready", summary="Whether recommendations can be given")
+@router.get(
+    "/health/ready",
+    summary="Whether recommendations can be given",
+    operation_id="ready",
+    responses=answers(Ready) | answers(Ready, status=503),
+)
 async def ready(request: Request) -> Response:
     """Says what is loaded; 503 where the database does not answer."""
     service = service_of(request)
@@ -34,20 +47,35 @@ async def ready(request: Request) -> Response:
     return json_reply({"ready": True, "uptime_seconds": round(time.time() - service.started, 1)})
 
 
-@router.get("/metrics", summary="Prometheus metrics")
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    operation_id="metrics",
+    responses=text_answer("text/plain", "fedprofile_adapter_swaps_total 0.0\n"),
+)
 async def metrics(request: Request) -> Response:
     """Returns all metrics in Prometheus' text format."""
     text = service_of(request).metrics.text()
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@router.get("/api/status", summary="What is loaded and how it is fused")
+@router.get(
+    "/api/status",
+    summary="What is loaded and how it is fused",
+    operation_id="status",
+    responses=answers(Status),
+)
 async def status(request: Request) -> Response:
     """Returns adapter, sizes, and fusion weights with what they are worth on validation."""
     return json_reply(service_of(request).status())
 
 
-@router.post("/api/adapter/reload", summary="Read the adapter folder again")
+@router.post(
+    "/api/adapter/reload",
+    summary="Read the adapter folder again",
+    operation_id="reload_adapter",
+    responses=answers(ReloadedAdapter, 409),
+)
 async def reload(request: Request) -> Response:
     """Puts the adapter in place that now lies in the folder of --adapter."""
     service = service_of(request)
@@ -61,7 +89,12 @@ async def reload(request: Request) -> Response:
     return json_reply({"adapter": service.engine.sources.space.adapter})
 
 
-@router.get("/api/online", summary="Impressions, clicks and purchases")
+@router.get(
+    "/api/online",
+    summary="Impressions, clicks and purchases",
+    operation_id="online_report",
+    responses=answers(OnlineReport),
+)
 async def online(request: Request) -> Response:
     """Returns rates with 95% intervals by surface, variant and signal.
 
@@ -74,7 +107,12 @@ async def online(request: Request) -> Response:
 privacy_router = APIRouter(prefix="/api/privacy", tags=["privacy"])
 
 
-@privacy_router.get("", summary="What privacy the shop has spent and what is left")
+@privacy_router.get(
+    "",
+    summary="What privacy the shop has spent and what is left",
+    operation_id="privacy",
+    responses=answers(PrivacyAccount, 409),
+)
 async def privacy(request: Request) -> Response:
     """Returns the ledger's account: budget, rounds and the guarantee in words."""
     path = service_of(request).settings.ledger
@@ -84,7 +122,12 @@ async def privacy(request: Request) -> Response:
     return json_reply({"configured": True, **report})
 
 
-@privacy_router.post("/verify", summary="Verify the ledger now")
+@privacy_router.post(
+    "/verify",
+    summary="Verify the ledger now",
+    operation_id="verify_ledger",
+    responses=answers(LedgerVerdict, 409),
+)
 async def verify(request: Request) -> Response:
     """Checks chain, signatures and the owner's anchor; says what was checked and what not."""
     path = service_of(request).settings.ledger

@@ -9,6 +9,14 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from client.sdk.answers.rankings import (
+    BasketRanking,
+    ItemRanking,
+    Recommendation,
+    SessionRecommendation,
+    UserRanking,
+)
+from client.serving.http.description import answers
 from client.serving.http.routing import PathId, QuickRoute, json_reply, service_of
 from client.serving.http.schemas import MAX_OFFSET, Id, Name, SessionIn
 from client.serving.ranking.ranker import RecommendationRequest, RecommendationResult
@@ -23,7 +31,12 @@ Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET)]
 Share = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)]
 
 
-@router.get("/recommend/{user_id}", summary="Recommend items to a user")
+@router.get(
+    "/recommend/{user_id}",
+    summary="Recommend items to a user",
+    operation_id="recommend",
+    responses=answers(Recommendation),
+)
 async def recommend(
     request: Request,
     user_id: PathId,
@@ -59,7 +72,12 @@ async def recommend(
     return json_reply({"user_id": user_id, **body})
 
 
-@router.post("/session/recommend", summary="Recommend items for a cart or an anonymous visit")
+@router.post(
+    "/session/recommend",
+    summary="Recommend items for a cart or an anonymous visit",
+    operation_id="recommend_for_session",
+    responses=answers(SessionRecommendation),
+)
 async def session_recommend(request: Request, session: SessionIn) -> Response:
     """Ranks items that go with a cart; nothing of the cart is stored."""
     service = service_of(request)
@@ -81,7 +99,12 @@ async def session_recommend(request: Request, session: SessionIn) -> Response:
     return json_reply(body)
 
 
-@router.get("/items/{item_id}/similar", summary="Items that go with an item")
+@router.get(
+    "/items/{item_id}/similar",
+    summary="Items that go with an item",
+    operation_id="similar_items",
+    responses=answers(ItemRanking, 404),
+)
 async def similar(
     request: Request, item_id: PathId, n: N = 10, user_id: Id | None = None
 ) -> Response:
@@ -90,7 +113,12 @@ async def similar(
     return json_reply({"items": scored_items(engine, *similar_items(engine, item_id, n, user_id))})
 
 
-@router.get("/items/{item_id}/bought-together", summary="Items of the same baskets")
+@router.get(
+    "/items/{item_id}/bought-together",
+    summary="Items of the same baskets",
+    operation_id="bought_together",
+    responses=answers(BasketRanking, 404),
+)
 def bought_together(
     request: Request, item_id: PathId, n: N = 10, user_id: Id | None = None
 ) -> Response:
@@ -106,7 +134,12 @@ def bought_together(
     return json_reply({"items": [{**item, "baskets": n} for item, n in pairs]})
 
 
-@router.get("/search", summary="Search the catalogue by text")
+@router.get(
+    "/search",
+    summary="Search the catalogue by text",
+    operation_id="search",
+    responses=answers(ItemRanking),
+)
 def find(
     request: Request,
     q: Annotated[str, Query(min_length=1, max_length=500, pattern=r"^[^\x00]*$")],
@@ -119,7 +152,12 @@ def find(
     return json_reply({"items": scored_items(service.engine, *ranked)})
 
 
-@router.get("/users/{user_id}/similar", summary="Users of like taste")
+@router.get(
+    "/users/{user_id}/similar",
+    summary="Users of like taste",
+    operation_id="similar_users",
+    responses=answers(UserRanking, 404),
+)
 def alike(request: Request, user_id: PathId, n: N = 10) -> Response:
     """Ranks users by the likeness of their profiles.
 
@@ -133,7 +171,12 @@ def alike(request: Request, user_id: PathId, n: N = 10) -> Response:
     return json_reply({"users": users, "complete": complete})
 
 
-@router.get("/popular", summary="Items with most users")
+@router.get(
+    "/popular",
+    summary="Items with most users",
+    operation_id="popular_items",
+    responses=answers(ItemRanking),
+)
 async def most_popular(
     request: Request, n: N = 10, category: Name | None = None, user_id: Id | None = None
 ) -> Response:
@@ -142,7 +185,12 @@ async def most_popular(
     return json_reply({"items": scored_items(engine, *popular(engine, n, category, user_id))})
 
 
-@router.get("/latest", summary="Items that came last")
+@router.get(
+    "/latest",
+    summary="Items that came last",
+    operation_id="latest_items",
+    responses=answers(ItemRanking),
+)
 async def newest(
     request: Request, n: N = 10, category: Name | None = None, user_id: Id | None = None
 ) -> Response:

@@ -8,7 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from client.sdk.answers.catalogue import Deleted
+from client.sdk.answers.rules import RuleList, ShopRule
 from client.serving.features.item_table import today
+from client.serving.http.description import answers
 from client.serving.http.routing import json_reply, service_of
 from client.serving.http.rule_schema import RuleIn
 from client.serving.ranking.rules import Rule
@@ -18,14 +21,24 @@ router = APIRouter(prefix="/api", tags=["rules"])
 RuleName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[\w.-]+$")]
 
 
-@router.get("/rules", summary="The shop's rules")
+@router.get(
+    "/rules",
+    summary="The shop's rules",
+    operation_id="list_rules",
+    responses=answers(RuleList),
+)
 async def list_rules(request: Request) -> Response:
     """Lists all rules in the order in which they were made; `active` ones count now."""
     rules = service_of(request).engine.rules.rules
     return json_reply({"rules": [rule_view(rule) for rule in rules]})
 
 
-@router.put("/rules/{name}", summary="Make or change a rule")
+@router.put(
+    "/rules/{name}",
+    summary="Make or change a rule",
+    operation_id="put_rule",
+    responses=answers(ShopRule, 404, 409),
+)
 async def put_rule(request: Request, name: RuleName, rule: RuleIn) -> Response:
     """Takes a rule from the next answer on, in place of the one of this name."""
     record = rule.record(name)
@@ -34,7 +47,12 @@ async def put_rule(request: Request, name: RuleName, rule: RuleIn) -> Response:
     return json_reply(rule_view(record))
 
 
-@router.delete("/rules/{name}", summary="Delete a rule")
+@router.delete(
+    "/rules/{name}",
+    summary="Delete a rule",
+    operation_id="delete_rule",
+    responses=answers(Deleted, 404),
+)
 async def delete_rule(request: Request, name: RuleName) -> Response:
     """Takes a rule away; the next answer is as if it had never been."""
     await asyncio.wrap_future(service_of(request).rule_book.delete(name))
