@@ -11,7 +11,7 @@ PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install simulate test check lint types contracts docs dist bench clean
+.PHONY: help install simulate test check lint types contracts docs pictures dist bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z.]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -39,6 +39,9 @@ contracts: .venv/installed ## which package may import which, by import-linter
 
 docs: .venv/installed ## the pages as a site in site/; a broken link is an error
 	$(BIN)/mkdocs build --strict
+
+pictures: .venv/installed ## the pictures of the node's page in docs/images/, of a made-up shop; needs Chromium
+	$(BIN)/python -m tests.client.serving.http.page_pictures docs/images
 
 # Without what an earlier build left: setuptools would pack files that are gone from the source.
 dist: .venv/installed ## build wheel and sdist into dist/

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from typing import Any
 
+from client.serving.analytics.intervals import newcombe_difference, wilson_interval
+from client.serving.analytics.outcomes import Amount, Outcomes, amount_of_event, this_week
 from client.serving.ranking.signals import SIGNAL_NAMES
 from client.store.schema import Event
 from shared.interactions.events import EVENT_TYPES
@@ -27,44 +29,6 @@ def variant_of(user_id: str | None, *, local_share: float) -> str:
     return "local" if int.from_bytes(digest[:8], "big") / 2**64 < local_share else "fused"
 
 
-def wilson_interval(successes: int, trials: int) -> dict[str, float] | None:
-    """Returns a share with Wilson's 95% interval (https://doi.org/10.2307/2276774).
-
-    Items of one list are not independent, so the interval is somewhat too narrow.
-    """
-    if trials == 0:
-        return None
-    from scipy.stats import binomtest  # takes a second to import, which no start waits for
-
-    successes = min(successes, trials)  # scipy refuses more, which a stored state may hold
-    interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    return {
-        "value": successes / trials,
-        "low": float(interval.low),
-        "high": float(interval.high),
-    }
-
-
-def newcombe_difference(
-    first: dict[str, float] | None, second: dict[str, float] | None
-) -> dict[str, float] | None:
-    """Returns how much one share lies above another, with Newcombe's 95% interval.
-
-    His method 10 (https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I)
-    combines the two intervals of `wilson_interval`; scipy has none for a difference of shares.
-
-    Args:
-        first: From `wilson_interval`.
-        second: From `wilson_interval`.
-    """
-    if first is None or second is None:
-        return None
-    value = first["value"] - second["value"]
-    below = math.hypot(first["value"] - first["low"], second["high"] - second["value"])
-    above = math.hypot(first["high"] - first["value"], second["value"] - second["low"])
-    return {"value": value, "low": value - below, "high": value + above}
-
-
 MAX_SHOWN = 1_000_000
 """Shown items that are remembered; users not seen for longest are forgotten first."""
 MAX_SHOWN_OF_USER = 200
@@ -72,6 +36,8 @@ MAX_SHOWN_OF_USER = 200
 _COUNTED = {"click": "clicks", "purchase": "purchases"}
 Cell = tuple[str, str, str]
 """Surface, variant and signal."""
+Showing = tuple[Cell, int]
+"""Where an item was shown, and in which week."""
 
 
 class OnlineCounters:
@@ -80,11 +46,16 @@ class OnlineCounters:
     A click or purchase counts for the surface that showed the item to this user last, and for the
     signal that added most to its score there; each showing counts one click and one purchase at
     most. What was shown is forgotten with a restart, the counts are not.
+
+    Args:
+        amount_of: What a purchase brought; None where that is not known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, amount_of: Callable[[Event], Amount | None] = amount_of_event) -> None:
         self._lock = threading.Lock()
-        self._shown: OrderedDict[str, dict[str, Cell]] = OrderedDict()
+        self._amount_of = amount_of
+        self._outcomes = Outcomes()
+        self._shown: OrderedDict[str, dict[str, Showing]] = OrderedDict()
         self._clicked: dict[str, set[str]] = {}
         self._n_shown = 0
         self._counts: dict[str, Counter[Cell]] = {
@@ -109,6 +80,7 @@ class OnlineCounters:
         """
         if not item_ids:
             return
+        week = this_week()
         with self._lock:
             shown = self._shown.setdefault(user_id, {})
             self._shown.move_to_end(user_id)
@@ -117,7 +89,8 @@ class OnlineCounters:
                 cell = (*where, SIGNAL_NAMES[signal])
                 self._counts["impressions"][cell] += 1
                 shown.pop(item_id, None)  # so that the latest come last
-                shown[item_id] = cell
+                shown[item_id] = cell, week
+            self._outcomes.show(item_ids, week)
             clicked = self._clicked.get(user_id, set())
             clicked.difference_update(item_ids)
             while len(shown) > MAX_SHOWN_OF_USER:
@@ -134,18 +107,21 @@ class OnlineCounters:
         with self._lock:
             for event in events:
                 counted = _COUNTED.get(EVENT_TYPES[event.event_type])
-                cell = self._shown.get(event.user_id, {}).get(event.item_id)
-                if counted is not None and cell is not None:
-                    self._learn(event, counted, cell)
+                showing = self._shown.get(event.user_id, {}).get(event.item_id)
+                if counted is not None and showing is not None:
+                    self._learn(event, counted, showing)
 
-    def _learn(self, event: Event, counted: str, cell: Cell) -> None:
+    def _learn(self, event: Event, counted: str, showing: Showing) -> None:
+        cell, week = showing
         if counted == "clicks":
             clicked = self._clicked.setdefault(event.user_id, set())
             if event.item_id in clicked:
                 return
             clicked.add(event.item_id)
+            self._outcomes.click(event.item_id, week)
         else:
             self._take_out(event.user_id, event.item_id)
+            self._outcomes.purchase(event.item_id, week, self._amount_of(event))
         self._counts[counted][cell] += 1
         self.changed = True
 
@@ -188,12 +164,20 @@ class OnlineCounters:
         """Returns the counters as plain values."""
         with self._lock:
             self.changed = False
-            return {n: [[*cell, k] for cell, k in c.items()] for n, c in self._counts.items()}
+            counts = {n: [[*cell, k] for cell, k in c.items()] for n, c in self._counts.items()}
+            return {**counts, **self._outcomes.state()}
+
+    def outcomes(self) -> Outcomes:
+        """Returns a copy of what weeks and items brought."""
+        with self._lock:
+            return self._outcomes.copy()
 
     def load(self, state: dict[str, list[list[Any]]]) -> None:
         """Takes over what `state` gave."""
+        self._outcomes.load(state)
         for name, rows in state.items():
-            self._counts[name] = Counter({(r[0], r[1], r[2]): int(r[3]) for r in rows})
+            if name in self._counts:
+                self._counts[name] = Counter({(r[0], r[1], r[2]): int(r[3]) for r in rows})
 
 
 def comparisons(report: list[dict[str, Any]]) -> list[dict[str, Any]]:

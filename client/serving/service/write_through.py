@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from client.serving.analytics.ab_test import OnlineCounters
 from client.serving.analytics.metrics import Metrics
+from client.serving.analytics.outcomes import amount_in_shop
 from client.serving.features.text_vectors import TextVectors
 from client.serving.state.engine import RecommendationEngine
 from client.serving.state.snapshot import Snapshot
@@ -48,7 +49,7 @@ class WriteThrough:
         self.texts = texts
         self.snapshot = snapshot
         self.metrics = Metrics()
-        self.online = OnlineCounters()
+        self.online = OnlineCounters(lambda event: amount_in_shop(engine.items, event))
 
     def add_events(self, events: Sequence[Event]) -> Future[list[Event]]:
         """Stores events and learns from those that are new; gives the new ones."""

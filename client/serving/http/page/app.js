@@ -4,10 +4,12 @@ import { itemView, items } from "./items.js";
 import { askKey } from "./key.js";
 import { overview } from "./overview.js";
 import { privacy } from "./privacy.js";
+import { technical } from "./technical.js";
 import { user } from "./user.js";
 import { find, users } from "./users.js";
 
-const VIEWS = { "": [overview], users: [users, user], items: [items, itemView], privacy: [privacy] };
+const VIEWS = { "": [overview], users: [users, user], items: [items, itemView], privacy: [privacy],
+  technical: [technical] };
 const main = document.getElementById("main");
 let turn = 0;
 
@@ -48,7 +50,7 @@ function put(found, view) {
   const title = el("h1", { tabindex: "-1" }, found.title);
   const forget = signedIn() ? el("button", { class: "plain", type: "button",
     onclick: async () => { await signOut(); show(); } }, "Sign out") : null;
-  main.replaceChildren(title, ...found.parts, ...(forget ? [forget] : []));
+  main.replaceChildren(title, ...found.parts.filter(Boolean), ...(forget ? [forget] : []));
   main.setAttribute("aria-busy", "false");
   if (turn > 1) (main.querySelector("[data-first]") || title).focus();
 }

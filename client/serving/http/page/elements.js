@@ -22,19 +22,45 @@ export const figures = (pairs) =>
   el("dl", { class: "figures" }, pairs.map(([name, value]) =>
     el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 
+export const percent = (share) => number(100 * share, 1);
+
+// A share with its 95% interval.
+export const rate = (found) =>
+  (found ? `${percent(found.value)} % (${percent(found.low)} to ${percent(found.high)})` : "–");
+
+const LONGEST_NAME = 80;
+
+// A name for people, not a whole description.
+export function nameOf(found) {
+  const name = (found.title || found.text || found.item_id).trim();
+  if (name.length <= LONGEST_NAME) return name || found.item_id;
+  return `${name.slice(0, LONGEST_NAME).replace(/\s+\S*$/, "")} …`;
+}
+
+// Only a table that is wider than its place is a stop of the keyboard and says that it scrolls.
+const widths = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const wide = target.scrollWidth > target.clientWidth + 1;
+    target.classList.toggle("wide", wide);
+    if (wide) target.setAttribute("tabindex", "0"); else target.removeAttribute("tabindex");
+  }
+});
+
 // Columns are [title, cell of a row, whether it is a number].
-export function table(rows, columns) {
+export function table(rows, columns, name = columns[0][0]) {
   const cls = (isNumber) => (isNumber ? "number" : null);
   const head = columns.map(([title, , isNumber]) => el("th", { scope: "col", class: cls(isNumber) }, title));
   const body = rows.map((row) => el("tr", {}, columns.map(([, cell, isNumber]) =>
     el("td", { class: cls(isNumber) }, cell(row)))));
   const made = el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table" }, made);
+  const scroll = el("div", { class: "scroll", role: "region", "aria-label": `Table: ${name}` }, made);
+  widths.observe(scroll);
+  return el("div", {}, scroll, el("p", { class: "hint", "aria-hidden": "true" }, "Swipe for more columns →"));
 }
 
 const link = (kind, id, text) => el("a", { href: `#/${kind}/${encodeURIComponent(id)}` }, text || id);
 export const userLink = (id) => link("users", id);
-export const itemLink = (found) => link("items", found.item_id, found.text || found.item_id);
+export const itemLink = (found) => link("items", found.item_id, nameOf(found));
 
 export const day = (time) => (typeof time === "string" ? time.slice(0, 16).replace("T", " ") : number(time));
 

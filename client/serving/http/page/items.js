@@ -25,7 +25,7 @@ async function listCard(title, entries, score) {
   const rows = entries.map((entry, place) => ({ ...entry, found: known[place] }));
   const columns = [["Item", (row) => itemLink(row.found)], ["Category", (row) => row.found.category]];
   if (score) columns.push([score, (row) => number(row.score, score === "Users" ? 0 : 3), true]);
-  return card(title, rows.length ? table(rows, columns) : el("p", {}, "Nothing."));
+  return card(title, rows.length ? table(rows, columns, title) : el("p", {}, "Nothing."));
 }
 
 export async function itemView(go, id) {

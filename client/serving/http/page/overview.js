@@ -1,89 +1,79 @@
-import { get, getText } from "./api.js";
-import { card, el, figures, number, table } from "./elements.js";
-import { latencies } from "./latency.js";
+// For who answers for the shop: what recommendations bring, what they leave out, what privacy costs.
+import { get } from "./api.js";
+import { abCard } from "./ab_test.js";
+import { card, el, figures, itemLink, number, percent, rate, table } from "./elements.js";
 
 export async function overview() {
-  const ready = get("/health/ready").catch((error) => ({ ready: false, reason: error.message }));
-  const [status, health, metrics, online, privacy] = await Promise.all([
-    get("/api/status"), ready, getText("/metrics"), get("/api/online"),
-    get("/api/privacy").catch(() => null)]);
-  return {
-    title: "Overview",
-    parts: [
-      el("div", { class: "grid" }, healthCard(health), adapterCard(status, privacy), dataCard(status)),
-      latencyCard(metrics), weightsCard(status), onlineCard(online)],
-  };
+  const [found, online, privacy] = await Promise.all([
+    get("/api/outcomes"), get("/api/online"), get("/api/privacy").catch((error) => ({ fault: error.message }))]);
+  return { title: "Overview", parts: [
+    broughtCard(found), weeksCard(found.weeks), abCard(online),
+    el("div", { class: "grid" }, coverageCard(found.coverage), privacyCard(privacy)),
+    neverCard(found.coverage), extremesCard(found)] };
 }
 
-function healthCard(health) {
-  const words = health.ready ? "Ready" : `Not ready: ${health.reason || "see the log"}`;
-  return card("Health",
-    el("p", { class: `state ${health.ready ? "good" : "fault"}` }, words),
-    el("p", { class: "soft" }, health.ready ? `Up for ${span(health.uptime_seconds)}.` : "Recommendations may fail."));
+const money = (row) => {
+  const range = row.low === null ? "" : ` (${number(row.low)} to ${number(row.high)})`;
+  return `${number(row.value)}${row.currency ? ` ${row.currency}` : ""}${range}`;
+};
+const revenue = (rows) => (rows.length ? rows.map(money).join(" + ") : "–");
+
+function broughtCard(found) {
+  const { total } = found;
+  if (!total.impressions) {
+    return card("What recommendations bring", el("p", {}, "Nothing is counted yet. Counting begins when the shop's site asks for recommendations of a known user."));
+  }
+  const few = found.enough ? null : el("p", { class: "warning" },
+    `Too little for a judgement: below ${found.min_clicks} clicks the rates may be chance.`);
+  const bare = total.revenue.some((row) => row.low === null) || !total.revenue.length;
+  return card("What recommendations bring", el("p", { class: "soft" }, `Counted since the week of ${found.since}.`),
+    figures([["Shown", number(total.impressions)], ["Clicked", number(total.clicks)],
+      ["Bought", number(total.purchases)], ["Revenue", revenue(total.revenue.map((row) => ({ ...row, low: null })))]]),
+    few, el("ul", { class: "plainlist" },
+      el("li", {}, `Of what was shown, ${rate(total.click_rate)} was clicked and ${rate(total.purchase_rate)} was bought.`),
+      el("li", {}, bare ? "Revenue has no range yet: it needs ten purchases with a price." : `Revenue with its range: ${revenue(total.revenue)}.`)),
+    el("p", { class: "soft" }, "“Shown” is each item in an answer to a known user. “Bought” is a purchase of an item after it was shown; some would have been bought anyway, and only the A/B test below tells how many. In brackets: where the true value lies in 95 of 100 cases."));
 }
 
-function span(seconds) {
-  if (seconds < 120) return `${number(seconds)} seconds`;
-  if (seconds < 7200) return `${number(seconds / 60)} minutes`;
-  return `${number(seconds / 3600, 1)} hours`;
+function weeksCard(weeks) {
+  if (!weeks.length) return null;
+  return card("Week by week", el("p", { class: "soft" },
+    "A click or purchase counts for the week in which the item was shown, so the last week is still filling."),
+  table(weeks, [["Week of", (row) => row.week], ["Shown", (row) => number(row.impressions), true],
+    ["Clicked", (row) => rate(row.click_rate), true], ["Bought", (row) => rate(row.purchase_rate), true],
+    ["Revenue", (row) => revenue(row.revenue), true]], "Week by week"));
 }
 
-function adapterCard(status, privacy) {
-  const last = privacy?.rounds?.at(-1);
-  const next = status.next_adapter;
-  const words = {
-    encoding: `Next: ${next.adapter}, ${number(next.done)} of ${number(next.total)} items encoded.`,
-    learning: `Next: ${next.adapter}, learning how to mix its signal.`,
-    refused: `Refused: ${next.adapter}. ${next.problem}`,
-    "in place": `${next.adapter} was taken while answers went on.`,
-  }[next.state];
-  return card("Adapter",
-    el("p", { class: "state" }, status.adapter || "None: the shop's own signals alone"),
-    words ? el("p", { class: next.state === "refused" ? "fault" : "soft" }, words) : null,
-    last ? el("p", { class: "soft" }, `This shop last took part in round ${last.round} of run ${last.run}.`) : null);
+function coverageCard(found) {
+  const share = found.showable ? found.shown / found.showable : 0;
+  return card("How much of the range is shown",
+    el("p", { class: "state" }, `${percent(share)} % of the items that may be shown`),
+    el("p", { class: "soft" }, `${number(found.shown)} of ${number(found.showable)} were recommended to somebody; ${number(found.never_shown)} never were. Hidden, denied and sold-out items do not count.`));
 }
 
-const dataCard = (status) => card("Data", figures([
-  ["Users", number(status.users)], ["Items", number(status.items)], ["Events", number(status.events)],
-  ["Not yet in co-purchase", number(status.events_since_refresh)]]));
-
-function latencyCard(metrics) {
-  const rows = latencies(metrics).slice(0, 8);
-  if (!rows.length) return card("Latency", el("p", {}, "No request was answered yet."));
-  const within = (one) => (one === Infinity ? "over 5 s" : `≤ ${number(1000 * one)} ms`);
-  return card("Latency since the start", table(rows, [
-    ["Route", (row) => row.route], ["Requests", (row) => number(row.count), true],
-    ["Mean", (row) => `${number(1000 * row.mean, 1)} ms`, true],
-    ["Half within", (row) => within(row.half), true], ["99% within", (row) => within(row.most), true]]));
+function privacyCard(found) {
+  const more = el("p", {}, el("a", { href: "#/privacy" }, "The whole account"));
+  if (!found.configured) {
+    return card("Privacy budget", el("p", {}, found.fault ? `The account cannot be read: ${found.fault}.` : "This node keeps no privacy account: no ledger is configured."), more);
+  }
+  const { status } = found;
+  const left = status.rounds_left === null ? "" : ` About ${number(status.rounds_left)} more rounds of training with other shops fit into the rest.`;
+  return card("Privacy budget", el("p", { class: "state" }, `${number(status.percent)} % is spent`),
+    el("p", {}, `It has paid for ${number(status.releases)} releases, noisy sums that other shops' recommendations learned from as yours did from theirs.${left}`),
+    el("p", { class: "soft" }, `Epsilon, the measure of what anybody could learn of one customer, is ${number(status.budget_epsilon, 2)} of at most ${number(status.limit, 2)}.`), more);
 }
 
-function weightsCard(status) {
-  const rows = Object.entries(status.weights).flatMap(([surface, mix]) =>
-    Object.entries(mix.fused).filter(([, weight]) => weight > 0)
-      .map(([signal, weight]) => ({ surface, signal, weight, ndcg: mix.ndcg[signal] })));
-  return card("How signals are mixed",
-    el("p", { class: "soft" }, "Learned on the shop's own latest events; NDCG@10 of each signal alone."),
-    table(rows, [["Surface", (row) => row.surface], ["Signal", (row) => row.signal],
-      ["Weight", (row) => number(row.weight, 3), true], ["NDCG@10", (row) => number(row.ndcg, 4), true]]));
+function neverCard(found) {
+  if (!found.never.length) return null;
+  return card("Never shown", el("p", { class: "soft" }, "Those that most customers took without a recommendation come first."),
+    table(found.never, [["Item", itemLink], ["Customers", (row) => number(row.users), true]], "Items never shown"));
 }
 
-function onlineCard(online) {
-  const rows = online.surfaces;
-  if (!rows.length) return card("Does it help?", el("p", {}, "Nothing was recommended to a known user yet."));
-  const percent = (share) => number(100 * share, 1);
-  const rate = (found) => (found ? `${percent(found.value)} % (${percent(found.low)} to ${percent(found.high)})` : "–");
-  return card("Does it help?", el("p", { class: "soft" }, "Share of shown items that were clicked or bought, with 95% intervals."),
-    table(rows.flatMap((row) => [row, ...Object.entries(row.signals).map(([signal, found]) => ({ ...found, signal }))]), [
-    ["Surface", (row) => row.surface || ""], ["Variant", (row) => row.variant || ""],
-    ["Led by", (row) => row.signal || "all"],
-    ["Impressions", (row) => number(row.impressions), true],
-    ["Clicked", (row) => rate(row.click_rate), true], ["Bought", (row) => rate(row.purchase_rate), true]]),
-    ...compared(online.comparisons, rate));
-}
-
-// What the A/B switch found: how far the global model lies above the shop's own signals.
-function compared(comparisons, rate) {
-  if (!comparisons.length) return [];
-  return [el("h3", {}, "Fused against local"), table(comparisons, [["Surface", (row) => row.surface],
-    ["Clicked more", (row) => rate(row.click_rate), true], ["Bought more", (row) => rate(row.purchase_rate), true]])];
+function extremesCard(found) {
+  const words = el("p", { class: "soft" }, `Compared are the ${number(found.compared)} items that were shown at least ${found.min_shown} times, by the share of showings that were clicked. Among many items the first and the last are in part chance.`);
+  if (!found.best.length) return card("Best and worst items", words, el("p", {}, "Too few items were shown often enough."));
+  const list = (title, rows) => [el("h3", {}, title), table(rows, [["Item", itemLink],
+    ["Shown", (row) => number(row.impressions), true], ["Clicked", (row) => rate(row.click_rate), true],
+    ["Bought", (row) => rate(row.purchase_rate), true]], title)];
+  return card("Best and worst items", words, ...list("Best", found.best), ...list("Worst", found.worst));
 }

@@ -1,6 +1,6 @@
 // The recommendations of a user, and how each score came about.
 import { item } from "./api.js";
-import { addingUp, card, el, itemLink, number } from "./elements.js";
+import { addingUp, card, el, itemLink, nameOf, number } from "./elements.js";
 
 export const SURFACES = [["for-you", "For you"], ["discover", "New to the user"], ["buy-again", "Buy again"]];
 
@@ -14,7 +14,7 @@ export async function recommendations(answer, who, surface) {
       el("div", {}, `${place + 1}. `, itemLink(known[place]), el("span", { class: "soft" }, ` ${known[place].category}`)),
       el("strong", { class: "number" }, number(entry.score, 3))),
     el("p", { class: "soft" }, sentence(entry.explanation.sentence, because[place].names)),
-    el("details", { open: place === 0 }, el("summary", {}, "How the score adds up"),
+    el("details", {}, el("summary", {}, "How the score adds up"),
       addingUp(entry.explanation.signals, entry.score), because[place].list)));
   const none = rows.length ? null : el("p", {}, "Nothing to recommend here.");
   return card(`Recommended now (${answer.variant})`, choices, none, el("ol", { class: "list" }, rows));
@@ -32,7 +32,7 @@ async function reasons(because) {
     const links = [];
     for (const carrier of carriers) {
       const found = await item(carrier.item_id);
-      if (found.text) names.set(carrier.item_id, found.text);
+      names.set(carrier.item_id, nameOf(found));
       links.push(links.length ? ", " : "", itemLink(found), ` (${number(100 * carrier.share)} %)`);
     }
     rows.push(el("li", {}, `${signal} rests on: `, links));

@@ -22,6 +22,9 @@ export async function user(go, id, query) {
   };
 }
 
+// What is folded is no stop of the keyboard until it is asked for.
+const folded = (words, ...children) => el("details", {}, el("summary", {}, words), ...children);
+
 async function events(who) {
   const found = { rows: [], whole: false };
   let cursor = null;
@@ -43,9 +46,9 @@ async function profileCard(profile) {
       ["Segment", profile.segment],
       ["Price level", profile.price_level === null ? "–" : `${number(100 * profile.price_level)} of 100`]]),
     times ? el("p", { class: "soft" }, `Mostly on ${times.day}, in the ${times.part_of_day} (UTC). Last event: ${day(profile.last)}.`) : null,
-    rows.length ? el("h3", {}, "Events that carry the profile most") : null,
-    rows.length ? table(rows, [["Item", (row) => itemLink(row.found)], ["Event", (row) => row.event_type],
-      ["Weight", (row) => `${number(100 * row.weight, 1)} %`, true]]) : null);
+    rows.length ? folded("Events that carry the profile most", table(rows, [["Item", (row) => itemLink(row.found)], ["Event", (row) => row.event_type],
+      ["Weight", (row) => `${number(100 * row.weight, 1)} %`, true]],
+    "Events that carry the profile most")) : null);
 }
 
 function interestsCard(profile) {
@@ -61,11 +64,11 @@ async function historyCard(history) {
   const rows = latest.map((event, place) => ({ ...event, found: found[place] }));
   const all = `${number(history.rows.length)}${history.whole ? "" : " that came first"}`;
   return card("History", el("p", { class: "soft" }, `The latest ${number(rows.length)} of ${all}.`),
-    table(rows, [["Time", (row) => day(row.time)], ["Event", (row) => row.event_type],
+    folded("Show them", table(rows, [["Time", (row) => day(row.time)], ["Event", (row) => row.event_type],
       ["Item", (row) => itemLink(row.found)], ["Category", (row) => row.found.category],
-      ["Quantity", (row) => number(row.quantity), true]]));
+      ["Quantity", (row) => number(row.quantity), true]], "History")));
 }
 
 const similarCard = (alike) => card("Users of like taste", alike.length
-  ? table(alike, [["User", (row) => userLink(row.user_id)], ["Likeness", (row) => number(row.score, 3), true]])
+  ? folded("Show them", table(alike, [["User", (row) => userLink(row.user_id)], ["Likeness", (row) => number(row.score, 3), true]], "Users of like taste"))
   : el("p", {}, "Nobody is alike yet."));

@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from client.sdk.answers.operation import Live, OnlineReport, Ready, ReloadedAdapter, Status
 from client.sdk.answers.privacy import LedgerVerdict, PrivacyAccount
 from client.serving.analytics.ab_test import comparisons
+from client.serving.analytics.outcome_report import outcome_report
 from client.serving.analytics.privacy_report import NO_LEDGER, privacy_report, verification_report
 from client.serving.http.description import answers, text_answer
 from client.serving.http.routing import json_reply, service_of
@@ -102,6 +103,18 @@ async def online(request: Request) -> Response:
     """
     report = service_of(request).online.report()
     return json_reply({"surfaces": report, "comparisons": comparisons(report)})
+
+
+@router.get("/api/outcomes", summary="What recommendations brought")
+async def outcomes(request: Request) -> Response:
+    """Returns counts, rates and revenue with 95% intervals, in all and by week; and items.
+
+    Items are those that were clicked most and least often, and those that were never shown.
+    Everything is counted as it happens, so that no event is read again.
+    """
+    service = service_of(request)
+    counted = service.online.outcomes
+    return json_reply(await run_in_threadpool(lambda: outcome_report(counted(), service.engine)))
 
 
 privacy_router = APIRouter(prefix="/api/privacy", tags=["privacy"])

@@ -11,10 +11,9 @@ from client.serving.analytics.ab_test import (
     MAX_SHOWN_OF_USER,
     OnlineCounters,
     comparisons,
-    newcombe_difference,
     variant_of,
-    wilson_interval,
 )
+from client.serving.analytics.intervals import newcombe_difference, sum_interval, wilson_interval
 from tests.client.serving.small_service import client_of, opened
 
 
@@ -175,3 +174,60 @@ def test_intervals_hold_as_often_as_they_say() -> None:
         assert found is not None
         held += found["low"] <= -0.03 <= found["high"]
     assert math.isclose(held / 2000, 0.95, abs_tol=0.02)
+
+
+def test_an_interval_of_a_sum_covers_it_and_few_purchases_have_none() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        amounts = rng.binomial(1, 0.05, 1000) * rng.choice([2.0, 20.0], 1000)  # mean 0.55
+        found = sum_interval(
+            float(amounts.sum()),
+            float((amounts**2).sum()),
+            purchases=int((amounts > 0).sum()),
+            trials=1000,
+        )
+        assert found["low"] is not None
+        assert found["high"] is not None
+        covered += found["low"] <= 550.0 <= found["high"]
+    assert 0.91 <= covered / 300 <= 0.99
+    assert sum_interval(9.0, 81.0, purchases=1, trials=10)["low"] is None
+
+
+def test_outcomes_say_what_was_bought_for_how_much_and_what_was_never_shown(tmp_path) -> None:
+    with client_of(opened(tmp_path)) as client:
+        before = client.get("/api/outcomes").json()
+        assert (before["since"], before["total"]["revenue"]) == (None, [])
+        assert before["coverage"]["shown"] == 0
+        items = shown(client, "u1", "for-you")
+        did(client, "u1", items[1], "click")
+        price = client.get(f"/api/items/{items[0]}").json()["price"]
+        bought = {"user_id": "u1", "item_id": items[0], "event_type": "purchase", "quantity": 3}
+        client.post("/api/feedback", json=[bought])
+        client.post("/api/feedback", json=[{**bought, "item_id": items[1], "price": 100}])
+        found = client.get("/api/outcomes").json()
+        total = found["total"]
+        assert (total["impressions"], total["clicks"], total["purchases"]) == (5, 1, 2)
+        (money,) = total["revenue"]
+        assert (money["value"], money["low"]) == (3 * price + 300, None)
+        assert found["weeks"] == [{"week": found["since"], **total}]
+        assert not found["enough"]
+        coverage = found["coverage"]
+        assert coverage["shown"] == 5
+        assert coverage["never_shown"] == coverage["showable"] - 5
+        assert not {one["item_id"] for one in coverage["never"]} & set(items)
+        assert client.delete("/api/users/u1").status_code == 200
+        assert client.get("/api/outcomes").json()["total"] == total
+
+
+def test_outcomes_outlast_a_restart_and_a_state_without_them_is_read(tmp_path) -> None:
+    with client_of(opened(tmp_path)) as client:
+        item = shown(client, "u1", "for-you")[0]
+        did(client, "u1", item, "purchase")
+        before = client.get("/api/outcomes").json()
+    with client_of(opened(tmp_path)) as client:
+        assert client.get("/api/outcomes").json() == before
+    old = OnlineCounters()
+    old.load({"impressions": [["for-you", "fused", "text", 3]]})
+    assert old.outcomes().weeks == {}
+    assert old.report()[0]["impressions"] == 3

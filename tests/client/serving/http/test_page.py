@@ -80,7 +80,12 @@ def quiet(tab: Tab) -> Iterator[Tab]:
 @pytest.mark.parametrize(
     ("view", "title", "expected"),
     [
-        ("#/", "Overview", ["Ready", "4,480", "round 4 of run r1", "GET /api/", "frequency"]),
+        ("#/", "Overview", ["Nothing is counted yet", "0 of 60 were", "Never shown", "% is spent"]),
+        (
+            "#/technical",
+            "Technical",
+            ["Ready", "4,480", "round 4 of run r1", "GET /api/", "frequency"],
+        ),
         ("#/users", "Users", ["u0", "u79"]),
         (
             "#/users/u1",
