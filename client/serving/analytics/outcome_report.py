@@ -82,57 +82,53 @@ def _rates(counts: list[int]) -> dict[str, Any]:
 def _coverage(outcomes: Outcomes, engine: RecommendationEngine) -> dict[str, Any]:
     """Says how many of the items that may be shown were; those that were not, best sold first."""
     with engine.lock:
-        showable = engine.items.shown.copy()
-        takers = np.zeros(len(showable))
-        users = engine.sources.popularity.users[: len(showable)]
-        takers[: len(users)] = users
-        seen = engine.items.rows_of(outcomes.items)
-        names = _Names(engine)
-        unseen = showable.copy()
-        unseen[seen] = False
-        rows = np.flatnonzero(unseen)
-        first = rows[np.argsort(-takers[rows], kind="stable")[:_ITEMS]].tolist()
-        never = [{**names.of(row), "users": int(takers[row])} for row in first]
+        showable, users = engine.items.shown.copy(), engine.sources.popularity.users
+    seen = engine.items.rows_of(outcomes.items)
+    unseen = showable.copy()
+    unseen[seen[seen < len(unseen)]] = False  # an item may have come since
+    takers = np.zeros(len(showable))
+    takers[: len(users)] = users[: len(showable)]
+    rows = np.flatnonzero(unseen)
+    first = rows[np.argsort(-takers[rows], kind="stable")[:_ITEMS]].tolist()
     return {
         "showable": int(showable.sum()),
         "shown": int(showable.sum() - unseen.sum()),
         "never_shown": len(rows),
-        "never": never,
+        "never": [
+            {**name, "users": int(takers[row])} for row, name in _named(engine, first).items()
+        ],
     }
 
 
 def _extremes(outcomes: Outcomes, engine: RecommendationEngine) -> dict[str, Any]:
     """Compares items by the share of showings that were clicked."""
-    with engine.lock:
-        names = _Names(engine)
-        rows = engine.items.rows
-        ids = [i for i, counts in outcomes.items.items() if counts[SHOWN] >= MIN_SHOWN if i in rows]
-        counts = [outcomes.items[item_id] for item_id in ids]
-        # Of those with the same rate the one that was shown more often tells more.
-        order = sorted(
-            range(len(ids)),
-            key=lambda n: (counts[n][CLICKED] / counts[n][SHOWN], counts[n][SHOWN]),
-        )
-        half = min(_ITEMS, len(ids) // 2)  # no item is both among the best and among the worst
-        described = {n: names.of(rows[ids[n]]) for n in {*order[:half], *order[-half:]} if half}
+    rows = engine.items.rows
+    compared = [
+        (row, counts)
+        for item_id, counts in outcomes.items.items()
+        if counts[SHOWN] >= MIN_SHOWN and (row := rows.get(item_id)) is not None
+    ]
+    # Of those with the same rate the one that was shown more often tells more.
+    compared.sort(key=lambda one: (one[1][CLICKED] / one[1][SHOWN], one[1][SHOWN]))
+    half = min(_ITEMS, len(compared) // 2)  # no item is both among the best and among the worst
 
-    def entries(places: list[int]) -> list[dict[str, Any]]:
-        return [{**described[n], **_rates(counts[n])} for n in places]
+    def described(entries: list[tuple[int, list[int]]]) -> list[dict[str, Any]]:
+        names = _named(engine, [row for row, _ in entries])
+        return [{**names[row], **_rates(counts)} for row, counts in entries if row in names]
 
     return {
-        "compared": len(ids),
-        "best": entries(order[::-1][:half]),
-        "worst": entries(order[:half]),
+        "compared": len(compared),
+        "best": described(compared[::-1][:half]),
+        "worst": described(compared[:half]),
     }
 
 
-class _Names:
-    """What items are called; the engine's lock is held."""
-
-    def __init__(self, engine: RecommendationEngine) -> None:
-        self._items = engine.items
-
-    def of(self, row: int) -> dict[str, Any]:
-        """Returns id, title and text of an item."""
-        item = self._items.item_at(row)
-        return {"item_id": item.item_id, "title": item.title, "text": item.text[:200]}
+def _named(engine: RecommendationEngine, rows: list[int]) -> dict[int, dict[str, Any]]:
+    """Returns id, title and text by row, without items that were deleted meanwhile."""
+    with engine.lock:
+        items = {row: engine.items.items[row] for row in rows}
+    return {
+        row: {"item_id": item.item_id, "title": item.title, "text": item.text[:200]}
+        for row, item in items.items()
+        if item is not None
+    }

@@ -32,7 +32,7 @@ function broughtCard(found) {
     few, el("ul", { class: "plainlist" },
       el("li", {}, `Of what was shown, ${rate(total.click_rate)} was clicked and ${rate(total.purchase_rate)} was bought.`),
       el("li", {}, bare ? "Revenue has no range yet: it needs ten purchases with a price." : `Revenue with its range: ${revenue(total.revenue)}.`)),
-    el("p", { class: "soft" }, "“Shown” is each item in an answer to a known user. “Bought” is a purchase of an item after it was shown; some would have been bought anyway, and only the A/B test below tells how many. In brackets: where the true value lies in 95 of 100 cases."));
+    el("p", { class: "soft" }, "“Shown” is each item in an answer to a known user. “Bought” is a purchase of an item after it was shown; some would have been bought anyway. The A/B test below compares with this shop's own signals, not with no recommendations. In brackets: where the true value lies in 95 of 100 cases."));
 }
 
 function weeksCard(weeks) {
@@ -59,7 +59,7 @@ function privacyCard(found) {
   const { status } = found;
   const left = status.rounds_left === null ? "" : ` About ${number(status.rounds_left)} more rounds of training with other shops fit into the rest.`;
   return card("Privacy budget", el("p", { class: "state" }, `${number(status.percent)} % is spent`),
-    el("p", {}, `It has paid for ${number(status.releases)} releases, noisy sums that other shops' recommendations learned from as yours did from theirs.${left}`),
+    el("p", {}, `It has paid for ${number(status.releases)} releases, noisy sums with which shops train together.${left}`),
     el("p", { class: "soft" }, `Epsilon, the measure of what anybody could learn of one customer, is ${number(status.budget_epsilon, 2)} of at most ${number(status.limit, 2)}.`), more);
 }
 
