@@ -83,9 +83,9 @@ def _coverage(outcomes: Outcomes, engine: RecommendationEngine) -> dict[str, Any
     """Says how many of the items that may be shown were; those that were not, best sold first."""
     with engine.lock:
         showable, users = engine.items.shown.copy(), engine.sources.popularity.users
-    seen = engine.items.rows_of(outcomes.items)
+        seen = engine.items.rows_of(outcomes.items)
     unseen = showable.copy()
-    unseen[seen[seen < len(unseen)]] = False  # an item may have come since
+    unseen[seen] = False
     takers = np.zeros(len(showable))
     takers[: len(users)] = users[: len(showable)]
     rows = np.flatnonzero(unseen)
