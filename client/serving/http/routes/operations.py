@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from client.sdk.answers.operation import Live, OnlineReport, Ready, ReloadedAdapter, Status
+from client.sdk.answers.outcomes import OutcomeReport
 from client.sdk.answers.privacy import LedgerVerdict, PrivacyAccount
 from client.serving.analytics.ab_test import comparisons
 from client.serving.analytics.outcome_report import outcome_report
@@ -105,7 +106,12 @@ async def online(request: Request) -> Response:
     return json_reply({"surfaces": report, "comparisons": comparisons(report)})
 
 
-@router.get("/api/outcomes", summary="What recommendations brought")
+@router.get(
+    "/api/outcomes",
+    summary="What recommendations brought",
+    operation_id="outcome_report",
+    responses=answers(OutcomeReport),
+)
 async def outcomes(request: Request) -> Response:
     """Returns counts, rates and revenue with 95% intervals, in all and by week; and items.
 

@@ -63,6 +63,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "status": ("/api/status", {}),
     "reload_adapter": ("/api/adapter/reload", {}),
     "online_report": ("/api/online", {}),
+    "outcome_report": ("/api/outcomes", {}),
     "denied_items": ("/api/settings/deny", {}),
     "set_denied_items": ("/api/settings/deny", {"json": {"items": ["i2"]}}),
     "list_rules": ("/api/rules", {}),
