@@ -34,8 +34,10 @@ def run(root: Path, noise: Any, only: Any) -> None:
     goes on with `server resume`.
     """
     from server.runs.lifecycle import RunOptions, begin_run, work_with_nodes
+    from shared.keys.signing import SigningKey
 
     folder = _folder(root)
+    SigningKey.load(folder.signing_key)  # a wrong passphrase ends it before a run begins
     with work_with_nodes(folder):
         _work(begin_run(folder, RunOptions(noise, only)))
 
